@@ -1,0 +1,45 @@
+"""The seam: Python calls Rust, Rust never calls Python, and only bytes cross.
+
+Every `bytes` is a protobuf message of `protos/sidecar/wire/`, named beside the method. All methods may be called from
+any thread; they release the interpreter lock while they work. Calling any of them in a forked child raises RuntimeError.
+"""
+
+from collections.abc import Mapping
+from typing import final
+
+class SnapshotRejected(ValueError):
+    """The bytes were refused and nothing changed; the message names the listener, route, cluster or identity."""
+
+@final
+class DataPlane:
+    """The request path: its threads, listeners, pools and buffers."""
+
+    def __new__(cls, options: bytes, listeners: Mapping[str, int]) -> DataPlane:
+        """Start the worker threads. `options` is an Options; `listeners` are inherited listening descriptors by name."""
+
+    def apply(self, snapshot: bytes) -> int:
+        """Swap in a Snapshot, whole or not at all; returns its version. The old one keeps serving on SnapshotRejected."""
+
+    def apply_endpoints(self, update: bytes) -> int:
+        """Replace one cluster's endpoints (EndpointsUpdate); returns the version now held. Older versions are ignored."""
+
+    def apply_secrets(self, secrets: bytes) -> int:
+        """Replace all key material (Secrets); returns its version."""
+
+    def poll_events(self, max_events: int, timeout: float) -> bytes:
+        """Wait up to `timeout` seconds for events; returns an Events, maybe empty."""
+
+    def drain_spans(self, max_records: int) -> bytes:
+        """Take finished spans as one OTLP ExportTraceServiceRequest; empty bytes when there are none."""
+
+    def drain_access_log(self, max_records: int) -> bytes:
+        """Take access-log lines, newline-delimited UTF-8 JSON."""
+
+    def metrics(self, form: str) -> bytes:
+        """All metrics as "text" (Prometheus 0.0.4), "openmetrics" (1.0.0) or "otlp" (ExportMetricsServiceRequest)."""
+
+    def query(self, request: bytes) -> bytes:
+        """Answer a Query with a Reply."""
+
+    def shutdown(self, grace: float) -> bool:
+        """Stop accepting, let exchanges end for up to `grace` seconds, stop the threads. True: none was cut off. A second call returns at once."""

@@ -1,0 +1,296 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Options(_message.Message):
+    __slots__ = ("workers", "span_buffer", "access_log_buffer", "event_buffer", "failure_buffer", "service")
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    SPAN_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_LOG_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    EVENT_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    workers: int
+    span_buffer: int
+    access_log_buffer: int
+    event_buffer: int
+    failure_buffer: int
+    service: str
+    def __init__(self, workers: _Optional[int] = ..., span_buffer: _Optional[int] = ..., access_log_buffer: _Optional[int] = ..., event_buffer: _Optional[int] = ..., failure_buffer: _Optional[int] = ..., service: _Optional[str] = ...) -> None: ...
+
+class EndpointsUpdate(_message.Message):
+    __slots__ = ("cluster", "version", "endpoints")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    version: int
+    endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
+    def __init__(self, cluster: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
+
+class Endpoint(_message.Message):
+    __slots__ = ("id", "address", "weight", "meta", "healthy", "spiffe_ids")
+    class MetaEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    META_FIELD_NUMBER: _ClassVar[int]
+    HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    address: str
+    weight: int
+    meta: _containers.ScalarMap[str, str]
+    healthy: bool
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., weight: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., spiffe_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Secrets(_message.Message):
+    __slots__ = ("version", "identities", "trust_bundles")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    TRUST_BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    identities: _containers.RepeatedCompositeFieldContainer[Identity]
+    trust_bundles: _containers.RepeatedCompositeFieldContainer[TrustBundle]
+    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ...) -> None: ...
+
+class Identity(_message.Message):
+    __slots__ = ("name", "certificate_chain", "private_key")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_KEY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    certificate_chain: _containers.RepeatedScalarFieldContainer[bytes]
+    private_key: bytes
+    def __init__(self, name: _Optional[str] = ..., certificate_chain: _Optional[_Iterable[bytes]] = ..., private_key: _Optional[bytes] = ...) -> None: ...
+
+class TrustBundle(_message.Message):
+    __slots__ = ("name", "roots", "trust_domains")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROOTS_FIELD_NUMBER: _ClassVar[int]
+    TRUST_DOMAINS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    roots: _containers.RepeatedScalarFieldContainer[bytes]
+    trust_domains: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., roots: _Optional[_Iterable[bytes]] = ..., trust_domains: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Events(_message.Message):
+    __slots__ = ("events", "dropped")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    dropped: int
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., dropped: _Optional[int] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked")
+    UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_WANTED_FIELD_NUMBER: _ClassVar[int]
+    LISTENER_BOUND_FIELD_NUMBER: _ClassVar[int]
+    DRAINED_FIELD_NUMBER: _ClassVar[int]
+    PANICKED_FIELD_NUMBER: _ClassVar[int]
+    unix_nanos: int
+    cluster_wanted: ClusterWanted
+    listener_bound: ListenerBound
+    drained: Drained
+    panicked: Panicked
+    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ...) -> None: ...
+
+class ClusterWanted(_message.Message):
+    __slots__ = ("cluster",)
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    def __init__(self, cluster: _Optional[str] = ...) -> None: ...
+
+class ListenerBound(_message.Message):
+    __slots__ = ("name", "address")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    address: str
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+
+class Drained(_message.Message):
+    __slots__ = ("aborted",)
+    ABORTED_FIELD_NUMBER: _ClassVar[int]
+    aborted: int
+    def __init__(self, aborted: _Optional[int] = ...) -> None: ...
+
+class Panicked(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class Query(_message.Message):
+    __slots__ = ("stats", "listeners", "clusters", "failures")
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    LISTENERS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    stats: StatsQuery
+    listeners: ListenersQuery
+    clusters: ClustersQuery
+    failures: FailuresQuery
+    def __init__(self, stats: _Optional[_Union[StatsQuery, _Mapping]] = ..., listeners: _Optional[_Union[ListenersQuery, _Mapping]] = ..., clusters: _Optional[_Union[ClustersQuery, _Mapping]] = ..., failures: _Optional[_Union[FailuresQuery, _Mapping]] = ...) -> None: ...
+
+class StatsQuery(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListenersQuery(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ClustersQuery(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FailuresQuery(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("stats", "listeners", "clusters", "failures")
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    LISTENERS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    stats: Stats
+    listeners: Listeners
+    clusters: Clusters
+    failures: Failures
+    def __init__(self, stats: _Optional[_Union[Stats, _Mapping]] = ..., listeners: _Optional[_Union[Listeners, _Mapping]] = ..., clusters: _Optional[_Union[Clusters, _Mapping]] = ..., failures: _Optional[_Union[Failures, _Mapping]] = ...) -> None: ...
+
+class Stats(_message.Message):
+    __slots__ = ("snapshot_version", "secrets_version", "exchanges_active", "exchanges_total", "connections_active", "spans_dropped", "access_log_dropped", "events_dropped", "panics", "draining")
+    SNAPSHOT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGES_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    SPANS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_LOG_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    PANICS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    snapshot_version: int
+    secrets_version: int
+    exchanges_active: int
+    exchanges_total: int
+    connections_active: int
+    spans_dropped: int
+    access_log_dropped: int
+    events_dropped: int
+    panics: int
+    draining: bool
+    def __init__(self, snapshot_version: _Optional[int] = ..., secrets_version: _Optional[int] = ..., exchanges_active: _Optional[int] = ..., exchanges_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., spans_dropped: _Optional[int] = ..., access_log_dropped: _Optional[int] = ..., events_dropped: _Optional[int] = ..., panics: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
+
+class Listeners(_message.Message):
+    __slots__ = ("listeners",)
+    LISTENERS_FIELD_NUMBER: _ClassVar[int]
+    listeners: _containers.RepeatedCompositeFieldContainer[ListenerBound]
+    def __init__(self, listeners: _Optional[_Iterable[_Union[ListenerBound, _Mapping]]] = ...) -> None: ...
+
+class Clusters(_message.Message):
+    __slots__ = ("clusters",)
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    clusters: _containers.RepeatedCompositeFieldContainer[ClusterState]
+    def __init__(self, clusters: _Optional[_Iterable[_Union[ClusterState, _Mapping]]] = ...) -> None: ...
+
+class ClusterState(_message.Message):
+    __slots__ = ("name", "version", "endpoints")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    endpoints: _containers.RepeatedCompositeFieldContainer[EndpointState]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ...) -> None: ...
+
+class EndpointState(_message.Message):
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    address: str
+    healthy: bool
+    weight: int
+    requests_active: int
+    requests_total: int
+    failures_total: int
+    connections_active: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ...) -> None: ...
+
+class Failures(_message.Message):
+    __slots__ = ("failures",)
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    failures: _containers.RepeatedCompositeFieldContainer[Failure]
+    def __init__(self, failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "origin", "duration_us")
+    UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    GRPC_STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    unix_nanos: int
+    request_id: str
+    trace_id: str
+    method: str
+    authority: str
+    path: str
+    status: int
+    grpc_status: str
+    reason: str
+    detail: str
+    route: str
+    cluster: str
+    attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
+    candidates_total: int
+    candidates_healthy: int
+    origin: str
+    duration_us: int
+    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...
+
+class Attempt(_message.Message):
+    __slots__ = ("endpoint", "why", "duration_us")
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    endpoint: str
+    why: str
+    duration_us: int
+    def __init__(self, endpoint: _Optional[str] = ..., why: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...

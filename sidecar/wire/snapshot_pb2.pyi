@@ -1,0 +1,232 @@
+from sidecar.wire import telemetry_pb2 as _telemetry_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Direction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DIRECTION_UNSPECIFIED: _ClassVar[Direction]
+    DIRECTION_INBOUND: _ClassVar[Direction]
+    DIRECTION_OUTBOUND: _ClassVar[Direction]
+    DIRECTION_EDGE: _ClassVar[Direction]
+
+class UpstreamProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UPSTREAM_PROTOCOL_UNSPECIFIED: _ClassVar[UpstreamProtocol]
+    UPSTREAM_PROTOCOL_HTTP1: _ClassVar[UpstreamProtocol]
+    UPSTREAM_PROTOCOL_HTTP2: _ClassVar[UpstreamProtocol]
+
+class BalancePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BALANCE_POLICY_UNSPECIFIED: _ClassVar[BalancePolicy]
+    BALANCE_POLICY_ROUND_ROBIN: _ClassVar[BalancePolicy]
+    BALANCE_POLICY_LEAST_REQUEST: _ClassVar[BalancePolicy]
+    BALANCE_POLICY_RANDOM: _ClassVar[BalancePolicy]
+DIRECTION_UNSPECIFIED: Direction
+DIRECTION_INBOUND: Direction
+DIRECTION_OUTBOUND: Direction
+DIRECTION_EDGE: Direction
+UPSTREAM_PROTOCOL_UNSPECIFIED: UpstreamProtocol
+UPSTREAM_PROTOCOL_HTTP1: UpstreamProtocol
+UPSTREAM_PROTOCOL_HTTP2: UpstreamProtocol
+BALANCE_POLICY_UNSPECIFIED: BalancePolicy
+BALANCE_POLICY_ROUND_ROBIN: BalancePolicy
+BALANCE_POLICY_LEAST_REQUEST: BalancePolicy
+BALANCE_POLICY_RANDOM: BalancePolicy
+
+class Snapshot(_message.Message):
+    __slots__ = ("version", "listeners", "route_tables", "clusters", "telemetry")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LISTENERS_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_TABLES_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    listeners: _containers.RepeatedCompositeFieldContainer[Listener]
+    route_tables: _containers.RepeatedCompositeFieldContainer[RouteTable]
+    clusters: _containers.RepeatedCompositeFieldContainer[Cluster]
+    telemetry: _telemetry_pb2.Telemetry
+    def __init__(self, version: _Optional[int] = ..., listeners: _Optional[_Iterable[_Union[Listener, _Mapping]]] = ..., route_tables: _Optional[_Iterable[_Union[RouteTable, _Mapping]]] = ..., clusters: _Optional[_Iterable[_Union[Cluster, _Mapping]]] = ..., telemetry: _Optional[_Union[_telemetry_pb2.Telemetry, _Mapping]] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("place", "index")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    place: str
+    index: int
+    def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+
+class Listener(_message.Message):
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_TABLE_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    address: str
+    direction: Direction
+    route_table: str
+    tls: ServerTls
+    limits: ListenerLimits
+    origin: Origin
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+
+class ListenerLimits(_message.Message):
+    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms")
+    MAX_HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    HEADER_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    max_header_bytes: int
+    max_headers: int
+    max_streams: int
+    header_timeout_ms: int
+    idle_timeout_ms: int
+    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+
+class ServerTls(_message.Message):
+    __slots__ = ("identities", "trust_bundle", "require_client_certificate")
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    TRUST_BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_CLIENT_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    identities: _containers.RepeatedScalarFieldContainer[str]
+    trust_bundle: str
+    require_client_certificate: bool
+    def __init__(self, identities: _Optional[_Iterable[str]] = ..., trust_bundle: _Optional[str] = ..., require_client_certificate: _Optional[bool] = ...) -> None: ...
+
+class RouteTable(_message.Message):
+    __slots__ = ("name", "routes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    routes: _containers.RepeatedCompositeFieldContainer[Route]
+    def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
+
+class Route(_message.Message):
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    REWRITE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    match: Match
+    destinations: _containers.RepeatedCompositeFieldContainer[Destination]
+    timeout_ms: int
+    retry: RetryPolicy
+    origin: Origin
+    rewrite: PathRewrite
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ...) -> None: ...
+
+class Match(_message.Message):
+    __slots__ = ("hosts", "path", "methods", "headers")
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    hosts: _containers.RepeatedScalarFieldContainer[str]
+    path: PathMatch
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    headers: _containers.RepeatedCompositeFieldContainer[HeaderMatch]
+    def __init__(self, hosts: _Optional[_Iterable[str]] = ..., path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[HeaderMatch, _Mapping]]] = ...) -> None: ...
+
+class PathMatch(_message.Message):
+    __slots__ = ("exact", "prefix", "regex")
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    REGEX_FIELD_NUMBER: _ClassVar[int]
+    exact: str
+    prefix: str
+    regex: str
+    def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ...) -> None: ...
+
+class HeaderMatch(_message.Message):
+    __slots__ = ("name", "exact", "prefix", "regex", "present")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    REGEX_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    exact: str
+    prefix: str
+    regex: str
+    present: bool
+    def __init__(self, name: _Optional[str] = ..., exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., present: _Optional[bool] = ...) -> None: ...
+
+class PathRewrite(_message.Message):
+    __slots__ = ("prefix",)
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    def __init__(self, prefix: _Optional[str] = ...) -> None: ...
+
+class Destination(_message.Message):
+    __slots__ = ("cluster", "weight")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    weight: int
+    def __init__(self, cluster: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class RetryPolicy(_message.Message):
+    __slots__ = ("attempts",)
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    attempts: int
+    def __init__(self, attempts: _Optional[int] = ...) -> None: ...
+
+class Cluster(_message.Message):
+    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SUBSET_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    BALANCE_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
+    CONNECT_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    WARM_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    service: str
+    subset: str
+    protocol: UpstreamProtocol
+    balance: BalancePolicy
+    tls: ClientTls
+    connect_timeout_ms: int
+    limits: ClusterLimits
+    warm_timeout_ms: int
+    origin: Origin
+    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+
+class ClusterLimits(_message.Message):
+    __slots__ = ("max_connections", "max_pending", "max_requests")
+    MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PENDING_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    max_connections: int
+    max_pending: int
+    max_requests: int
+    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ...) -> None: ...
+
+class ClientTls(_message.Message):
+    __slots__ = ("identity", "trust_bundle", "spiffe_ids", "server_name")
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    TRUST_BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_NAME_FIELD_NUMBER: _ClassVar[int]
+    identity: str
+    trust_bundle: str
+    spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
+    server_name: str
+    def __init__(self, identity: _Optional[str] = ..., trust_bundle: _Optional[str] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., server_name: _Optional[str] = ...) -> None: ...
