@@ -1,0 +1,1 @@
+"""What a user can observe, in Python; `tests/mesh.py` starts the programs under test."""
