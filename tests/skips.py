@@ -47,7 +47,7 @@ class SkipGate:
             self.complaints.append(f"{node} is listed in {EXPECTED_SKIPS.name} but did not skip: delete the line")
         for node in sorted(self._expected - self._selected):
             if not (session.config.rootpath / node.split("::")[0]).exists():
-                self.complaints.append(f"{node} is listed in {EXPECTED_SKIPS.name} but its file is gone: delete the line")
+                self.complaints.append(f"{node} is listed in {EXPECTED_SKIPS.name} but its file is gone")
         if self.complaints and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
