@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements/dev.lock").read_text()
-PINS = {name.lower(): Version(version) for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", LOCK, re.MULTILINE)}
+PINS = {
+    canonicalize_name(name): Version(version)
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", LOCK, re.MULTILINE)
+}
 
 
 def asked() -> list[str]:
@@ -23,7 +27,7 @@ def asked() -> list[str]:
 @pytest.mark.parametrize("requirement", asked())
 def test_every_requirement_is_locked_at_a_version_it_allows(requirement: str) -> None:
     parsed = Requirement(requirement)
-    pinned = PINS.get(parsed.name.lower())
+    pinned = PINS.get(canonicalize_name(parsed.name))
     assert pinned is not None, f"{parsed.name} is not in requirements/dev.lock: run `make lock`"
     # Some distributions only ever publish pre-releases.
     assert parsed.specifier.contains(pinned, prereleases=True), f"{pinned} is locked: run `make lock`"
