@@ -76,7 +76,7 @@ class Proxy:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a GET to the admin address."""
         try:
-            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=5) as reply:  # noqa: S310 - a fixed scheme
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=5) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as refusal:
             with refusal:
@@ -102,7 +102,7 @@ class Proxy:
 
 
 class Mesh:
-    """A configuration directory, and the proxies that run on it; leaving the block stops them and expects clean exits."""
+    """A configuration directory and the proxies that run on it; leaving the block stops them, and each must exit cleanly."""
 
     def __init__(self, directory: Path) -> None:
         self.config = directory / "config"
