@@ -1,1 +1,29 @@
-//! The request path.
+//! The request path of the sidecar: everything that happens per request, and nothing else.
+//!
+//! A request goes through the modules in the order they stand here; `exchange.rs` is the story, read it first.
+//! A module may use only what stands below it (checked by `tests/layers.rs`).
+
+pub mod runtime;
+
+mod accept;
+mod exchange;
+mod retry;
+mod upstream;
+mod pool;
+mod balance;
+mod cluster;
+mod route;
+mod http;
+mod tls;
+mod telemetry;
+mod snapshot;
+
+mod clock;
+mod drain;
+mod error;
+mod net;
+mod proto;
+mod random;
+
+#[cfg(feature = "python")]
+mod python;

@@ -1,0 +1,24 @@
+//! Time, the only module that asks the operating system for it. Under `tokio::time::pause` it stands still, so tests and
+//! simulations own it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use tokio::time::{Instant, Sleep};
+
+/// Monotonic time.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Wall-clock time in nanoseconds since the epoch, as OTLP wants it.
+pub fn unix_nanos() -> u64 {
+    #[allow(clippy::disallowed_methods, reason = "this is the module that may")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// A timer that fires after `duration`.
+pub fn sleep(duration: Duration) -> Sleep {
+    tokio::time::sleep(duration)
+}

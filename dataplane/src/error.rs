@@ -1,0 +1,145 @@
+//! Errors as values: a reason (which implies the side that caused it), whether another try may help, and the cause.
+
+use std::fmt;
+
+/// Who caused an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The caller.
+    Downstream,
+    /// This proxy or its configuration.
+    Proxy,
+    /// The service called.
+    Upstream,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $side:ident, $status:literal, $grpc:literal, $sentence:literal, $next:literal;)+) => {
+        /// Why the proxy answered by itself, or why an exchange ended before its end. Closed: metrics, logs, spans,
+        /// replies and retries read this and never a string.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason { $($(#[$doc])* $variant,)+ }
+
+        impl Reason {
+            /// Every reason, in the order of the enum.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+
+            /// Its name in logs, metrics and the `x-sidecar-reason` header.
+            pub fn name(self) -> &'static str { match self { $(Reason::$variant => $name,)+ } }
+            /// Who caused it.
+            pub fn side(self) -> Side { match self { $(Reason::$variant => Side::$side,)+ } }
+            /// The HTTP status of a reply for it.
+            pub fn status(self) -> u16 { match self { $(Reason::$variant => $status,)+ } }
+            /// The gRPC status of a reply for it.
+            pub fn grpc_status(self) -> u8 { match self { $(Reason::$variant => $grpc,)+ } }
+            /// What happened, for a person.
+            pub fn sentence(self) -> &'static str { match self { $(Reason::$variant => $sentence,)+ } }
+            /// What to look at next.
+            pub fn next_step(self) -> &'static str { match self { $(Reason::$variant => $next,)+ } }
+        }
+    };
+}
+
+// gRPC codes: 3 INVALID_ARGUMENT, 4 DEADLINE_EXCEEDED, 7 PERMISSION_DENIED, 8 RESOURCE_EXHAUSTED, 12 UNIMPLEMENTED,
+// 13 INTERNAL, 14 UNAVAILABLE, 1 CANCELLED (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
+reasons! {
+    /// The message is not HTTP as the RFCs define it.
+    BadRequest = "bad-request", Downstream, 400, 13, "The request is not valid HTTP.", "Look at the detail; the client sent it.";
+    /// Head larger than the listener's limits.
+    HeadTooLarge = "head-too-large", Downstream, 431, 8, "The request's header fields are larger than allowed.", "Send fewer or shorter fields, or raise the listener's limit.";
+    /// The head or body did not arrive in time.
+    RequestTimeout = "request-timeout", Downstream, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
+    /// The caller cancelled, reset or disconnected.
+    DownstreamReset = "downstream-reset", Downstream, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
+    /// A legal feature of HTTP that this proxy does not carry.
+    NotImplemented = "not-implemented", Downstream, 501, 12, "The request uses a feature that this proxy does not carry.", "Look at the detail for the feature.";
+    /// No route of the listener matches.
+    NoRoute = "no-route", Proxy, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
+    /// The route's cluster has no endpoint at all.
+    NoEndpoints = "no-endpoints", Proxy, 503, 14, "The service has no endpoints.", "Check that an instance is registered, and the subset's filter.";
+    /// Endpoints are known but none may be picked.
+    NoHealthyEndpoint = "no-healthy-endpoint", Proxy, 503, 14, "No endpoint of the service is healthy.", "Look at the health of the instances.";
+    /// The endpoints of a service that is called for the first time did not arrive in time.
+    WarmTimeout = "warm-timeout", Proxy, 503, 14, "The endpoints of the service did not become known in time.", "Check the discovery source.";
+    /// A limit of the cluster is reached.
+    Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
+    /// The proxy is shutting down.
+    Draining = "draining", Proxy, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
+    /// Key material for the connection is missing or unusable.
+    NoIdentity = "no-identity", Proxy, 503, 14, "This proxy holds no certificate for the connection.", "Look at the certificate authority's state.";
+    /// A mistake of this proxy.
+    Internal = "internal", Proxy, 500, 13, "This proxy made a mistake.", "Please report it with the log line.";
+    /// TCP refused, unreachable.
+    ConnectFailure = "connect-failure", Upstream, 503, 14, "The connection to the endpoint failed.", "Check that the instance listens and is reachable.";
+    /// TCP or TLS not established in time.
+    ConnectTimeout = "connect-timeout", Upstream, 503, 14, "The connection to the endpoint was not established in time.", "Check that the instance is reachable; a firewall may drop packets.";
+    /// TLS to the endpoint failed.
+    TlsFailure = "tls-failure", Upstream, 503, 14, "TLS with the endpoint failed.", "Compare certificates and trust domains on both sides.";
+    /// The endpoint's certificate names another identity.
+    PeerMismatch = "peer-mismatch", Upstream, 503, 14, "The endpoint proved another identity than the service's.", "Check which service listens at the address.";
+    /// The endpoint refused the stream before processing it.
+    RefusedStream = "refused-stream", Upstream, 503, 14, "The endpoint refused the request without processing it.", "The instance is overloaded or shutting down.";
+    /// The endpoint reset the stream or connection before its response ended.
+    UpstreamReset = "upstream-reset", Upstream, 502, 14, "The endpoint broke off before its response was complete.", "Look at the instance's log for a crash or a timeout of its own.";
+    /// The endpoint's answer is not valid HTTP.
+    UpstreamProtocol = "upstream-protocol", Upstream, 502, 13, "The endpoint's answer is not valid HTTP.", "Check that protocol in the service's document is what the instance speaks.";
+    /// The route's timeout is over.
+    Timeout = "timeout", Upstream, 504, 4, "The route's timeout ended before the response.", "Look at the instance's latency, or raise the route's timeout.";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// May the same request be sent again?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The endpoint has certainly not processed it.
+    Unprocessed,
+    /// It may have been processed.
+    No,
+}
+
+/// One failure, anywhere on the path.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// What kind, and with it which side.
+    pub reason: Reason,
+    /// May it be sent again?
+    pub again: Again,
+    /// The particulars: an address, a code, the operating system's words.
+    pub cause: Option<Box<str>>,
+}
+
+impl Error {
+    /// A failure that another try would not mend.
+    pub fn new(reason: Reason) -> Self {
+        Error { reason, again: Again::No, cause: None }
+    }
+
+    /// A failure that left the request unprocessed.
+    pub fn unprocessed(reason: Reason) -> Self {
+        Error { reason, again: Again::Unprocessed, cause: None }
+    }
+
+    /// Adds the particulars.
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into_boxed_str());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.sentence())?;
+        match &self.cause {
+            Some(cause) => write!(f, " {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,214 @@
+//! One stream of a message's content, whatever protocol carries it. `exchange` sees only these types.
+//!
+//! A message is a head, then a [`Body`] to read and a [`Sink`] to write. Backpressure is in the types: a body gives the
+//! next frame only when asked, a sink says how much it takes.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use super::{h1, h2};
+
+/// A piece of a message's content.
+#[derive(Debug)]
+pub enum Frame {
+    /// Content; never empty.
+    Data(Bytes),
+    /// The trailer section; nothing follows.
+    Trailers(HeaderMap),
+}
+
+/// An HTTP/2 error code (RFC 9113 section 7), also for streams that HTTP/1.1 carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetCode(pub u32);
+
+impl ResetCode {
+    /// Ends a stream without blame.
+    pub const NO_ERROR: ResetCode = ResetCode(0x0);
+    /// The peer broke the protocol.
+    pub const PROTOCOL_ERROR: ResetCode = ResetCode(0x1);
+    /// Our mistake.
+    pub const INTERNAL_ERROR: ResetCode = ResetCode(0x2);
+    /// Not processed at all.
+    pub const REFUSED_STREAM: ResetCode = ResetCode(0x7);
+    /// No longer wanted.
+    pub const CANCEL: ResetCode = ResetCode(0x8);
+    /// Too much load from the peer.
+    pub const ENHANCE_YOUR_CALM: ResetCode = ResetCode(0xb);
+}
+
+/// Why a stream of content ended before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// The peer reset the stream.
+    Reset(ResetCode),
+    /// The connection ended or broke; the words are the operating system's or the library's.
+    Closed(Box<str>),
+    /// The peer broke the protocol.
+    Malformed(Box<str>),
+    /// The peer did not send or take bytes in time.
+    TimedOut,
+}
+
+impl std::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StreamError::Reset(code) => write!(f, "stream reset with code {:#x}", code.0),
+            StreamError::Closed(words) => write!(f, "connection closed: {words}"),
+            StreamError::Malformed(words) => write!(f, "malformed message: {words}"),
+            StreamError::TimedOut => f.write_str("no bytes moved in time"),
+        }
+    }
+}
+
+/// Content to read.
+#[derive(Debug)]
+pub enum Body {
+    /// Nothing, and no trailers.
+    Empty,
+    /// From an HTTP/1.1 client.
+    H1Request(h1::server::Incoming),
+    /// From an HTTP/1.1 server.
+    H1Response(h1::client::Incoming),
+    /// From an HTTP/2 peer, either side.
+    H2(h2::Incoming),
+}
+
+impl Body {
+    /// The next frame; `None` after the last.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        match self {
+            Body::Empty => Poll::Ready(None),
+            Body::H1Request(incoming) => incoming.poll_frame(cx),
+            Body::H1Response(incoming) => incoming.poll_frame(cx),
+            Body::H2(incoming) => incoming.poll_frame(cx),
+        }
+    }
+
+    /// True when it is known, without reading, that nothing more comes.
+    pub fn is_end(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::H1Request(incoming) => incoming.is_end(),
+            Body::H1Response(incoming) => incoming.is_end(),
+            Body::H2(incoming) => incoming.is_end(),
+        }
+    }
+
+    /// Tells the sender that `n` bytes given out by `poll_frame` have been passed on, so that it may send as many more.
+    pub fn release(&mut self, n: usize) {
+        if let Body::H2(incoming) = self {
+            incoming.release(n);
+        }
+    }
+}
+
+/// Content to write. Dropping it before the end resets the stream with CANCEL.
+#[derive(Debug)]
+pub enum Sink {
+    /// The whole message was sent with its head.
+    Closed,
+    /// To an HTTP/1.1 client.
+    H1Response(h1::server::Outgoing),
+    /// To an HTTP/1.1 server.
+    H1Request(h1::client::Outgoing),
+    /// To an HTTP/2 peer, either side.
+    H2(h2::Outgoing),
+}
+
+impl Sink {
+    /// Waits until at least one byte may be sent; returns how many of `wanted`.
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamError>> {
+        match self {
+            Sink::Closed => Poll::Ready(Ok(wanted)),
+            Sink::H1Response(outgoing) => outgoing.poll_capacity(cx, wanted),
+            Sink::H1Request(outgoing) => outgoing.poll_capacity(cx, wanted),
+            Sink::H2(outgoing) => outgoing.poll_capacity(cx, wanted),
+        }
+    }
+
+    /// Sends content for which `poll_capacity` gave room; `end` closes the message.
+    pub fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
+        match self {
+            Sink::Closed => Ok(()),
+            Sink::H1Response(outgoing) => outgoing.send_data(data, end),
+            Sink::H1Request(outgoing) => outgoing.send_data(data, end),
+            Sink::H2(outgoing) => outgoing.send_data(data, end),
+        }
+    }
+
+    /// Closes the message with trailers.
+    pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
+        match self {
+            Sink::Closed => Ok(()),
+            Sink::H1Response(outgoing) => outgoing.send_trailers(trailers),
+            Sink::H1Request(outgoing) => outgoing.send_trailers(trailers),
+            Sink::H2(outgoing) => outgoing.send_trailers(trailers),
+        }
+    }
+
+    /// Moves bytes that a codec still holds towards the peer; `Ready` when none are left. HTTP/2 connections do that on
+    /// their own.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        match self {
+            Sink::Closed | Sink::H2(_) | Sink::H1Request(_) => Poll::Ready(Ok(())),
+            Sink::H1Response(outgoing) => outgoing.poll_flush(cx),
+        }
+    }
+
+    /// Breaks the message off so that the peer cannot take it for a complete one.
+    pub fn reset(&mut self, code: ResetCode) {
+        match self {
+            Sink::Closed => {}
+            Sink::H1Response(outgoing) => outgoing.reset(),
+            Sink::H1Request(outgoing) => outgoing.reset(),
+            Sink::H2(outgoing) => outgoing.reset(code),
+        }
+    }
+
+    /// Ready when the peer no longer wants the message: it reset the stream or the connection is gone.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        match self {
+            Sink::Closed => Poll::Pending,
+            Sink::H1Response(outgoing) => outgoing.poll_reset(cx),
+            Sink::H1Request(outgoing) => outgoing.poll_reset(cx),
+            Sink::H2(outgoing) => outgoing.poll_reset(cx),
+        }
+    }
+}
+
+/// The right to answer one request, once.
+#[derive(Debug)]
+pub enum Responder {
+    /// An HTTP/1.1 client asked.
+    H1(h1::server::Responder),
+    /// An HTTP/2 client asked.
+    H2(h2::Responder),
+}
+
+impl Responder {
+    /// Sends the head of the response. With `end` there is no content; the sink is then closed.
+    pub fn respond(self, head: Response<()>, end: bool) -> Result<Sink, StreamError> {
+        match self {
+            Responder::H1(responder) => responder.respond(head, end).map(Sink::H1Response),
+            Responder::H2(responder) => responder.respond(head, end).map(Sink::H2),
+        }
+    }
+
+    /// Breaks the exchange off without an answer.
+    pub fn reset(self, code: ResetCode) {
+        match self {
+            Responder::H1(responder) => responder.reset(),
+            Responder::H2(responder) => responder.reset(code),
+        }
+    }
+
+    /// Ready when the client no longer wants the answer.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        match self {
+            Responder::H1(responder) => responder.poll_reset(cx),
+            Responder::H2(responder) => responder.poll_reset(cx),
+        }
+    }
+}

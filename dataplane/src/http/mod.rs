@@ -1,0 +1,7 @@
+//! HTTP as bytes and as streams: which protocol a connection speaks, its codecs, and the one Body type above them.
+
+pub mod body;
+pub mod grpc;
+pub mod h1;
+pub mod h2;
+pub mod sniff;

@@ -1,0 +1,181 @@
+//! Sockets, the only module that opens them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that wait for `accept`; the kernel caps it at `net.core.somaxconn` (4096 on Linux).
+const BACKLOG: i32 = 4096;
+
+/// Opens a listening socket that shares its port with the other workers'.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// True when somebody else already listens on `address`. Sockets with SO_REUSEPORT would share the port with another
+/// program of the same user in silence.
+pub fn taken(address: SocketAddr) -> io::Result<bool> {
+    if address.port() == 0 {
+        return Ok(false);
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    match socket.bind(&address.into()) {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes over a listening socket that another process opened.
+pub fn adopt(descriptor: OwnedFd) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::from(descriptor);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Registers a listening socket with this thread's runtime.
+pub fn register(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener)
+}
+
+/// Connects to an endpoint.
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    #[allow(clippy::disallowed_methods, reason = "this is the module that may")]
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Makes closing `stream` send RST, so that a cut response cannot be taken for a complete one.
+pub fn abort_on_close(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+}
+
+/// A connected byte stream, cleartext or TLS, with the bytes that were read ahead of it.
+#[derive(Debug)]
+pub struct Io {
+    ahead: Bytes,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpStream),
+    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl From<TcpStream> for Io {
+    fn from(stream: TcpStream) -> Self {
+        Io { ahead: Bytes::new(), kind: Kind::Tcp(stream) }
+    }
+}
+
+impl From<tokio_rustls::server::TlsStream<TcpStream>> for Io {
+    fn from(stream: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
+        Io { ahead: Bytes::new(), kind: Kind::TlsServer(Box::new(stream)) }
+    }
+}
+
+impl From<tokio_rustls::client::TlsStream<TcpStream>> for Io {
+    fn from(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+        Io { ahead: Bytes::new(), kind: Kind::TlsClient(Box::new(stream)) }
+    }
+}
+
+impl Io {
+    /// Puts back bytes that were read; the next read returns them first.
+    pub fn unread(&mut self, bytes: Bytes) {
+        debug_assert!(self.ahead.is_empty(), "bytes are put back once");
+        self.ahead = bytes;
+    }
+
+    /// The TCP socket below.
+    pub fn tcp(&self) -> &TcpStream {
+        match &self.kind {
+            Kind::Tcp(stream) => stream,
+            Kind::TlsServer(stream) => stream.get_ref().0,
+            Kind::TlsClient(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let n = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..n]);
+            self.ahead.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::TlsServer(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::TlsClient(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Kind::TlsServer(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Kind::TlsClient(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.is_write_vectored(),
+            Kind::TlsServer(stream) => stream.is_write_vectored(),
+            Kind::TlsClient(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

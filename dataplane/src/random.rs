@@ -1,0 +1,19 @@
+//! Randomness, the only module that makes it. Not for secrets: picks, jitter and trace ids.
+
+#![allow(clippy::disallowed_methods, reason = "this is the module that may")]
+
+/// A uniformly random number.
+pub fn u64() -> u64 {
+    fastrand::u64(..)
+}
+
+/// A uniformly random number below `bound`, which must not be 0.
+pub fn below(bound: usize) -> usize {
+    fastrand::usize(..bound)
+}
+
+/// Makes this thread's sequence repeatable.
+#[cfg(test)]
+pub fn seed(seed: u64) {
+    fastrand::seed(seed);
+}

@@ -1,0 +1,4 @@
+//! The compiled configuration: decoded and checked once, then only read.
+
+pub mod decode;
+pub mod model;

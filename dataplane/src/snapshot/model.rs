@@ -1,0 +1,260 @@
+//! What a snapshot is once it is checked: no dangling name, no default left to decide, ready to be read per request.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use regex::Regex;
+
+/// One compiled configuration; shared by all workers.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Number of the compile.
+    pub version: u64,
+    /// By name, unique.
+    pub listeners: Vec<Arc<Listener>>,
+    /// By name.
+    pub route_tables: HashMap<Arc<str>, Vec<Arc<Route>>>,
+    /// By name, unique.
+    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// Tracing and logging.
+    pub telemetry: Telemetry,
+}
+
+/// Where a person wrote the thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// "services/orders.yaml:12:3", or a KV key.
+    pub place: Box<str>,
+    /// The KV key's index; 0 for a file.
+    pub index: u64,
+}
+
+/// Which way a listener's traffic goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the mesh to the local app.
+    Inbound,
+    /// From the local app to the mesh.
+    Outbound,
+    /// From outside to the mesh.
+    Edge,
+}
+
+impl Direction {
+    /// Its name in metrics, logs and spans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+            Direction::Edge => "edge",
+        }
+    }
+}
+
+/// A socket to accept on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Unique.
+    pub name: Arc<str>,
+    /// Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Which way.
+    pub direction: Direction,
+    /// Key of `Snapshot::route_tables`.
+    pub route_table: Arc<str>,
+    /// None: cleartext.
+    pub tls: Option<ServerTls>,
+    /// Bounds.
+    pub limits: ListenerLimits,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// Bounds of one listener's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Bytes of a request head. Default 60 KiB, as Envoy.
+    pub max_header_bytes: u32,
+    /// Fields of a request head. Default 100, as Envoy.
+    pub max_headers: u32,
+    /// Concurrent streams of one HTTP/2 connection. Default 256.
+    pub max_streams: u32,
+    /// From the first byte of a head to its last, and for a TLS handshake. Default 10 s.
+    pub header_timeout: Duration,
+    /// A connection without a request. Default 1 h, as Envoy.
+    pub idle_timeout: Duration,
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Names in the secrets; at least one, the first is the default.
+    pub identities: Vec<Arc<str>>,
+    /// Name in the secrets; None: client certificates are not asked for.
+    pub trust_bundle: Option<Arc<str>>,
+    /// Refuse connections without a verified client certificate.
+    pub require_client_certificate: bool,
+}
+
+/// One route; the first that matches wins.
+#[derive(Debug)]
+pub struct Route {
+    /// In metrics, logs, explain.
+    pub name: Arc<str>,
+    /// When it applies.
+    pub matcher: Matcher,
+    /// At least one; weights are positive.
+    pub destinations: Vec<Destination>,
+    /// Sum of the weights.
+    pub total_weight: u32,
+    /// Whole exchange; None: no limit.
+    pub timeout: Option<Duration>,
+    /// Tries, the first included. Default 3.
+    pub attempts: u32,
+    /// Replaces what the path match matched.
+    pub rewrite_prefix: Option<Box<str>>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// The conditions of a route; all must hold.
+#[derive(Debug, Default)]
+pub struct Matcher {
+    /// Lower case; empty: any.
+    pub hosts: Vec<HostMatch>,
+    /// None: any.
+    pub path: Option<PathMatch>,
+    /// Empty: any.
+    pub methods: Vec<Method>,
+    /// All must hold.
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A host name condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostMatch {
+    /// "orders.mesh".
+    Exact(Box<str>),
+    /// Holds ".example.com"; written "*.example.com".
+    Suffix(Box<str>),
+}
+
+/// A path condition; the query is not part of the path.
+#[derive(Debug)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(Box<str>),
+    /// Without a trailing slash: the path itself or anything below it. Empty: everything.
+    Prefix(Box<str>),
+    /// Anchored at both ends.
+    Regex(Regex),
+}
+
+/// A header condition.
+#[derive(Debug)]
+pub struct HeaderMatch {
+    /// The field.
+    pub name: HeaderName,
+    /// What must hold of one of its values.
+    pub value: ValueMatch,
+}
+
+/// A condition on one field value.
+#[derive(Debug)]
+pub enum ValueMatch {
+    /// The field is there (true) or absent (false).
+    Present(bool),
+    /// The whole value.
+    Exact(Box<str>),
+    /// Its beginning.
+    Prefix(Box<str>),
+    /// Anchored at both ends.
+    Regex(Regex),
+}
+
+/// One target of a route.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Key of `Snapshot::clusters`.
+    pub cluster: Arc<str>,
+    /// Positive.
+    pub weight: u32,
+}
+
+/// What a cluster's endpoints speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, by prior knowledge or inside TLS.
+    Http2,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalancePolicy {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The less loaded of two random ones.
+    LeastRequest,
+    /// Any, by weight.
+    Random,
+}
+
+/// A service, or a subset of one, to send to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// "orders", "orders/v1", "app".
+    pub name: Arc<str>,
+    /// The service's name.
+    pub service: Arc<str>,
+    /// The subset's name; empty: all of the service.
+    pub subset: Arc<str>,
+    /// What the endpoints speak.
+    pub protocol: Protocol,
+    /// How one is chosen.
+    pub balance: BalancePolicy,
+    /// None: cleartext.
+    pub tls: Option<ClientTls>,
+    /// TCP and TLS together. Default 5 s, as Envoy.
+    pub connect_timeout: Duration,
+    /// How long requests wait for the first endpoints. Default 5 s.
+    pub warm_timeout: Duration,
+    /// Connections, all workers together. Default 1024, as Envoy.
+    pub max_connections: u32,
+    /// Requests that wait for a connection. Default 1024, as Envoy.
+    pub max_pending: u32,
+    /// Requests in flight. Default 1024, as Envoy.
+    pub max_requests: u32,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// How a cluster's connections speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// Name in the secrets of the certificate to show; None: none.
+    pub identity: Option<Arc<str>>,
+    /// Name in the secrets.
+    pub trust_bundle: Arc<str>,
+    /// The peer's certificate must hold one of these URIs and no other.
+    pub spiffe_ids: Vec<Arc<str>>,
+    /// SNI.
+    pub server_name: Box<str>,
+}
+
+/// How exchanges are observed.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// Make spans.
+    pub tracing: bool,
+    /// Share of new traces that are sampled, 0 to 1.
+    pub ratio: f64,
+    /// Resource attributes, sorted by name.
+    pub resource: Vec<(String, String)>,
+    /// Make access-log lines.
+    pub access_log: bool,
+}
