@@ -1,0 +1,1 @@
+"""Generated from protos/shop/v1; never edited."""
