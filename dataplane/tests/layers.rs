@@ -113,13 +113,13 @@ impl Source {
     fn read(root: &Path, path: &Path) -> Source {
         let parts: Vec<String> = path
             .strip_prefix(root)
-            .unwrap()
+            .expect("every source lies below src/")
             .with_extension("")
             .iter()
             .map(|part| part.to_string_lossy().into_owned())
             .filter(|part| part != "mod")
             .collect();
-        let text = fs::read_to_string(path).unwrap();
+        let text = fs::read_to_string(path).expect("a source is readable UTF-8");
         let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
         Source {
             path: path.to_owned(),
@@ -196,8 +196,8 @@ fn sources() -> Vec<Source> {
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("src/ is readable") {
+        let path = entry.expect("src/ is readable").path();
         if path.is_dir() {
             collect(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

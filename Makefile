@@ -1,0 +1,97 @@
+# `make demo` and `make test` do all set-up themselves: a virtual environment in .venv from the locked requirements, then
+# the data plane, built by maturin beside the Python package. A second call finds both and builds nothing.
+# Set PYTHON to choose the interpreter and CARGO_TARGET_DIR to share Rust's build directory.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build protos demo demo-check test real lint bench wheel lock all
+
+# Everything runs in the environment, and one Rust build directory serves all targets.
+own_bin := $(CURDIR)/.venv/bin
+export PATH := $(own_bin):$(subst $(own_bin):,,$(PATH)):$(HOME)/.cargo/bin
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+environment := .venv/.locked
+extension := sidecar/_dataplane.abi3.so
+rust := $(shell find dataplane/src dataplane/build.rs protos) dataplane/Cargo.toml Cargo.toml Cargo.lock
+# One profile for tests, demo and lint: what one of them has built serves the others.
+cargo_flags := --release --locked
+
+# Opens the recipe of every target that a person calls; says at the end how long it took.
+timed = @SECONDS=0; trap 'code=$$?; echo "make $@: $${SECONDS} s"; exit $$code' EXIT;
+quietly := $(MAKE) --no-print-directory
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## set up .venv and build the data plane
+	$(timed) $(quietly) $(extension)
+
+protos: ## regenerate sidecar/wire from protos/
+	$(timed) $(quietly) $(environment); \
+	python -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. protos/sidecar/wire/*.proto
+
+demo: ## run the example shop; stop it with Ctrl-C
+	$(timed) $(quietly) $(extension); \
+	python examples/shop/demo.py
+
+demo-check: ## run the example shop without a terminal and check what it does
+	$(timed) $(quietly) $(extension); \
+	python examples/shop/check.py
+
+test: ## all tests that need Python and Rust only
+	$(timed) $(quietly) $(extension); \
+	cargo test $(cargo_flags) --quiet; \
+	python -m pytest --quiet; \
+	$(quietly) demo-check
+
+real: ## tests against real servers and suites, which it installs
+	$(timed) $(quietly) $(extension); \
+	tests/real/install.sh; \
+	python -m pytest --quiet tests/real
+
+lint: ## formats, lints, types, layers, the stub, the wire files
+	$(timed) $(quietly) $(extension); \
+	cargo fmt --all --check; \
+	cargo clippy $(cargo_flags) --quiet --all-targets -- -D warnings; \
+	cargo clippy $(cargo_flags) --quiet --all-targets --features python -- -D warnings; \
+	cargo test $(cargo_flags) --quiet --test layers; \
+	ruff check --quiet; \
+	ruff format --check --quiet; \
+	mypy; \
+	python -m mypy.stubtest sidecar._dataplane; \
+	lint-imports --no-cache; \
+	python -m pytest --quiet tests/architecture
+
+bench: ## measure against nghttpx, HAProxy and Envoy, side by side
+	$(timed) $(quietly) $(extension); \
+	python -m benchmarks
+
+wheel: ## build the distribution into dist/
+	$(timed) $(quietly) $(environment); \
+	maturin build --locked --out dist
+
+lock: ## renew requirements/dev.lock from pyproject.toml (needs uv)
+	$(timed) command -v uv >/dev/null || { echo 'missing: uv; get it: pip install uv' >&2; exit 1; }; \
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" --group build --group lint --group test pyproject.toml \
+	  --output-file requirements/dev.lock
+
+all: ## lint, test, real
+	$(timed) $(quietly) lint; $(quietly) test; $(quietly) real
+
+$(environment): requirements/dev.lock
+	@python=$$(PATH="$${PATH#$(own_bin):}" requirements/prerequisites); \
+	echo "setting up .venv with $$python"; \
+	"$$python" -m venv --clear .venv; \
+	python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/dev.lock; \
+	touch $@
+
+# An editable build: maturin puts the module beside the Python sources and the command `sidecar` into .venv.
+$(extension): $(environment) $(rust) pyproject.toml
+	@PATH="$${PATH#$(own_bin):}" requirements/prerequisites >/dev/null; \
+	maturin develop --release --locked; \
+	touch $@
