@@ -1,0 +1,37 @@
+"""SPIFFE ids of services, written the way Consul writes them."""
+
+import re
+from dataclasses import dataclass
+
+from sidecar.errors import IdentityError
+
+# SPIFFE-ID section 2.1: a trust domain is at most 255 of these; section 2.2: a path segment's letters.
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+
+@dataclass(frozen=True)
+class ServiceId:
+    """`spiffe://<trust domain>/ns/<namespace>/dc/<datacenter>/svc/<service>`."""
+
+    trust_domain: str
+    service: str
+    datacenter: str = "dc1"
+    namespace: str = "default"
+
+    def __post_init__(self) -> None:
+        if not _TRUST_DOMAIN.fullmatch(self.trust_domain):
+            raise IdentityError(
+                f"{self.trust_domain!r} is no trust domain: expected a name like mesh.local "
+                "of lower-case letters, digits, dots, hyphens and underscores"
+            )
+        for what, value in (("service", self.service), ("dc", self.datacenter), ("namespace", self.namespace)):
+            # "." and ".." are legal letters but not legal segments.
+            if not _SEGMENT.fullmatch(value) or not value.strip("."):
+                raise IdentityError(
+                    f"{value!r} cannot be the {what} of a SPIFFE id: "
+                    "expected letters, digits, dots, hyphens and underscores"
+                )
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/dc/{self.datacenter}/svc/{self.service}"

@@ -1,0 +1,1 @@
+"""What the data plane observed, on its way out."""
