@@ -1,0 +1,49 @@
+"""A document that was read: its model, and where in its text the parts stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.errors import Problem
+
+Kind = Literal["mesh", "service", "gateway"]
+
+# Where a value stands in its document: ("routes", 2, "to", "service").
+Path = tuple[str | int, ...]
+
+
+class Key(NamedTuple):
+    """Names a document, whatever file or key holds it; the mesh document's name is empty."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One valid document. `place` is its file ("services/orders.yaml"); `text` is what the person wrote."""
+
+    key: Key
+    place: str
+    text: str = field(repr=False)
+    model: Mesh | Service | Gateway
+    # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners.
+    places: Mapping[Path, str] = field(repr=False)
+
+    def origin(self, *path: str | int) -> str:
+        """The place of the part at `path`, or of the document when that part was not written."""
+        return self.places.get(path, self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSet:
+    """All documents of a source as they are now: the good ones, and by place the problems of the refused ones."""
+
+    documents: Mapping[Key, Document] = field(default_factory=lambda: MappingProxyType({}))
+    refusals: Mapping[str, tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # Names of the refused documents; a reference to one of them is not dangling.
+    refused: Mapping[Key, str] = field(default_factory=lambda: MappingProxyType({}))

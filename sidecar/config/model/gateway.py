@@ -1,0 +1,181 @@
+"""A gateway document: its listeners and its routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
+from sidecar.config.model.path import ALL_PATHS, Path
+from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
+from sidecar.config.model.service import parse_ip
+
+_HOST = re.compile(rf"(\*\.)?{LABEL_PATTERN}(\.{LABEL_PATTERN})*\.?")
+_HOST_EXPECTED = "a host such as shop.example.com, or *.example.com"
+
+
+def _check_host(value: object) -> object:
+    if not isinstance(value, str) or (_HOST.fullmatch(value) and not value.endswith(".")):
+        return value
+    hint = ""
+    if value == "*":
+        hint = "leave `host` out to match every host"
+    elif _HOST.fullmatch(without_port := value.lower().partition(":")[0].rstrip(".")):
+        hint = f"did you mean `{without_port}`?"
+    raise refusal(f"this is not a host: `{value}`", expected=_HOST_EXPECTED, hint=hint)
+
+
+def _check_listen_ip(value: object) -> object:
+    if isinstance(value, str):
+        parse_ip(value)
+    return value
+
+
+class Certificate(Model):
+    """A certificate chain and its key, as PEM files; relative paths start at the configuration directory."""
+
+    cert: str = Field(min_length=1, description="File with the certificate chain, leaf first.")
+    key: str = Field(min_length=1, description="File with its private key.")
+
+
+def _check_certificates(certificates: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
+    if not certificates:
+        raise refusal("TLS needs a certificate", expected="at least one {cert, key}")
+    return certificates
+
+
+class ListenerTls(Model):
+    """TLS towards clients."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"client_certificates", "min_version", "ciphers", "alpn", "acme"})
+
+    certificates: Annotated[tuple[Certificate, ...], AfterValidator(_check_certificates)] = Field(
+        description="The first is the default, the others are chosen by SNI."
+    )
+
+
+class GatewayListener(Model):
+    """Where the gateway accepts connections."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"protocol", "limits", "proxy_protocol", "hosts"})
+
+    port: int = Field(ge=0, le=65535, description="Port; 0 takes a free one.")
+    address: Annotated[str, BeforeValidator(_check_listen_ip)] = Field(
+        "0.0.0.0", description="Local IP address; IPv6 in brackets."
+    )
+    tls: ListenerTls | None = Field(None, description="Left out: cleartext.")
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+class GatewayMatch(Match):
+    """Which requests a route takes; all given parts must match, and no part at all matches everything."""
+
+    host: Annotated[str, BeforeValidator(_check_host)] | None = Field(
+        None, description="Host without port: exact, or *.example.com for one label below it."
+    )
+
+
+class ServiceTarget(Model):
+    """Where a gateway's route leads."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"datacenter", "url"})
+
+    service: Label = Field(description="A service; its own routes apply below the route's match.")
+    subset: Label | None = Field(None, description="One of its subsets; its own routes do not apply then.")
+
+
+class GatewayBranch(Weighted):
+    """One branch of a gateway's split; the services' own routes do not apply."""
+
+    to: ServiceTarget = Field(description="Where this branch leads.")
+
+
+class Rewrite(Model):
+    """What is changed in a request before it is sent."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"host", "headers", "regex"})
+
+    path: Path = Field(description="The new path; `/*` in it is what the star of the match stood for.")
+
+
+class GatewayRoute(Route):
+    """One rule of a gateway."""
+
+    not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"authenticate", "transform", "redirect", "respond", "cors"}
+
+    match: GatewayMatch = Field(GatewayMatch(), description="Which requests it takes.")
+    to: ServiceTarget | None = Field(None, description="A service or one of its subsets.")
+    split: Annotated[tuple[GatewayBranch, ...], AfterValidator(check_split)] | None = Field(
+        None, description="Services or subsets by weight."
+    )
+    rewrite: Rewrite | None = Field(None, description="What is changed in a request before it is sent.")
+
+    def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
+        """The services it leads to, each with its path in the route."""
+        if self.to is not None:
+            yield ("to",), self.to
+        for index, branch in enumerate(self.split or ()):
+            yield ("split", index, "to"), branch.to
+
+
+def _check_routes(routes: tuple[GatewayRoute, ...]) -> tuple[GatewayRoute, ...]:
+    refuse_all(
+        [
+            *repeated_names((route.name for route in routes), "name"),
+            *_wrong_targets(routes),
+            *_wrong_rewrites(routes),
+        ]
+    )
+    return routes
+
+
+def _wrong_targets(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
+    for index, route in enumerate(routes):
+        if route.to is not None and route.split is not None:
+            yield (index, "split"), route.split, refusal("a route has `to` or `split`, not both")
+        if route.to is None and route.split is None:
+            yield (index,), route, refusal("this route leads nowhere", expected="`to` or `split`")
+
+
+def _wrong_rewrites(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
+    for index, route in enumerate(routes):
+        if route.rewrite is None:
+            continue
+        matched = route.match.path or ALL_PATHS
+        if route.rewrite.path.star != matched.star:
+            where = f"`{matched}`, the path of the match, has {'one' if matched.star else 'none'}"
+            error = refusal("the rewrite and the match both have a star, or neither", expected=where)
+            yield (index, "rewrite", "path"), str(route.rewrite.path), error
+
+
+def _check_listeners(listeners: tuple[GatewayListener, ...]) -> tuple[GatewayListener, ...]:
+    refuse_all(_repeated_ports(listeners))
+    return listeners
+
+
+def _repeated_ports(listeners: tuple[GatewayListener, ...]) -> Iterator[Finding]:
+    taken: set[tuple[str, int]] = set()
+    for index, listener in enumerate(listeners):
+        if listener.port and (listener.address, listener.port) in taken:
+            yield (index, "port"), listener.port, refusal(f"{listener} stands here twice", expected="a port of its own")
+        taken.add((listener.address, listener.port))
+
+
+class Gateway(Model):
+    """The edge: from clients outside to services of the mesh."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"tls", "hosts", "authenticate", "authentication", "rate_limit", "limits", "transformation", "plugins", "cors"}
+    )
+
+    listeners: Annotated[tuple[GatewayListener, ...], AfterValidator(_check_listeners)] = Field(
+        (), description="Where it accepts connections."
+    )
+    routes: Annotated[tuple[GatewayRoute, ...], AfterValidator(_check_routes)] = Field(
+        (), description="The first that matches takes the request; without a match the answer is 404."
+    )

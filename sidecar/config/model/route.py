@@ -1,0 +1,101 @@
+"""What the routes of services and gateways share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Annotated, ClassVar, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from sidecar.config.model.base import Duration, Finding, Model, RouteName, refusal
+from sidecar.config.model.path import Path
+from sidecar.config.model.traffic import Retry
+
+# RFC 9110 5.6.2 token.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9110 5.5: visible ASCII with spaces and tabs inside.
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
+
+
+def _check_method(value: object) -> object:
+    if isinstance(value, str) and not (_TOKEN.fullmatch(value) and value == value.upper()):
+        hint = f"did you mean `{value.upper()}`?" if _TOKEN.fullmatch(value) else ""
+        raise refusal(f"this is not a method: `{value}`", expected="a method such as GET or POST", hint=hint)
+    return value
+
+
+def _check_header_name(value: object) -> object:
+    if isinstance(value, str):
+        if not _TOKEN.fullmatch(value):
+            raise refusal(f"this is not a header name: `{value}`", expected="a name such as x-beta")
+        if value != value.lower():
+            raise refusal("header names are written in lower case", hint=f"did you mean `{value.lower()}`?")
+        if value == "host":
+            raise refusal("the host is not matched as a header", hint="a gateway's route has `match: {host: ...}`")
+    return value
+
+
+def _check_header_value(value: object) -> object:
+    if isinstance(value, str) and not _HEADER_VALUE.fullmatch(value):
+        raise refusal("no header can have this value", expected="visible ASCII without spaces at either end")
+    return value
+
+
+Method = Annotated[str, BeforeValidator(_check_method)]
+HeaderName = Annotated[str, BeforeValidator(_check_header_name)]
+HeaderValue = Annotated[str, BeforeValidator(_check_header_value)]
+
+
+def _check_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
+    if not methods:
+        raise refusal("an empty list matches nothing", hint="leave `methods` out to match all of them")
+    return methods
+
+
+class Match(Model):
+    """Which requests a route takes; all given parts must match, and no part at all matches everything."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"query", "cookies", "source"})
+
+    path: Path | None = Field(None, description="`/api` is only itself, `/api/*` is `/api` and all below it.")
+    methods: Annotated[tuple[Method, ...], AfterValidator(_check_methods)] | None = Field(
+        None, description="Any of these methods."
+    )
+    headers: dict[HeaderName, HeaderValue] = Field(default={}, description="Each of these headers has this value.")
+
+
+class Route(Model):
+    """One rule; the first that matches, in the order written, takes the request."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"mirror", "fault", "rate_limit", "allow", "plugins", "headers"})
+
+    name: RouteName = Field(description="Its name in metrics, logs and reports.")
+    enabled: bool = Field(True, description="false takes the route out without deleting it.")
+    timeout: Duration | None = Field(None, description="Instead of the service's; 0s = none.")
+    retry: Retry | None = Field(None, description="Instead of the service's.")
+
+
+class Weighted(Model):
+    """One branch of a split."""
+
+    weight: int = Field(ge=0, le=1_000_000, description="Its share of the requests, out of the sum of all weights.")
+
+
+W = TypeVar("W", bound=Weighted)
+
+
+def check_split(split: tuple[W, ...]) -> tuple[W, ...]:
+    """For an AfterValidator: at least one branch can be picked."""
+    if not any(branch.weight for branch in split):
+        raise refusal("no branch of this split can be picked", expected="at least one branch with a weight above 0")
+    return split
+
+
+def repeated_names(names: Iterable[str], field: str) -> Iterator[Finding]:
+    """A finding for every name of a list that stood in it before; `field` is where an item holds its name."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield (index, field), name, refusal(f"`{name}` stands here twice", expected="a name of its own")
+        seen.add(name)

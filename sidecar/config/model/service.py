@@ -1,0 +1,206 @@
+"""A service document: how to reach a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from sidecar.config.model.base import Finding, Label, Model, later_words, refusal, refuse_all
+from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
+from sidecar.config.model.traffic import Traffic
+from sidecar.config.spelling import did_you_mean, listed
+from sidecar.config.where import EXPECTED, Where, WhereError, parse
+
+Protocol = Annotated[Literal["http", "http2", "grpc"], later_words("tcp", "udp")]
+
+_ADDRESS_EXPECTED = "an IP address and a port, such as 10.0.0.7:21000 or [fd00::7]:21000"
+
+
+def _check_address(value: object) -> object:
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        if not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
+            raise refusal(f"`{value}` has no port from 1 to 65535", expected=_ADDRESS_EXPECTED)
+        parse_ip(host)
+    return value
+
+
+def parse_ip(host: str) -> IPv4Address | IPv6Address:
+    """An address as it stands before a port: IPv6 is in brackets."""
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise refusal(f"`{host}` is not an IP address", expected=_ADDRESS_EXPECTED) from None
+    if bracketed != (address.version == 6):
+        raise refusal("brackets stand around an IPv6 address, and only there", expected=_ADDRESS_EXPECTED)
+    return address
+
+
+Address = Annotated[str, BeforeValidator(_check_address)]
+
+
+class Endpoint(Model):
+    """One instance of the service."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"zone", "locality", "enabled", "id"})
+
+    address: Address = Field(description="Inbound address of its sidecar, such as 10.0.0.7:21000.")
+    meta: dict[str, str] = Field(default={}, description="What subsets select by.")
+    # Consul's bound (service registration, Weights).
+    weight: int = Field(1, ge=1, le=65535, description="Its share of the requests beside the other endpoints.")
+
+
+class UpstreamPort(Model):
+    """A local port for an app that needs one instead of a name."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"subset", "address", "datacenter", "destination"})
+
+    service: Label = Field(description="The service that the port leads to.")
+    port: int = Field(ge=1, le=65535, description="Port on 127.0.0.1.")
+
+
+def _read_where(value: object) -> Where:
+    if isinstance(value, Where):
+        return value
+    if not isinstance(value, str):
+        raise refusal("this is not a condition", expected=EXPECTED)
+    try:
+        return parse(value)
+    except WhereError as error:
+        raise refusal(str(error), expected=error.expected, hint=error.hint, column=error.column) from None
+
+
+Condition = Annotated[
+    Where,
+    PlainValidator(_read_where),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "minLength": 1, "examples": ['meta.version == "1"']}),
+]
+
+
+class Subset(Model):
+    """Some of a service's endpoints."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"load_balancer", "circuit_breaker", "only_passing"})
+
+    where: Condition = Field(description='Which endpoints: `meta.version == "1"`, with `and`, `or`, `not`, `in`.')
+
+
+class SubsetTarget(Model):
+    """Where a service's route leads."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"service", "datacenter"})
+
+    subset: Label = Field(description="One of this document's subsets.")
+
+
+class ServiceBranch(Weighted):
+    """One branch of a service's split."""
+
+    to: SubsetTarget = Field(description="Where this branch leads.")
+
+
+class ServiceRoute(Route):
+    """One rule of a service, applied by its callers."""
+
+    not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"rewrite"}
+
+    match: Match = Field(Match(), description="Which requests it takes.")
+    to: SubsetTarget | None = Field(None, description="A subset; without `to` and `split` all endpoints.")
+    split: Annotated[tuple[ServiceBranch, ...], AfterValidator(check_split)] | None = Field(
+        None, description="Subsets by weight."
+    )
+
+    def subsets(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """The subsets it leads to, each with its path in the route."""
+        if self.to is not None:
+            yield ("to", "subset"), self.to.subset
+        for index, branch in enumerate(self.split or ()):
+            yield ("split", index, "to", "subset"), branch.to.subset
+
+
+def _check_routes(routes: tuple[ServiceRoute, ...], info: ValidationInfo) -> tuple[ServiceRoute, ...]:
+    # Absent when the subsets themselves are refused: then nothing can be said about references to them.
+    subsets: dict[str, Subset] | None = info.data.get("subsets")
+    refuse_all(
+        [
+            *repeated_names((route.name for route in routes), "name"),
+            *_double_targets(routes),
+            *(_dangling_subsets(routes, subsets) if subsets is not None else ()),
+        ]
+    )
+    return routes
+
+
+def _double_targets(routes: tuple[ServiceRoute, ...]) -> Iterator[Finding]:
+    for index, route in enumerate(routes):
+        if route.to is not None and route.split is not None:
+            yield (index, "split"), route.split, refusal("a route has `to` or `split`, not both")
+
+
+def _dangling_subsets(routes: tuple[ServiceRoute, ...], subsets: dict[str, Subset]) -> Iterator[Finding]:
+    for index, route in enumerate(routes):
+        for path, subset in route.subsets():
+            if subset not in subsets:
+                message = f"this service has no subset `{subset}`"
+                error = refusal(message, expected=listed(subsets), hint=did_you_mean(subset, subsets))
+                yield (index, *path), subset, error
+
+
+def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    refuse_all(repeated_names((endpoint.address for endpoint in endpoints), "address"))
+    return endpoints
+
+
+def _check_upstreams(upstreams: tuple[UpstreamPort, ...]) -> tuple[UpstreamPort, ...]:
+    refuse_all(
+        [
+            *repeated_names((upstream.service for upstream in upstreams), "service"),
+            *repeated_names((str(upstream.port) for upstream in upstreams), "port"),
+        ]
+    )
+    return upstreams
+
+
+class Service(Traffic):
+    """How to reach a service: the caller's side of it, and its endpoints where there is no discovery."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {
+            "outlier_detection",
+            "health_check",
+            "rate_limit",
+            "concurrency",
+            "allow",
+            "fault",
+            "mirror",
+            "plugins",
+            "failover",
+            "warm_timeout",
+        }
+    )
+
+    protocol: Protocol = Field("http", description="What its app speaks: http (HTTP/1.1), http2 or grpc.")
+    enabled: bool = Field(True, description="false takes the service out without deleting it.")
+    endpoints: Annotated[tuple[Endpoint, ...], AfterValidator(_check_endpoints)] = Field(
+        (), description="Its instances; only without discovery."
+    )
+    upstreams: Annotated[tuple[UpstreamPort, ...], AfterValidator(_check_upstreams)] = Field(
+        (), description="Local ports for an app that needs them; names on the outbound port need none."
+    )
+    subsets: dict[Label, Subset] = Field(default={}, description="Named parts of its endpoints.")
+    routes: Annotated[tuple[ServiceRoute, ...], AfterValidator(_check_routes)] = Field(
+        (), description="The first that matches takes the request; without a match all endpoints do."
+    )

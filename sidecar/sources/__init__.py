@@ -1,0 +1,1 @@
+"""Who may change things while we run: each source is `watch() -> AsyncIterator[Update]`."""
