@@ -16,13 +16,13 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 environment := .venv/.locked
 extension := sidecar/_dataplane.abi3.so
-rust := $(shell find dataplane/src dataplane/build.rs protos) dataplane/Cargo.toml Cargo.toml Cargo.lock
+rust := $(shell find dataplane/src protos -mindepth 1) dataplane/build.rs dataplane/Cargo.toml Cargo.toml Cargo.lock
 # One profile for tests, demo and lint: what one of them has built serves the others.
 cargo_flags := --release --locked
 
 # Opens the recipe of every target that a person calls; says at the end how long it took.
 timed = @SECONDS=0; trap 'code=$$?; echo "make $@: $${SECONDS} s"; exit $$code' EXIT;
-quietly := $(MAKE) --no-print-directory
+quietly := $(MAKE) --no-print-directory --silent
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
