@@ -1,0 +1,211 @@
+"""Starts the shop: a `sidecar run` for each instance and a `sidecar gateway`, all at the same time; and stops it."""
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import aiohttp
+from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, INSTANCES, Instance, Ports, write_config
+
+# Seconds.
+READY_WITHIN = 30.0
+STOP_WITHIN = 10.0
+POLL_EVERY = 0.05
+
+# Told of every access-log line: the process that wrote it and the line's fields.
+OnCall = Callable[[str, Mapping[str, Any]], None]
+
+
+class ShopError(Exception):
+    """A part of the shop did not come up or ended; the message says which, and what it said last."""
+
+
+class Process:
+    """One child with its own process group; its output goes to a log file, access-log lines also to `on_call`."""
+
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], log: Path, on_call: OnCall
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.environment = environment
+        self.log = log
+        self._on_call = on_call
+        self._last_lines: deque[str] = deque(maxlen=15)
+        self._child: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._child = await asyncio.create_subprocess_exec(
+            *self.command,
+            env=self.environment,
+            # From a checkout: `python -m sidecar` finds the package here when it is not installed.
+            cwd=FOLDER.parent.parent,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=1024 * 1024,
+            # Ctrl-C reaches the runner alone, which then stops the others in good order.
+            process_group=0,
+        )
+        self._reading = asyncio.create_task(self._read(self._child))
+
+    async def watch(self) -> NoReturn:
+        """Wait for its end, which is a ShopError."""
+        assert self._child is not None
+        await self._child.wait()
+        self.check_alive()
+        raise AssertionError("a process that ended has a return code")
+
+    def check_alive(self) -> None:
+        """Raise ShopError when it has ended."""
+        if self._child is not None and self._child.returncode is not None:
+            said = "\n".join(f"    {line}" for line in self._last_lines)
+            raise ShopError(
+                f"{self.name} ended with code {self._child.returncode}; the last it said ({self.log}):\n{said}\n"
+                f"    its command: {shlex.join(self.command)}"
+            )
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL to the whole group after STOP_WITHIN."""
+        if self._child is None or self._reading is None:
+            return
+        with suppress(ProcessLookupError):
+            self._child.terminate()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._child.wait(), STOP_WITHIN)
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        await self._child.wait()
+        await self._reading
+
+    async def _read(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        with self.log.open("w") as log:
+            async for raw in child.stdout:
+                line = raw.decode(errors="replace").rstrip()
+                print(line, file=log, flush=True)
+                self._last_lines.append(line)
+                fields = _fields(line)
+                if fields is not None:
+                    self._on_call(self.name, fields)
+
+
+def environment_for(otlp_endpoint: str) -> dict[str, str]:
+    """Our own environment for children whose traces all go to our receiver; OTEL_* of the person's are left out."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint,
+        # Milliseconds; the default, 5 s, is long for someone who waits for a trace.
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }
+
+
+class Shop:
+    """All processes of the demo. `directory` takes the generated configuration, the local CA and the logs."""
+
+    def __init__(self, directory: Path, ports: Ports, environment: Mapping[str, str], on_call: OnCall) -> None:
+        self.directory = directory
+        self.ports = ports
+        self._on_call = on_call
+        self._environment = {
+            **environment,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER), environment.get("PYTHONPATH")])),
+            "PYTHONUNBUFFERED": "1",
+            "SIDECAR_RUN_DIR": str(directory / "run"),
+        }
+        self.processes = [self._gateway(), *(self._sidecar(instance) for instance in INSTANCES)]
+
+    async def start(self) -> None:
+        """Start everything at once and return when all of it is ready. Raises ShopError."""
+        if taken := self.ports.taken():
+            listed = ", ".join(map(str, taken))
+            raise ShopError(f"in use by another program: port {listed}; stop that program, or add --free-ports")
+        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        write_config(self.directory / "config", self.ports)
+        for process in self.processes:
+            await process.start()
+        try:
+            async with asyncio.timeout(READY_WITHIN), aiohttp.ClientSession() as session:
+                await asyncio.gather(
+                    self._admin_ready(session, GATEWAY_ADMIN_PORT, self.processes[0]),
+                    *map(self._app_ready, INSTANCES, self.processes[1:]),
+                    *(
+                        self._admin_ready(session, instance.admin_port, process)
+                        for instance, process in zip(INSTANCES, self.processes[1:], strict=True)
+                    ),
+                )
+        except TimeoutError:
+            raise ShopError(f"not ready within {READY_WITHIN:.0f} s; see {self.directory / 'logs'}") from None
+
+    async def watch(self) -> None:
+        """Wait for ever; raises ShopError when a process ends by itself."""
+        await asyncio.gather(*(process.watch() for process in self.processes))
+
+    async def stop(self) -> None:
+        """Stop everything; returns when no process is left."""
+        await asyncio.gather(*(process.stop() for process in self.processes))
+
+    def _gateway(self) -> Process:
+        admin_port = str(self.ports[GATEWAY_ADMIN_PORT])
+        return self._process(GATEWAY, GATEWAY, ["gateway", "--name", GATEWAY, "--admin-port", admin_port])
+
+    def _sidecar(self, instance: Instance) -> Process:
+        arguments = [
+            *("run", "--service", instance.service, "--port", str(self.ports[instance.app_port])),
+            *("--inbound-port", str(self.ports[instance.inbound_port])),
+            *("--outbound-port", str(self.ports[instance.outbound_port])),
+            *("--admin-port", str(self.ports[instance.admin_port])),
+        ]
+        if instance.app:
+            arguments += ["--", sys.executable, "-m", *self.ports.in_text(instance.app).split()]
+        return self._process(instance.name, instance.service, arguments)
+
+    def _process(self, name: str, service: str, arguments: list[str]) -> Process:
+        verb, *rest = arguments
+        where = ["--config", str(self.directory / "config"), "--state-dir", str(self.directory / "state")]
+        return Process(
+            name,
+            [sys.executable, "-m", "sidecar", verb, *where, *rest],
+            {**self._environment, "OTEL_SERVICE_NAME": service},
+            self.directory / "logs" / f"{name}.log",
+            self._on_call,
+        )
+
+    async def _admin_ready(self, session: aiohttp.ClientSession, documented_port: int, process: Process) -> None:
+        url = f"http://127.0.0.1:{self.ports[documented_port]}/ready"
+        while True:
+            process.check_alive()
+            with suppress(aiohttp.ClientError):
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(POLL_EVERY)
+
+    async def _app_ready(self, instance: Instance, process: Process) -> None:
+        while True:
+            process.check_alive()
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.ports[instance.app_port])
+                writer.close()
+                return
+            await asyncio.sleep(POLL_EVERY)
+
+
+def _fields(line: str) -> dict[str, Any] | None:
+    """An access-log line's fields; None when the line is something else."""
+    if not line.startswith("{"):
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
