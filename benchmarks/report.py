@@ -57,7 +57,7 @@ def _head(run: Run) -> Iterator[str]:
     yield ""
     yield f"Every proxy has one worker on core {PROXY_CORE}; load, backend and trace sink share core {LOAD_CORE}."
     if NAME in run.proxies:
-        yield f"{NAME} traces {TRACED:.0%} of requests: {run.spans} spans arrived at the sink in {run.exports} exports."
+        yield f"{NAME} traces {TRACED} of requests: {run.spans} spans arrived at the sink in {run.exports} exports."
         yield "The peers trace nothing. Nobody writes an access log."
     yield ""
 

@@ -13,7 +13,7 @@ from benchmarks.process import PROXY_CORE, Memory, free_port, memory, spawned, w
 NAME = "sidecar"
 
 # Share of requests that are traced and exported while the peers trace nothing.
-TRACED = 0.01
+TRACED = "1%"
 
 # One worker as for the peers. Routing, balancing, limits and metrics are always on; peers write no access log either.
 MESH = f"""\
