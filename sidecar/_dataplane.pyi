@@ -18,7 +18,7 @@ class DataPlane:
         """Start the worker threads. `options` is an Options; `listeners`: inherited listening descriptors by name."""
 
     def apply(self, snapshot: bytes) -> int:
-        """Swap in a Snapshot, whole or not at all; returns its version. The old one serves on after SnapshotRejected."""
+        """Swap in a Snapshot, whole or not at all, and return its version; the old serves on after SnapshotRejected."""
 
     def apply_endpoints(self, update: bytes) -> int:
         """Replace one cluster's endpoints (EndpointsUpdate) unless older; returns the version now held."""
