@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sidecar.dataplane import DataPlane
 from sidecar.telemetry.export import Exporter, ExportError, count_rejected, count_spans
@@ -125,9 +126,11 @@ class AccessLogPump:
             if not await self._write_lines():
                 return
 
-    async def flush(self) -> None:
-        """Write all that is left."""
-        await self._write_lines()
+    async def flush(self, within: float) -> None:
+        """Write all that is left, unless the reader is stuck for `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._write_lines()
 
     async def _write_lines(self) -> bool:
         while lines := self._dataplane.drain_access_log(ACCESS_LOG_LINES):
