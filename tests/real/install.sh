@@ -51,6 +51,7 @@ install_go() {
   GOBIN="$partial" go install "$@"
   mv -T "$partial" "$place"
   chmod 755 "$place"
+  trap - EXIT
 }
 
 install_debian
