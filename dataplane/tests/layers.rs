@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["cluster", "route"],
     &["breaker"],
     &["http", "tls"],
-    &["telemetry", "snapshot"],
+    &["telemetry", "snapshot", "events"],
     &["proto", "error", "drain"],
     &["clock", "net", "random"],
 ];

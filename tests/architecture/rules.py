@@ -2,6 +2,7 @@
 
 import ast
 import filecmp
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,13 +55,24 @@ def export_complaints(root: Path) -> list[str]:
     complaints = []
     for file in _python(root / "sidecar"):
         tree, name = ast.parse(file.read_text()), file.relative_to(root).as_posix()
-        listed, bound = _listed(tree), set(_bound(tree))
-        if listed is not None:
-            complaints += [f"{name}: __all__ lists {missing}, which is not there" for missing in listed - bound]
+        listed, bound = _listed(tree) or set(), {*_defined(tree), *_from_imports(tree, "sidecar")}
+        complaints += [f"{name}: __all__ lists {missing}, which is not there" for missing in listed - bound]
         if file.name == "__init__.py":
-            unlisted = {public for public in bound if not public.startswith("_")} - (listed or set())
+            # What it takes from other packages is for its own use.
+            own = {*_defined(tree), *_from_imports(tree, file.parent.relative_to(root).as_posix().replace("/", "."))}
+            unlisted = {public for public in own if not public.startswith("_")} - listed
             complaints += [f"{name}: {public} is handed out but __all__ does not list it" for public in unlisted]
     return sorted(complaints)
+
+
+def link_complaints(root: Path) -> list[str]:
+    """Links in our pages that lead to a file or folder that is not there."""
+    complaints = []
+    for page in [*root.glob("*.md"), *(page for folder in SOURCE_FOLDERS for page in (root / folder).rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                complaints.append(f"{page.relative_to(root)} links to {target}, which is not there")
+    return complaints
 
 
 def wire_complaints(root: Path, scratch: Path) -> list[str]:
@@ -104,8 +116,8 @@ def _listed(tree: ast.Module) -> set[str] | None:
     return None
 
 
-def _bound(tree: ast.Module) -> Iterator[str]:
-    """The names that a module binds for others: what it defines, and what it imports from this project."""
+def _defined(tree: ast.Module) -> Iterator[str]:
+    """The names that a module defines at its top level."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -113,5 +125,10 @@ def _bound(tree: ast.Module) -> Iterator[str]:
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
-        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "sidecar"):
+
+
+def _from_imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """The names that a module imports from `package` or from below it."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and f"{node.module or package}.".startswith(f"{package}."):
             yield from (alias.asname or alias.name for alias in node.names)

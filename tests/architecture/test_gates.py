@@ -194,13 +194,20 @@ def test_pytest(tree: Path, expected: str, body: str, complaint: str) -> None:
         ({"sidecar/helpers.py": ""}, "a name that says nothing"),
         ({"tests/common/test_a.py": ""}, "a name that says nothing"),
         ({"sidecar/app.py": "def f():\n    from sidecar import _dataplane\n"}, "only sidecar/dataplane.py may"),
-        ({"sidecar/wire/__init__.py": "from sidecar.errors import Bad\n"}, "Bad is handed out"),
+        ({"sidecar/wire/__init__.py": "from sidecar.wire.code import Bad\n"}, "Bad is handed out"),
         ({"sidecar/app.py": '__all__ = ["Gone"]\n'}, "Gone, which is not there"),
+        ({"ARCHITECTURE.md": "See [the story](dataplane/src/gone.rs#L1).\n"}, "links to dataplane/src/gone.rs"),
     ],
 )
 def test_rules_of_shape(tree: Path, planted: Mapping[str, str], complaint: str) -> None:
     def complaints() -> str:
-        checks = (rules.size_complaints, rules.name_complaints, rules.seam_complaints, rules.export_complaints)
+        checks = (
+            rules.size_complaints,
+            rules.name_complaints,
+            rules.seam_complaints,
+            rules.export_complaints,
+            rules.link_complaints,
+        )
         return "\n".join(line for check in checks for line in check(tree))
 
     assert complaints() == ""

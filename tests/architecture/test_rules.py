@@ -23,5 +23,9 @@ def test_a_package_lists_what_it_hands_out() -> None:
     assert rules.export_complaints(ROOT) == []
 
 
+def test_every_link_in_our_pages_leads_somewhere() -> None:
+    assert rules.link_complaints(ROOT) == []
+
+
 def test_the_committed_wire_files_are_what_the_protos_give(tmp_path: Path) -> None:
     assert rules.wire_complaints(ROOT, tmp_path) == []
