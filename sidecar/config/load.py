@@ -25,7 +25,7 @@ SUFFIXES = (".yaml", ".json")
 FOLDERS: dict[str, Kind] = {"services": "service", "gateways": "gateway"}
 _LATER_FOLDERS = frozenset({"consumers", "plugins"})
 _PLACES = "mesh.yaml, services/<service>.yaml or gateways/<gateway>.yaml"
-_MODELS: dict[Kind, type[Mesh | Service | Gateway]] = {"mesh": Mesh, "service": Service, "gateway": Gateway}
+MODELS: dict[str, type[Mesh | Service | Gateway]] = {"mesh": Mesh, "service": Service, "gateway": Gateway}
 # The parts whose places a snapshot names, all else is found again when there is a problem to report.
 _NAMED_PARTS = frozenset({"routes", "subsets", "listeners", "upstreams"})
 
@@ -64,7 +64,7 @@ def load(place: str, data: bytes) -> Document:
     key = key_of(place)
     source = Source(place, _decode(place, data))
     tree = parse(source)
-    model = _MODELS[key.kind]
+    model = MODELS[key.kind]
     try:
         read = model.model_validate(tree.value)
     except ValidationError as error:
