@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["accept"],
     &["exchange", "l4"],
     &["filter"],
-    &["retry", "health", "plugin"],
+    &["retry", "forward", "reply", "health", "plugin"],
     &["upstream"],
     &["pool", "balance"],
     &["cluster", "route"],
