@@ -43,7 +43,7 @@ demo-check: ## run the example shop without a terminal and check what it does
 	python examples/shop/check.py
 
 test: ## all tests that need Python and Rust only
-	$(timed) $(quietly) $(extension); \
+	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
 	cargo test $(cargo_flags) --quiet; \
 	python -m pytest --quiet; \
 	$(quietly) demo-check
@@ -54,7 +54,7 @@ real: ## tests against real servers and suites, which it installs
 	python -m pytest --quiet tests/real
 
 lint: ## formats, lints, types, layers, the stub, the wire files
-	$(timed) $(quietly) $(extension); \
+	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
 	cargo fmt --all --check; \
 	cargo clippy $(cargo_flags) --quiet --all-targets -- -D warnings; \
 	cargo clippy $(cargo_flags) --quiet --all-targets --features python -- -D warnings; \
