@@ -23,7 +23,7 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a process tree: RSS counts pages that processes share once for each, PSS once in all."""
+    """Bytes of a process tree: RSS counts a shared page once for each process, PSS gives each its share."""
 
     rss: int
     pss: int
