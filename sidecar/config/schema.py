@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from sidecar.config.load import MODELS
+from sidecar.config.model.base import format_duration, format_share
 
 Schema = dict[str, Any]
 
@@ -24,6 +27,16 @@ class _Generator(GenerateJsonSchema):
         if schema.get("default", ...) is None:
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
+
+    def encode_default(self, dft: object) -> object:
+        if isinstance(dft, timedelta):
+            return format_duration(dft)
+        if isinstance(dft, Decimal):
+            return format_share(dft)
+        encoded = super().encode_default(dft)
+        if isinstance(encoded, dict):
+            return {name: value for name, value in encoded.items() if value is not None}
+        return encoded
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False

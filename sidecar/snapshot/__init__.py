@@ -11,6 +11,7 @@ from sidecar.snapshot.cluster import (
     APP,
     MESH_IDENTITY,
     MESH_TRUST_BUNDLE,
+    NO_DOCUMENT,
     app_cluster,
     mesh_cluster,
     origin,
@@ -51,7 +52,7 @@ def endpoints(world: World, role: Role, cluster: str, version: int) -> control_p
         app = control_pb2.Endpoint(id=role.app_address, address=role.app_address, weight=1, healthy=True)
         return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=[app])
     name, subset = service_of(cluster)
-    service = world.services.get(name, Service())
+    service = world.services.get(name, NO_DOCUMENT)
     return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=_instances(service, subset))
 
 
@@ -88,7 +89,7 @@ def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list
         ),
     ]
     tables = [inbound_table(world, role.service), outbound_table(world)]
-    for index, upstream in enumerate(world.services.get(role.service, Service()).upstreams):
+    for index, upstream in enumerate(world.services.get(role.service, NO_DOCUMENT).upstreams):
         name = f"upstream-{upstream.service}"
         listeners.append(
             wire.Listener(

@@ -19,6 +19,9 @@ MESH_TRUST_BUNDLE = "mesh"
 # Without Consul there is one datacenter; the name is that of Consul's default.
 DATACENTER = "dc1"
 
+# Stands for a service whose document is missing: the mesh's defaults, and no endpoints.
+NO_DOCUMENT = Service()
+
 _PROTOCOLS = {
     "http": wire.UPSTREAM_PROTOCOL_HTTP1,
     "http2": wire.UPSTREAM_PROTOCOL_HTTP2,
@@ -47,7 +50,7 @@ def app_cluster(world: World, service: str) -> wire.Cluster:
     return wire.Cluster(
         name=APP,
         service=service,
-        protocol=_protocol(world.services.get(service)),
+        protocol=_PROTOCOLS[world.services.get(service, NO_DOCUMENT).protocol],
         balance=wire.BALANCE_POLICY_ROUND_ROBIN,
         connect_timeout_ms=milliseconds(world.mesh.connect_timeout),
         origin=origin(world, service),
@@ -55,17 +58,16 @@ def app_cluster(world: World, service: str) -> wire.Cluster:
 
 
 def mesh_cluster(world: World, cluster: str) -> wire.Cluster:
-    """A service's sidecars, over mTLS. A service whose document is missing has the mesh's defaults and no endpoints."""
+    """A service's sidecars, over mTLS. Each accepts only the service's own identity."""
     service, subset = service_of(cluster)
-    written = world.services.get(service)
-    settings = written or Service()
+    settings = world.services.get(service, NO_DOCUMENT)
     mesh = world.mesh
     connect_timeout = mesh.connect_timeout if settings.connect_timeout is None else settings.connect_timeout
     return wire.Cluster(
         name=cluster,
         service=service,
         subset=subset,
-        protocol=_protocol(written),
+        protocol=_PROTOCOLS[settings.protocol],
         balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
         tls=_client_tls(mesh.trust_domain, service),
         connect_timeout_ms=milliseconds(connect_timeout),
@@ -83,10 +85,6 @@ def origin(world: World, service: str, *path: str | int) -> wire.Origin | None:
 def milliseconds(duration: timedelta) -> int:
     """As the wire has it."""
     return duration // timedelta(milliseconds=1)
-
-
-def _protocol(service: Service | None) -> wire.UpstreamProtocol:
-    return _PROTOCOLS[(service or Service()).protocol]
 
 
 def _limits(breaker: CircuitBreaker) -> wire.ClusterLimits:

@@ -9,7 +9,7 @@ from sidecar.config.document import Document
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
 from sidecar.config.model.service import ServiceRoute
-from sidecar.snapshot.cluster import APP, milliseconds, name_of, origin
+from sidecar.snapshot.cluster import APP, NO_DOCUMENT, milliseconds, name_of, origin
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
@@ -79,7 +79,7 @@ def _service_routes(
 
     A service without a document has all its (no) endpoints, so that the answer says what is missing.
     """
-    service = world.services.get(name, Service())
+    service = world.services.get(name, NO_DOCUMENT)
     if not service.enabled:
         return
     for index, route in enumerate(service.routes):
@@ -129,7 +129,7 @@ def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> It
     if not targets:
         return
     # Of several services the first decides what the route leaves open.
-    service = world.services.get(targets[0][0].service, Service())
+    service = world.services.get(targets[0][0].service, NO_DOCUMENT)
     yield _route(
         route.name,
         scope.whole(),

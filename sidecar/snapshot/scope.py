@@ -46,8 +46,12 @@ class Scope:
 
     def covered_by(self, inner: Match) -> bool:
         """Whether `inner` takes everything in this scope."""
-        whole, _ = self.whole()
-        return any(match == whole for match, _ in self.narrowed(inner))
+        path = self.rewrite or self.match.path or ALL_PATHS
+        return (
+            path.meet(inner.path or ALL_PATHS) == path
+            and _both_methods(self.match.methods, inner.methods) == self.match.methods
+            and _both_headers(self.match.headers, inner.headers) == self.match.headers
+        )
 
     def _paths(self, inner: PathPattern) -> Iterator[tuple[PathPattern, PathPattern | None]]:
         """The paths as the client sends them, each with what it is rewritten to."""
