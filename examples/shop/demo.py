@@ -138,7 +138,7 @@ async def run(directory: Path, ports: Ports) -> int:
     """The whole demo; returns the exit code."""
     collector = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     receiver = Receiver()
-    environment = dict(os.environ) if collector else environment_for(await receiver.start())
+    environment = environment_for(None if collector else await receiver.start())
     shop = Shop(directory, ports, environment, show_call)
     showing = asyncio.create_task(show(shop, receiver, collector))
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

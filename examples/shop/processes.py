@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,7 +29,7 @@ class ShopError(Exception):
 
 
 class Process:
-    """One child with its own process group; its output goes to a log file, access-log lines also to `on_call`."""
+    """One child in a session of its own; its output goes to a log file, access-log lines also to `on_call`."""
 
     def __init__(
         self, name: str, command: list[str], environment: Mapping[str, str], log: Path, on_call: OnCall
@@ -53,15 +53,15 @@ class Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=1024 * 1024,
-            # Ctrl-C reaches the runner alone, which then stops the others in good order.
-            process_group=0,
+            # Ctrl-C reaches the runner alone, which then stops the others in good order; and what a killed sidecar
+            # leaves behind is found by the session.
+            start_new_session=True,
         )
         self._reading = asyncio.create_task(self._read(self._child))
 
     async def watch(self) -> NoReturn:
         """Wait for its end, which is a ShopError."""
-        assert self._child is not None
-        await self._child.wait()
+        await self._exit()
         self.check_alive()
         raise AssertionError("a process that ended has a return code")
 
@@ -75,17 +75,24 @@ class Process:
             )
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL to the whole group after STOP_WITHIN."""
+        """SIGTERM; after STOP_WITHIN, and to whatever then remains of its session, SIGKILL."""
         if self._child is None or self._reading is None:
             return
         with suppress(ProcessLookupError):
             self._child.terminate()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._child.wait(), STOP_WITHIN)
-        with suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+            await asyncio.wait_for(self._exit(), STOP_WITHIN)
+        for pid in _session(self._child.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await self._child.wait()
         await self._reading
+
+    async def _exit(self) -> None:
+        # Process.wait() would also wait for the end of the output, which an orphaned application holds open; no event
+        # tells of the exit alone.
+        while self._child is not None and self._child.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_EVERY)
 
     async def _read(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdout is not None
@@ -99,14 +106,14 @@ class Process:
                     self._on_call(self.name, fields)
 
 
-def environment_for(otlp_endpoint: str) -> dict[str, str]:
-    """Our own environment for children whose traces all go to our receiver; OTEL_* of the person's are left out."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
-        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint,
-        # Milliseconds; the default, 5 s, is long for someone who waits for a trace.
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-    }
+def environment_for(own_receiver: str | None) -> dict[str, str]:
+    """The children's environment: our own, or with an endpoint for traces that nothing in ours may turn elsewhere."""
+    inherited: Mapping[str, str] = os.environ
+    if own_receiver:
+        others = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        inherited = {**others, "OTEL_EXPORTER_OTLP_ENDPOINT": own_receiver}
+    # Milliseconds; the default, 5 s, is long for someone who waits for a trace.
+    return {"OTEL_BSP_SCHEDULE_DELAY": "200", **inherited}
 
 
 class Shop:
@@ -198,6 +205,16 @@ class Shop:
                 writer.close()
                 return
             await asyncio.sleep(POLL_EVERY)
+
+
+def _session(leader: int) -> Iterator[int]:
+    """The processes of the session that `leader` leads, or led."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # proc(5): after the command, which ends at the last parenthesis, come state, parent, group, session.
+            _, _, rest = (process / "stat").read_text().rpartition(")")
+            if int(rest.split()[3]) == leader:
+                yield int(process.name)
 
 
 def _fields(line: str) -> dict[str, Any] | None:
