@@ -41,9 +41,10 @@ class Process:
         self._on_call = on_call
         self._last_lines: deque[str] = deque(maxlen=15)
         self._child: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Future[list[None]] | None = None
 
     async def start(self) -> None:
+        self.log.write_text("")
         self._child = await asyncio.create_subprocess_exec(
             *self.command,
             env=self.environment,
@@ -51,13 +52,15 @@ class Process:
             cwd=FOLDER.parent.parent,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
             limit=1024 * 1024,
             # Ctrl-C reaches the runner alone, which then stops the others in good order; and what a killed sidecar
             # leaves behind is found by the session.
             start_new_session=True,
         )
-        self._reading = asyncio.create_task(self._read(self._child))
+        # Apart, so that a line of one never lands within a line of the other.
+        streams = filter(None, (self._child.stdout, self._child.stderr))
+        self._reading = asyncio.gather(*map(self._read, streams))
 
     async def watch(self) -> NoReturn:
         """Wait for its end, which is a ShopError."""
@@ -94,15 +97,15 @@ class Process:
         while self._child is not None and self._child.returncode is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_EVERY)
 
-    async def _read(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        with self.log.open("w") as log:
-            async for raw in child.stdout:
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        with self.log.open("a") as log:
+            async for raw in stream:
                 line = raw.decode(errors="replace").rstrip()
                 print(line, file=log, flush=True)
-                self._last_lines.append(line)
                 fields = _fields(line)
-                if fields is not None:
+                if fields is None:
+                    self._last_lines.append(line)
+                else:
                     self._on_call(self.name, fields)
 
 
@@ -168,7 +171,7 @@ class Shop:
     def _sidecar(self, instance: Instance) -> Process:
         arguments = [
             *("run", "--service", instance.service, "--port", str(self.ports[instance.app_port])),
-            *("--inbound-port", str(self.ports[instance.inbound_port])),
+            *("--inbound-address", "127.0.0.1", "--inbound-port", str(self.ports[instance.inbound_port])),
             *("--outbound-port", str(self.ports[instance.outbound_port])),
             *("--admin-port", str(self.ports[instance.admin_port])),
         ]
@@ -178,10 +181,13 @@ class Shop:
 
     def _process(self, name: str, service: str, arguments: list[str]) -> Process:
         verb, *rest = arguments
-        where = ["--config", str(self.directory / "config"), "--state-dir", str(self.directory / "state")]
+        common = [
+            *("--config", str(self.directory / "config"), "--state-dir", str(self.directory / "state")),
+            *("--grace", "3s"),
+        ]
         return Process(
             name,
-            [sys.executable, "-m", "sidecar", verb, *where, *rest],
+            [sys.executable, "-m", "sidecar", verb, *common, *rest],
             {**self._environment, "OTEL_SERVICE_NAME": service},
             self.directory / "logs" / f"{name}.log",
             self._on_call,
