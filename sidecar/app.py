@@ -23,9 +23,11 @@ from sidecar.control import Control
 from sidecar.dataplane import DataPlane
 from sidecar.errors import ConfigError, Problem, SeamError, SourceError
 from sidecar.identity.authority import Authority, Leaf
+from sidecar.identity.process import LocalIssuer
 from sidecar.identity.rotation import Rotation
 from sidecar.identity.spiffe import ServiceId
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
+from sidecar.snapshot.cluster import APP
 from sidecar.sources.files import FileSource
 from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
@@ -41,8 +43,6 @@ EVENTS, EVENTS_WITHIN = 256, 1.0
 FLUSH_WITHIN = 3.0
 # Seconds between tries to watch a source that failed.
 WATCH_AGAIN_AFTER = 2.0
-# The local application, as clusters are named.
-APP = "app"
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,7 @@ def build(settings: Settings) -> "App":
     for warning in otlp.warnings:
         log.warning("%s", warning)
 
-    # Imported here: it brings a cryptography library of several megabytes, which nothing before this line needs.
-    from sidecar.identity.local_ca import LocalAuthority
-
-    authority = LocalAuthority(settings.state_directory, world.mesh.trust_domain)
+    authority = LocalIssuer(settings.state_directory, world.mesh.trust_domain)
     identity = ServiceId(world.mesh.trust_domain, settings.name)
     leaf = authority.issue(identity)
 
@@ -118,7 +115,7 @@ def build(settings: Settings) -> "App":
         leaf=leaf,
         status=status,
         plane=plane,
-        control=Control(plane, status, settings.role, settings.config, world.mesh.trust_domain, authority, leaf, otlp),
+        control=Control(plane, status, settings.role, settings.config, world.mesh.trust_domain, leaf, otlp),
         admin=AdminServer(plane, status, families(status, spans)),
         session=session,
         pumps=pumps,

@@ -13,8 +13,10 @@ from pathlib import Path
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, SeamError, SidecarError
-from sidecar.identity.authority import Authority, Leaf
+from sidecar.identity.authority import Leaf
+from sidecar.identity.process import load_pairs
 from sidecar.snapshot import Role, certificates, compile, endpoints
+from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
 from sidecar.telemetry.otlp import OtlpSettings
 from sidecar.wire import control_pb2 as control
 from sidecar.wire.snapshot_pb2 import Listener
@@ -22,8 +24,6 @@ from sidecar.world import World
 
 # The flags that move a sidecar's own listeners; all others have their address from a document.
 FLAGS = {"inbound": "--inbound-port", "outbound": "--outbound-port"}
-# Names that snapshots refer to: our own leaf, and the roots of the mesh.
-MESH = "mesh"
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ class Control:
         role: Role,
         directory: Path,
         trust_domain: str,
-        authority: Authority,
         leaf: Leaf,
         otlp: OtlpSettings,
     ) -> None:
@@ -47,11 +46,13 @@ class Control:
         self._role = role
         self._directory = directory
         self._trust_domain = trust_domain
-        self._authority = authority
         self._otlp = otlp
         self._leaf = leaf
         # A gateway's certificates by identity name.
         self._certificates: Mapping[str, control.Identity] = {}
+        # What was last read from their files, and by what to see that the files are others now.
+        self._read: Mapping[str, control.Identity] = {}
+        self._stamps: Mapping[str, object] = {}
         self._secrets_version = 0
         # Every cluster that was ever asked for and still exists, with the endpoints last sent.
         self._endpoints: dict[str, bytes] = {}
@@ -138,23 +139,28 @@ class Control:
         named = certificates(world, self._role)
         if not named:
             return {}
-        # Only gateways get here: a sidecar never needs these parsers.
-        from sidecar.identity.files import load_pair
-
-        identities = {}
-        for name, files in named.items():
-            pair = load_pair(self._directory / files.cert, self._directory / files.key)
-            identities[name] = control.Identity(
-                name=name, certificate_chain=pair.certificate_chain, private_key=pair.private_key
-            )
-        return identities
+        files = {
+            name: (self._directory / certificate.cert, self._directory / certificate.key)
+            for name, certificate in named.items()
+        }
+        # Reading them takes longer than all the rest of a change, so it is done when they differ.
+        stamps = {name: (*pair, *map(_stamp, pair)) for name, pair in files.items()}
+        if stamps != self._stamps:
+            self._read = {
+                name: control.Identity(
+                    name=name, certificate_chain=pair.certificate_chain, private_key=pair.private_key
+                )
+                for name, pair in load_pairs(files).items()
+            }
+            self._stamps = stamps
+        return self._read
 
     def _send_secrets(self, pairs: Mapping[str, control.Identity]) -> None:
         self._secrets_version += 1
         own = control.Identity(
-            name=MESH, certificate_chain=self._leaf.certificate_chain, private_key=self._leaf.private_key
+            name=MESH_IDENTITY, certificate_chain=self._leaf.certificate_chain, private_key=self._leaf.private_key
         )
-        bundle = control.TrustBundle(name=MESH, roots=self._authority.roots(), trust_domains=[self._trust_domain])
+        bundle = control.TrustBundle(name=MESH_TRUST_BUNDLE, roots=self._leaf.roots, trust_domains=[self._trust_domain])
         self._dataplane.apply_secrets(
             control.Secrets(version=self._secrets_version, identities=[own, *pairs.values()], trust_bundles=[bundle])
         )
@@ -183,6 +189,15 @@ class Control:
                 log.error("document refused, its last good version keeps serving:\n%s", "\n".join(map(str, problems)))
         for place in before.keys() - world.refusals.keys():
             log.info("%s is good again", place)
+
+
+def _stamp(path: Path) -> object:
+    """Differs when the file was written anew; None when it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _check_free(listener: Listener) -> None:

@@ -92,11 +92,8 @@ class LocalAuthority:
             private_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
+            roots=(self._certificate.public_bytes(Encoding.DER),),
         )
-
-    def roots(self) -> tuple[bytes, ...]:
-        """The CA's own certificate."""
-        return (self._certificate.public_bytes(Encoding.DER),)
 
 
 def _create(state_directory: Path, trust_domain: str, now: datetime) -> None:

@@ -36,7 +36,7 @@ def test_a_leaf_is_signed_by_the_root_and_holds_its_own_key(tmp_path: Path) -> N
     leaf = authority.issue(ORDERS)
 
     certificate = x509.load_der_x509_certificate(leaf.certificate_chain[0])
-    (root,) = authority.roots()
+    (root,) = leaf.roots
     certificate.verify_directly_issued_by(x509.load_der_x509_certificate(root))
     key = load_der_private_key(leaf.private_key, password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -57,7 +57,7 @@ def test_openssl_accepts_the_chain(tmp_path: Path) -> None:
     server.load_cert_chain(pem)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.load_verify_locations(cadata=authority.roots()[0])
+    client.load_verify_locations(cadata=leaf.roots[0])
 
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     caller = client.wrap_bio(to_client, to_server)
@@ -68,7 +68,9 @@ def test_openssl_accepts_the_chain(tmp_path: Path) -> None:
         except ssl.SSLWantReadError:
             continue
 
-    assert caller.getpeercert()["subjectAltName"] == (("URI", str(ORDERS)),)
+    peer = caller.getpeercert()
+    assert peer is not None
+    assert peer["subjectAltName"] == (("URI", str(ORDERS)),)
 
 
 def test_a_leaf_lives_for_a_day_and_starts_a_minute_early(tmp_path: Path) -> None:
@@ -103,11 +105,13 @@ def test_no_repr_shows_a_key(tmp_path: Path) -> None:
 
 
 def test_the_next_sidecar_uses_the_same_ca(tmp_path: Path) -> None:
-    assert LocalAuthority(tmp_path, "mesh.local").roots() == LocalAuthority(tmp_path, "mesh.local").roots()
+    first, second = (LocalAuthority(tmp_path, "mesh.local").issue(ORDERS) for _ in range(2))
+
+    assert first.roots == second.roots
 
 
 def _root(state: str) -> bytes:
-    return LocalAuthority(Path(state), "mesh.local").roots()[0]
+    return LocalAuthority(Path(state), "mesh.local").issue(ORDERS).roots[0]
 
 
 def test_sidecars_that_start_together_agree_on_one_ca(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Time:
 
 
 def leaf_from(start: datetime) -> Leaf:
-    return Leaf((b"certificate",), b"key", start, start + DAY)
+    return Leaf((b"certificate",), b"key", start, start + DAY, (b"root",))
 
 
 @pytest.mark.parametrize(("chance", "hours"), [(0.0, 12.0), (0.5, 14.0), (0.999999, 16.0)])
