@@ -37,8 +37,9 @@ from sidecar.world import World
 
 # Seconds. Listeners are bound in milliseconds; a machine that needs longer is in trouble, and says so.
 BOUND_WITHIN = 10.0
-# Events taken at once, and how many seconds one call waits for the first.
-EVENTS, EVENTS_WITHIN = 256, 1.0
+# Events taken at once, and how many seconds one call waits for the first: so long the process may wait at its end for
+# the thread that makes the call.
+EVENTS, EVENTS_WITHIN = 256, 0.25
 # Seconds for the last spans, metrics and log lines to leave.
 FLUSH_WITHIN = 3.0
 # Seconds between tries to watch a source that failed.

@@ -140,8 +140,8 @@ async def test_metrics_of_both_halves_are_one_exposition_in_either_form() -> Non
 
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert openmetrics_headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-    from_text = list(parse_text(text))  # type: ignore[no-untyped-call]
-    for families in (from_text, list(parse_openmetrics(openmetrics))):
+    from_openmetrics = list(parse_openmetrics(openmetrics))  # type: ignore[no-untyped-call]
+    for families in (list(parse_text(text)), from_openmetrics):
         samples = {sample.name: sample.value for family in families for sample in family.samples}
         assert samples == {"up": 1, "sidecar_exported_spans_total": 12345678}
 
