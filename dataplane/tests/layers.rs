@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["python"],
     &["runtime"],
+    &["worker"],
     &["accept"],
     &["exchange", "l4"],
     &["filter"],
@@ -18,9 +19,9 @@ const LAYERS: &[&[&str]] = &[
     &["pool", "balance"],
     &["cluster", "route"],
     &["breaker"],
-    &["http", "tls"],
+    &["http", "tls", "events"],
     &["telemetry"],
-    &["snapshot", "events"],
+    &["snapshot"],
     &["proto", "error", "drain"],
     &["clock", "net", "random"],
 ];
