@@ -14,6 +14,8 @@ from sidecar.config.model.path import ALL_PATHS, PathPattern
 from sidecar.config.model.route import Match
 from sidecar.wire import snapshot_pb2 as wire
 
+_ROOT = PathPattern("/", star=False)
+
 
 class Narrowed(NamedTuple):
     """What a route of the data plane matches, and how it changes the path."""
@@ -64,10 +66,13 @@ class Scope:
         if met is None:
             return
         below = met.base.removeprefix(self.rewrite.base)
-        yield PathPattern(f"{outer.base}{below}", met.star), met
-        if below == "/" and not met.star:
+        sent = [f"{outer.base}{below}"]
+        if met == _ROOT and self.rewrite == ALL_PATHS:
             # `/api/*` rewritten to `/*` makes `/` of `/api` too.
-            yield PathPattern(outer.base, star=False), met
+            sent.append(outer.base)
+        for base in sent:
+            if base or met.star:
+                yield PathPattern(base, met.star), met
 
     def _wire(self, path: PathPattern, methods: tuple[str, ...] | None, headers: dict[str, str]) -> wire.Match:
         match = wire.Match(

@@ -7,7 +7,8 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType
@@ -57,7 +58,7 @@ class FileSource:
         self._results = results
         return _document_set({place: result for place, (_, result) in results.items()})
 
-    async def watch(self) -> AsyncIterator[DocumentSet]:
+    async def watch(self) -> AsyncGenerator[DocumentSet, None]:
         """First the documents as they are once the watch stands, then again after each change of them.
 
         While the directory is away nothing is told: what was last good keeps serving until it is back.
@@ -66,19 +67,20 @@ class FileSource:
         away = False
         while True:
             try:
-                async for _ in self._changes():
-                    documents = await asyncio.to_thread(self.read)
-                    away = False
-                    if documents != last:
-                        last = documents
-                        yield documents
+                async with aclosing(self._changes()) as changes:
+                    async for _ in changes:
+                        documents = await asyncio.to_thread(self.read)
+                        away = False
+                        if documents != last:
+                            last = documents
+                            yield documents
             except (OSError, SourceError) as error:
                 if not away:
                     log.warning("%s; the last good configuration keeps serving", error)
                 away = True
                 await asyncio.sleep(_RECHECK / 1000)
 
-    async def _changes(self) -> AsyncIterator[None]:
+    async def _changes(self) -> AsyncGenerator[None, None]:
         """Once when the watch stands and after each change, until DIR or a folder of it is another directory."""
         # Imported here: reading once, as `config check` does, needs no watch.
         from watchfiles import awatch
