@@ -46,7 +46,7 @@ def run(
     log_level: arguments.LogLevel = "info",
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND...]", help="The application to start.", show_default=False),
+        typer.Argument(metavar="COMMAND", help="The application to start, after `--`.", show_default=False),
     ] = None,
 ) -> None:
     """Check the arguments and run."""
