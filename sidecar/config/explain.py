@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.config.model.base import NOT_YET, REFUSED, Model
-from sidecar.config.source import Mark, Source
+from sidecar.config.source import MOST_PROBLEMS, Mark, Source
 from sidecar.config.spelling import did_you_mean, listed
 from sidecar.config.tree import Path, Tree
 from sidecar.errors import Problem
@@ -35,12 +35,16 @@ _LONGEST_SHOWN = 40
 
 
 def explain(error: ValidationError, model: type[Model], source: Source, tree: Tree) -> tuple[Problem, ...]:
-    """All problems of one document, the flaws of its text among them, in the order of its lines."""
+    """The problems of one document, the flaws of its text among them, in the order of its lines."""
     explainer = _Explainer(model, source, tree)
     spoilt = {flaw.path for flaw in tree.flaws}
+    errors = [details for details in error.errors(include_url=False) if details["loc"] not in spoilt]
     found = [(flaw.mark, flaw.problem) for flaw in tree.flaws]
-    found += [explainer.problem(details) for details in error.errors(include_url=False) if details["loc"] not in spoilt]
-    return tuple(problem for _, problem in sorted(found, key=lambda pair: pair[0]))
+    found += [explainer.problem(details) for details in errors[:MOST_PROBLEMS]]
+    problems = [problem for _, problem in sorted(found, key=lambda pair: pair[0])]
+    if len(errors) > MOST_PROBLEMS:
+        problems.append(Problem(source.place, f"there are {len(errors) - MOST_PROBLEMS} problems more"))
+    return tuple(problems)
 
 
 class _Explainer:
@@ -65,7 +69,7 @@ class _Explainer:
         if kind == "missing":
             return self._missing_field(path)
         if kind in (REFUSED, NOT_YET):
-            mark = self._into(mark, path, context.get("column", 0))
+            mark = self._into(mark, context.get("column", 0))
             return self._at(mark, context["message"], context.get("expected", ""), context.get("hint", ""))
         if kind == "literal_error":
             options = self._options(path)
@@ -81,12 +85,11 @@ class _Explainer:
     def _at(self, mark: Mark, message: str, expected: str = "", hint: str = "") -> tuple[Mark, Problem]:
         return mark, self._source.problem(mark, message, expected=expected, hint=hint)
 
-    def _into(self, mark: Mark, path: Path, column: int) -> Mark:
+    def _into(self, mark: Mark, column: int) -> Mark:
         """The place `column` characters into a text value that stands on one line."""
         if not column or column >= mark.width:
             return mark
-        line = self._source.text.splitlines()[mark.line - 1] if mark.line <= self._source.text.count("\n") + 1 else ""
-        quoted = line[mark.column - 1 : mark.column] in ("'", '"')
+        quoted = self._source.line(mark.line)[mark.column - 1 : mark.column] in ("'", '"')
         return Mark(mark.line, mark.column + column + quoted)
 
     def _unknown_field(self, path: Path) -> tuple[Mark, Problem]:

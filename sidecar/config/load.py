@@ -42,7 +42,7 @@ def key_of(place: str) -> Key:
         return Key("mesh", "")
     if len(path.parts) != 2 or path.parts[0] not in FOLDERS:
         raise ConfigError([_misplaced(place, path)])
-    if path.stem == RESERVED:
+    if path.stem == RESERVED and FOLDERS[path.parts[0]] == "service":
         raise ConfigError([Problem(place, f"`{RESERVED}` names the application beside a sidecar", "another name")])
     if not re.fullmatch(LABEL_PATTERN, path.stem):
         message = f"this is not a name of a {FOLDERS[path.parts[0]]}: `{path.stem}`"
@@ -72,12 +72,6 @@ def load(place: str, data: bytes) -> Document:
     if tree.flaws:
         raise ConfigError(flaw.problem for flaw in tree.flaws)
     return Document(key, place, source.text, read, _named_places(source, tree))
-
-
-def problem_at(document: Document, path: Path, message: str, *, expected: str = "", hint: str = "") -> Problem:
-    """A problem that only other documents show; the place is found by reading the text again."""
-    source = Source(document.place, document.text)
-    return source.problem(parse(source).mark(path), message, expected=expected, hint=hint)
 
 
 def _decode(place: str, data: bytes) -> str:

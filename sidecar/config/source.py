@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sidecar.errors import Problem
 
+# What the YAML reader counts as a line's end; str.splitlines() counts others too.
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+# Problems of one document that are told; more of them have one cause, or one file that is none of ours.
+MOST_PROBLEMS = 100
 # Columns of a source line that a snippet shows.
 _SNIPPET_WIDTH = 100
 
@@ -34,12 +39,18 @@ class Source:
         """A problem with the line it is in."""
         return Problem(self.at(mark), message, expected, hint, self._snippet(mark))
 
+    def mark_at(self, offset: int) -> Mark:
+        """Of the character at `offset`, counted from 0."""
+        starts = [0, *(found.end() for found in _LINE_BREAK.finditer(self.text, 0, offset))]
+        return Mark(len(starts), offset - starts[-1] + 1)
+
+    def line(self, number: int) -> str:
+        """A line, counted from 1 as the YAML reader counts; empty behind the last one."""
+        lines = _LINE_BREAK.split(self.text, number)
+        return lines[number - 1] if number <= len(lines) else ""
+
     def _snippet(self, mark: Mark) -> str:
-        # Split as the YAML reader counts lines, and not at form feeds as splitlines() does.
-        lines = self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        if mark.line > len(lines):
-            return ""
-        line = "".join(_printable(character) for character in lines[mark.line - 1])
+        line = "".join(_printable(character) for character in self.line(mark.line))
         # A long line is shown around the caret only.
         start = max(0, mark.column - _SNIPPET_WIDTH // 2) if len(line) > _SNIPPET_WIDTH else 0
         shown = line[start : start + _SNIPPET_WIDTH]

@@ -27,7 +27,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from sidecar.config.source import Mark, Source
+from sidecar.config.source import MOST_PROBLEMS, Mark, Source
 from sidecar.errors import ConfigError, Problem
 
 # Where a value stands in its document: ("routes", 2, "to", "service").
@@ -176,6 +176,8 @@ class _Reader:
             # Nothing is written there: the key is shown.
             mark = self.tree.key_marks.get(path, mark)
         self.tree.flaws.append(Flaw(path, mark, self.source.problem(mark, message, hint=hint)))
+        if len(self.tree.flaws) == MOST_PROBLEMS:
+            raise _Stop(Problem(self.source.at(mark), "there are too many problems: the rest was not read"))
 
     def _problem(self, event: Event, message: str, expected: str = "", hint: str = "") -> Problem:
         return self.source.problem(_mark(event), message, expected=expected, hint=hint)
@@ -213,9 +215,7 @@ def _mark(event: Event) -> Mark:
 
 def _syntax_problem(source: Source, error: YAMLError) -> Problem:
     if isinstance(error, ReaderError):
-        line = source.text.count("\n", 0, error.position)
-        column = error.position - (source.text.rfind("\n", 0, error.position) + 1)
-        return source.problem(Mark(line + 1, column + 1), "this character does not belong in a document")
+        return source.problem(source.mark_at(error.position), "this character does not belong in a document")
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return Problem(source.place, f"this is not YAML: {error}")
     mark = Mark(error.problem_mark.line + 1, error.problem_mark.column + 1)

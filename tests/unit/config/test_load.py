@@ -218,6 +218,19 @@ def test_what_is_no_document_at_all_is_told(data: bytes, place: str, message: st
     assert (only(caught.value.problems).place, only(caught.value.problems).message) == (place, message)
 
 
+@pytest.mark.parametrize("line", ["field-{}: 1", "timeout:"])
+def test_of_very_many_mistakes_the_first_hundred_are_told(line: str) -> None:
+    text = "\n".join(line.format(number) for number in range(5000))
+    problems = problems_of(text)
+
+    assert len(problems) == 101
+    assert problems[0].place == "services/orders.yaml:1:1"
+    assert problems[-1].message in {
+        "there are 4900 problems more",
+        "there are too many problems: the rest was not read",
+    }
+
+
 @pytest.mark.parametrize(
     ("place", "message", "hint"),
     [
