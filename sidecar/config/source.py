@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sidecar.errors import Problem
 
-# What the YAML reader counts as a line's end; str.splitlines() counts others too.
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+# A line's end in YAML 1.2; str.splitlines() counts others too.
+_LINE_BREAK = re.compile("\r\n|[\n\r]")
 # Problems of one document that are told; more of them have one cause, or one file that is none of ours.
 MOST_PROBLEMS = 100
 # Columns of a source line that a snippet shows.

@@ -98,14 +98,14 @@ def test_a_long_line_is_shown_around_the_caret() -> None:
 def test_a_character_that_does_not_belong_has_its_place() -> None:
     problem = stopped("a: 1\r\nb: 2\u2028c: \x00")
 
-    assert (problem.place, problem.snippet) == ("f.yaml:3:4", "3 | c: \ufffd\n  |    ^")
+    assert (problem.place, problem.snippet) == ("f.yaml:2:9", "2 | b: 2\ufffdc: \ufffd\n  |         ^")
 
 
 def test_lines_are_counted_alike_in_places_and_snippets() -> None:
     flaw = read("a: 'x\u2028  y'\r\nb: 2\rb: 3\n").flaws[0]
 
-    assert flaw.problem.place == "f.yaml:4:1"
-    assert flaw.problem.snippet == "4 | b: 3\n  | ^"
+    assert flaw.problem.place == "f.yaml:3:1"
+    assert flaw.problem.snippet == "3 | b: 3\n  | ^"
 
 
 def test_a_snippet_cannot_move_the_cursor() -> None:
