@@ -22,3 +22,8 @@ pub fn unix_nanos() -> u64 {
 pub fn sleep(duration: Duration) -> Sleep {
     tokio::time::sleep(duration)
 }
+
+/// A timer that fires at `at`.
+pub fn sleep_until(at: Instant) -> Sleep {
+    tokio::time::sleep_until(at)
+}

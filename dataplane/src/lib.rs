@@ -5,18 +5,23 @@
 
 pub mod runtime;
 
+mod worker;
 mod accept;
 mod exchange;
+mod forward;
+mod reply;
 mod retry;
 mod upstream;
 mod pool;
 mod balance;
 mod cluster;
 mod route;
+mod breaker;
 mod http;
 mod tls;
 mod telemetry;
 mod snapshot;
+mod events;
 
 mod clock;
 mod drain;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait for `accept`; the kernel caps it at `net.core.somaxconn` (4096 on Linux).
 const BACKLOG: i32 = 4096;
+/// "Bad file descriptor" on every Unix.
+const EBADF: i32 = 9;
 
 /// Opens a listening socket that shares its port with the other workers'.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -38,6 +40,18 @@ pub fn taken(address: SocketAddr) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// Duplicates a descriptor that somebody else owns and keeps.
+pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(EBADF));
+    }
+    // SAFETY: the descriptor is not -1, and it is only borrowed for the call below, which fails cleanly with EBADF when
+    // nothing is open under that number.
+    #[allow(unsafe_code, reason = "the standard library has no checked way from a number to a descriptor")]
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned()
 }
 
 /// Takes over a listening socket that another process opened.
@@ -102,6 +116,11 @@ impl Io {
     pub fn unread(&mut self, bytes: Bytes) {
         debug_assert!(self.ahead.is_empty(), "bytes are put back once");
         self.ahead = bytes;
+    }
+
+    /// Does TLS protect it?
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.kind, Kind::Tcp(_))
     }
 
     /// The TCP socket below.
