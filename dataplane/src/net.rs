@@ -104,6 +104,11 @@ impl Io {
         self.ahead = bytes;
     }
 
+    /// Does TLS protect it?
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.kind, Kind::Tcp(_))
+    }
+
     /// The TCP socket below.
     pub fn tcp(&self) -> &TcpStream {
         match &self.kind {
@@ -115,11 +120,7 @@ impl Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let n = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..n]);
