@@ -45,3 +45,56 @@ fn poll_start(io: &mut Io, cx: &mut Context<'_>, seen: &mut [u8], len: &mut usiz
         *len += n;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::net;
+
+    /// What is made of `pieces`, sent one by one, and what can then still be read.
+    async fn sniffed(pieces: &[&[u8]]) -> (Option<Protocol>, Vec<u8>) {
+        let listener = net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = net::register(listener).unwrap();
+        let (client, server) = tokio::join!(net::connect(address), listener.accept());
+        let (mut client, mut io) = (client.unwrap(), Io::from(server.unwrap().0));
+        let writing = async move {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (protocol, ()) = tokio::join!(sniff(&mut io, Duration::from_secs(10)), writing);
+        let mut rest = Vec::new();
+        io.read_to_end(&mut rest).await.unwrap();
+        (protocol, rest)
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_and_are_put_back() {
+        let cases: [(&[&[u8]], Option<Protocol>); 7] = [
+            (&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], Some(Protocol::Http2)),
+            (&[b"P", b"RI", b" * HTTP/2.0\r\n\r\n"], Some(Protocol::Http2)),
+            (&[b"PRI is no preface"], Some(Protocol::Http2)),
+            (&[b"GET / HTTP/1.1\r\n"], Some(Protocol::Http1)),
+            (&[b"PR", b"INT / HTTP/1.1\r\n"], Some(Protocol::Http1)),
+            (&[b"PR"], Some(Protocol::Http1)),
+            (&[], None),
+        ];
+        for (pieces, expected) in cases {
+            assert_eq!(sniffed(pieces).await, (expected, pieces.concat()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_not_waited_out() {
+        let listener = net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = net::register(listener).unwrap();
+        let (_client, server) = tokio::join!(net::connect(address), listener.accept());
+        let mut io = Io::from(server.unwrap().0);
+        assert_eq!(sniff(&mut io, Duration::from_secs(10)).await, None);
+    }
+}
