@@ -24,7 +24,7 @@ const MAX_TRACESTATE_VALUE: usize = 256;
 pub struct TraceContext {
     /// Never 0.
     pub trace_id: u128,
-    /// Of our SERVER span; 0 when no span is made.
+    /// Of our SERVER span; in an unsampled trace only what the next hop is told, or 0.
     pub span_id: u64,
     /// The caller's span; None: the trace begins here.
     pub parent: Option<u64>,
