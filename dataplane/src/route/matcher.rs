@@ -65,16 +65,23 @@ pub fn host_matches(matcher: &Matcher, host: &str) -> bool {
 
 /// True when every condition but the host holds.
 pub fn request_matches(matcher: &Matcher, parts: &Parts) -> bool {
-    matcher.path.as_ref().is_none_or(|path| path_matches(path, parts.uri.path()))
+    matcher
+        .path
+        .as_ref()
+        .is_none_or(|path| path_matches(path, parts.uri.path()))
         && (matcher.methods.is_empty() || matcher.methods.contains(&parts.method))
-        && matcher.headers.iter().all(|header| header_matches(header, &parts.headers))
+        && matcher
+            .headers
+            .iter()
+            .all(|header| header_matches(header, &parts.headers))
 }
 
 fn path_matches(condition: &PathMatch, path: &str) -> bool {
     match condition {
         PathMatch::Exact(exact) => **exact == *path,
         PathMatch::Prefix(prefix) => {
-            path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 || prefix.is_empty()
         }
         PathMatch::Regex(regex) => regex.is_match(path),
@@ -96,7 +103,9 @@ fn header_matches(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
 /// The path and query to send when the route rewrites: what its path condition matched is replaced, the rest of the path
 /// and the query stay. `None` when the route does not rewrite. Fails when the result is too long for a path.
 pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQuery>, InvalidUri> {
-    let Some(prefix) = route.rewrite_prefix.as_deref() else { return Ok(None) };
+    let Some(prefix) = route.rewrite_prefix.as_deref() else {
+        return Ok(None);
+    };
     let matched = match &route.matcher.path {
         Some(PathMatch::Prefix(prefix)) => prefix.len(),
         Some(PathMatch::Exact(exact)) => exact.len(),
@@ -161,15 +170,31 @@ mod tests {
     #[test]
     fn a_prefix_ends_at_a_slash() {
         let api = path(PathMatch::Prefix("/api".into()));
-        for (sent, expected) in
-            [("/api", true), ("/api/", true), ("/api/v1?x=/apis", true), ("/apis", false), ("/ap", false)]
-        {
+        for (sent, expected) in [
+            ("/api", true),
+            ("/api/", true),
+            ("/api/v1?x=/apis", true),
+            ("/apis", false),
+            ("/ap", false),
+        ] {
             assert_eq!(request_matches(&api, &parts(sent)), expected, "{sent}");
         }
-        assert!(request_matches(&path(PathMatch::Prefix("".into())), &parts("/anything")));
+        assert!(request_matches(
+            &path(PathMatch::Prefix("".into())),
+            &parts("/anything")
+        ));
         let any = path(PathMatch::Prefix("".into()));
-        let options = Request::builder().method("OPTIONS").uri("*").body(()).unwrap().into_parts().0;
-        assert!(request_matches(&any, &options), "`OPTIONS *` has a path that starts with no slash");
+        let options = Request::builder()
+            .method("OPTIONS")
+            .uri("*")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        assert!(
+            request_matches(&any, &options),
+            "`OPTIONS *` has a path that starts with no slash"
+        );
     }
 
     #[test]
@@ -177,7 +202,10 @@ mod tests {
         assert!(request_matches(&path(PathMatch::Exact("/a".into())), &parts("/a?b=c")));
         assert!(!request_matches(&path(PathMatch::Exact("/a".into())), &parts("/a/")));
         let regex = Regex::new(r"\A(?:/v\d+)\z").unwrap();
-        assert!(request_matches(&path(PathMatch::Regex(regex.clone())), &parts("/v12?x")));
+        assert!(request_matches(
+            &path(PathMatch::Regex(regex.clone())),
+            &parts("/v12?x")
+        ));
         assert!(!request_matches(&path(PathMatch::Regex(regex)), &parts("/v12/x")));
     }
 
@@ -238,7 +266,11 @@ mod tests {
             let got = rewritten(&route(condition, prefix), &sent).unwrap().unwrap();
             assert_eq!(got.as_str(), expected, "{sent}");
         }
-        assert!(rewritten(&route(api(), None), &PathAndQuery::from_static("/api")).unwrap().is_none());
+        assert!(
+            rewritten(&route(api(), None), &PathAndQuery::from_static("/api"))
+                .unwrap()
+                .is_none()
+        );
         let long = PathAndQuery::try_from(format!("/{}", "a".repeat(65_000))).unwrap();
         assert!(rewritten(&route(None, Some(&format!("/{}", "b".repeat(1000)))), &long).is_err());
     }

@@ -25,7 +25,10 @@ mod tests {
     use crate::random;
 
     fn destinations(weights: &[u32]) -> (Vec<Destination>, u32) {
-        let destinations = weights.iter().map(|&weight| Destination { cluster: "c".into(), weight }).collect();
+        let destinations = weights
+            .iter()
+            .map(|&weight| Destination { cluster: "c".into(), weight })
+            .collect();
         (destinations, weights.iter().sum())
     }
 

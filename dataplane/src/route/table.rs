@@ -24,8 +24,12 @@ pub struct RouteTable<T> {
 impl<T> RouteTable<T> {
     /// Indexes `routes`, which come in the order written.
     pub fn build(routes: impl Iterator<Item = (Arc<Route>, T)>) -> Self {
-        let mut table =
-            RouteTable { entries: Vec::new(), exact: HashMap::new(), suffix: HashMap::new(), any: Vec::new() };
+        let mut table = RouteTable {
+            entries: Vec::new(),
+            exact: HashMap::new(),
+            suffix: HashMap::new(),
+            any: Vec::new(),
+        };
         for (position, (route, payload)) in (0u32..).zip(routes) {
             if route.matcher.hosts.is_empty() {
                 table.any.push(position);
@@ -103,7 +107,11 @@ mod tests {
     }
 
     fn table(matchers: Vec<Matcher>) -> (Vec<Arc<Route>>, RouteTable<usize>) {
-        let routes: Vec<_> = matchers.into_iter().enumerate().map(|(i, m)| route(format!("r{i}"), m)).collect();
+        let routes: Vec<_> = matchers
+            .into_iter()
+            .enumerate()
+            .map(|(i, m)| route(format!("r{i}"), m))
+            .collect();
         let table = RouteTable::build(routes.iter().cloned().enumerate().map(|(i, route)| (route, i)));
         (routes, table)
     }
@@ -124,11 +132,17 @@ mod tests {
                 1 => Some(PathMatch::Prefix(one_of(&["", "/a", "/a/b", "/c"]).into())),
                 _ => None,
             },
-            methods: if random::below(4) == 0 { vec![one_of(&[Method::GET, Method::POST])] } else { Vec::new() },
+            methods: if random::below(4) == 0 {
+                vec![one_of(&[Method::GET, Method::POST])]
+            } else {
+                Vec::new()
+            },
             headers: (0..random::below(2))
                 .map(|_| HeaderMatch {
                     name: HeaderName::from_static("x-beta"),
-                    value: one_of(&[true, false]).then(|| ValueMatch::Exact("1".into())).unwrap_or(ValueMatch::Present(false)),
+                    value: one_of(&[true, false])
+                        .then(|| ValueMatch::Exact("1".into()))
+                        .unwrap_or(ValueMatch::Present(false)),
                 })
                 .collect(),
         }
@@ -136,8 +150,16 @@ mod tests {
 
     fn random_request() -> (String, Parts) {
         let host = one_of(&[
-            "orders", "Orders.Mesh:80", "v1.orders.mesh", "shop.example.com", "eu.shop.example.com.", "example.com",
-            "other", "", ".com", "a..com",
+            "orders",
+            "Orders.Mesh:80",
+            "v1.orders.mesh",
+            "shop.example.com",
+            "eu.shop.example.com.",
+            "example.com",
+            "other",
+            "",
+            ".com",
+            "a..com",
         ]);
         let mut request = Request::builder()
             .method(one_of(&["GET", "POST"]))
@@ -165,7 +187,10 @@ mod tests {
                 found += usize::from(scan.is_some());
             }
         }
-        assert!((5_000..19_000).contains(&found), "both outcomes must be exercised, not {found} of 20000 found");
+        assert!(
+            (5_000..19_000).contains(&found),
+            "both outcomes must be exercised, not {found} of 20000 found"
+        );
     }
 
     #[test]
@@ -174,7 +199,9 @@ mod tests {
         let orders = Matcher { hosts: vec![HostMatch::Exact("orders".into())], ..Matcher::default() };
         let (_, table) = table(vec![health, orders, Matcher::default()]);
         let get = |host: &str, path: &str| {
-            **table.find(host, &Request::get(path).body(()).unwrap().into_parts().0).unwrap()
+            **table
+                .find(host, &Request::get(path).body(()).unwrap().into_parts().0)
+                .unwrap()
         };
         assert_eq!(get("orders", "/health"), 0);
         assert_eq!(get("orders:8080", "/"), 1);

@@ -67,6 +67,35 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// One of which nothing is known but where it came from.
+    pub fn blank(listener: &Arc<ListenerLabel>, client: SocketAddr) -> Self {
+        Finished {
+            listener: Arc::clone(listener),
+            client,
+            peer: None,
+            started_unix_nanos: 0,
+            duration: Duration::ZERO,
+            request_id: RequestId::Made(0),
+            context: None,
+            method: Method::GET,
+            uri: Uri::default(),
+            host: None,
+            user_agent: None,
+            version: Version::HTTP_11,
+            grpc: false,
+            route: None,
+            cluster: None,
+            attempts: Attempts::default(),
+            candidates: Candidates::default(),
+            status: None,
+            grpc_status: None,
+            reason: None,
+            detail: None,
+            received: 0,
+            sent: 0,
+        }
+    }
+
     /// Whom the caller asked for, as sent.
     pub fn authority(&self) -> Cow<'_, str> {
         match (self.uri.authority(), &self.host) {
@@ -83,7 +112,9 @@ impl Finished {
 
     /// "https" or "http".
     pub fn scheme(&self) -> &str {
-        self.uri.scheme_str().unwrap_or(if self.listener.tls { "https" } else { "http" })
+        self.uri
+            .scheme_str()
+            .unwrap_or(if self.listener.tls { "https" } else { "http" })
     }
 
     /// The trace, when it is sampled: spans are made.
@@ -170,7 +201,10 @@ impl Attempts {
 
     /// The one that goes on.
     pub fn open(&mut self) -> Option<&mut Attempt> {
-        self.rest.last_mut().or(self.first.as_mut()).filter(|attempt| attempt.ended.is_none())
+        self.rest
+            .last_mut()
+            .or(self.first.as_mut())
+            .filter(|attempt| attempt.ended.is_none())
     }
 
     /// How many.
@@ -225,7 +259,12 @@ impl fmt::Display for RequestId {
             RequestId::Given(field) => f.write_str(&String::from_utf8_lossy(field.as_bytes())),
             RequestId::Made(id) => {
                 let (a, b, c) = (id >> 96, id >> 80 & 0xffff, id >> 64 & 0xffff);
-                write!(f, "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", id >> 48 & 0xffff, id & 0xffff_ffff_ffff)
+                write!(
+                    f,
+                    "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
+                    id >> 48 & 0xffff,
+                    id & 0xffff_ffff_ffff
+                )
             }
         }
     }
@@ -261,7 +300,11 @@ impl GrpcStatus {
 
     /// From its number; one that gRPC does not define is UNKNOWN.
     pub fn new(number: u8) -> Self {
-        if usize::from(number) < GRPC_NAMES.len() { GrpcStatus(number) } else { Self::UNKNOWN }
+        if usize::from(number) < GRPC_NAMES.len() {
+            GrpcStatus(number)
+        } else {
+            Self::UNKNOWN
+        }
     }
 
     /// From a `grpc-status` field; one that is no number is UNKNOWN.
@@ -313,7 +356,10 @@ mod tests {
         let id = RequestId::make(1_700_000_000_123_456_789, (u64::MAX, u64::MAX));
         assert_eq!(id.to_string(), "018bcfe5-687b-7fff-bfff-ffffffffffff");
         assert_eq!(id.header_value(), "018bcfe5-687b-7fff-bfff-ffffffffffff");
-        assert_eq!(RequestId::make(0, (0, 0)).to_string(), "00000000-0000-7000-8000-000000000000");
+        assert_eq!(
+            RequestId::make(0, (0, 0)).to_string(),
+            "00000000-0000-7000-8000-000000000000"
+        );
     }
 
     #[test]
@@ -333,7 +379,10 @@ mod tests {
         assert_eq!(parse("17"), "UNKNOWN");
         assert_eq!(parse("4000"), "UNKNOWN");
         assert_eq!(parse("x"), "UNKNOWN");
-        assert_eq!(GrpcStatus::from_http(StatusCode::SERVICE_UNAVAILABLE).name(), "UNAVAILABLE");
+        assert_eq!(
+            GrpcStatus::from_http(StatusCode::SERVICE_UNAVAILABLE).name(),
+            "UNAVAILABLE"
+        );
         assert_eq!(GrpcStatus::from_http(StatusCode::OK).name(), "UNKNOWN");
     }
 }

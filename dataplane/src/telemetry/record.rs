@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, USER_AGENT};
 use http::{request, response};
 
 use super::Hub;
-use super::finished::{Attempt, Attempts, Candidates, Finished, GrpcStatus, RequestId};
+use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
 use super::metrics::{DurationSeries, ListenerLabel, RouteMetrics, WorkerCounts};
 use super::trace::{Sampler, TraceContext, span_id};
 use crate::clock::{self, Instant};
@@ -45,7 +45,11 @@ impl Observer {
         let unrouted = |direction| hub.registry().unrouted(direction);
         Rc::new(Observer {
             counts: hub.registry().worker(),
-            unrouted: [unrouted(Direction::Inbound), unrouted(Direction::Outbound), unrouted(Direction::Edge)],
+            unrouted: [
+                unrouted(Direction::Inbound),
+                unrouted(Direction::Outbound),
+                unrouted(Direction::Edge),
+            ],
             hub: Arc::clone(hub),
             sampler: Cell::new(None),
             access_log: Cell::new(false),
@@ -55,7 +59,8 @@ impl Observer {
 
     /// Takes the settings of a new snapshot; exchanges that have begun keep theirs.
     pub fn apply(&self, telemetry: &Telemetry) {
-        self.sampler.set(telemetry.tracing.then(|| Sampler::new(telemetry.ratio)));
+        self.sampler
+            .set(telemetry.tracing.then(|| Sampler::new(telemetry.ratio)));
         self.access_log.set(telemetry.access_log);
     }
 
@@ -102,36 +107,38 @@ impl Record {
         let started_unix_nanos = observer.unix_nanos(started);
         let headers = &parts.headers;
         let trusted = peer.is_some() || listener.direction == Direction::Outbound;
-        let given = if trusted { headers.get(X_REQUEST_ID).and_then(RequestId::given) } else { None };
+        let given = if trusted {
+            headers.get(X_REQUEST_ID).and_then(RequestId::given)
+        } else {
+            None
+        };
         let context = match observer.sampler.get() {
             Some(sampler) => Some(TraceContext::start(headers, sampler)),
             None => TraceContext::observe(headers),
         };
         let sampled = context.as_ref().is_some_and(|context| context.sampled);
         let exchange = Finished {
-            listener: Arc::clone(listener),
-            client,
             peer,
             started_unix_nanos,
-            duration: Duration::ZERO,
             request_id: given.unwrap_or_else(|| RequestId::make(started_unix_nanos, (random::u64(), random::u64()))),
             method: parts.method.clone(),
             uri: parts.uri.clone(),
-            host: if parts.uri.authority().is_none() { headers.get(HOST).cloned() } else { None },
-            user_agent: if sampled { headers.get(USER_AGENT).cloned() } else { None },
+            host: if parts.uri.authority().is_none() {
+                headers.get(HOST).cloned()
+            } else {
+                None
+            },
+            user_agent: if sampled {
+                headers.get(USER_AGENT).cloned()
+            } else {
+                None
+            },
             version: parts.version,
-            grpc: headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            grpc: headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
             context,
-            route: None,
-            cluster: None,
-            attempts: Attempts::default(),
-            candidates: Candidates::default(),
-            status: None,
-            grpc_status: None,
-            reason: None,
-            detail: None,
-            received: 0,
-            sent: 0,
+            ..Finished::blank(listener, client)
         };
         Record {
             observer: Rc::clone(observer),
@@ -179,7 +186,11 @@ impl Record {
         if let Some(open) = self.exchange.attempts.open() {
             open.ended = Some(now);
         }
-        let span_id = if self.exchange.sampled().is_some() { span_id() } else { 0 };
+        let span_id = if self.exchange.sampled().is_some() {
+            span_id()
+        } else {
+            0
+        };
         self.exchange.attempts.push(Attempt {
             endpoint: Arc::clone(endpoint),
             address,
@@ -196,7 +207,10 @@ impl Record {
     /// Writes the trace context into the current attempt's request.
     pub fn inject(&self, headers: &mut HeaderMap) {
         if let Some(context) = &self.exchange.context {
-            context.inject(self.exchange.attempts.last().map_or(0, |attempt| attempt.span_id), headers);
+            context.inject(
+                self.exchange.attempts.last().map_or(0, |attempt| attempt.span_id),
+                headers,
+            );
         }
     }
 
@@ -271,7 +285,8 @@ impl Record {
         let (sampled, logged) = (self.exchange.sampled().is_some(), self.observer.access_log.get());
         let failed = self.exchange.reason.is_some();
         if sampled || logged || failed {
-            self.observer.hub.push(Arc::new(self.take()), logged);
+            let exchange = Arc::new(self.take());
+            self.observer.hub.push(exchange, logged);
         }
     }
 
@@ -306,7 +321,12 @@ impl Record {
             (None, Some(metrics)) => &metrics.durations,
             (None, None) => &self.observer.unrouted[exchange.listener.direction as usize],
         };
-        durations.observe(exchange.duration, exchange.status, exchange.grpc_status, exchange.reason);
+        durations.observe(
+            exchange.duration,
+            exchange.status,
+            exchange.grpc_status,
+            exchange.reason,
+        );
         if let Some(destination) = destination {
             for attempt in exchange.attempts.iter() {
                 destination.attempts.count(attempt.why);
@@ -316,31 +336,7 @@ impl Record {
 
     /// Moves the exchange out and leaves a blank.
     fn take(&mut self) -> Finished {
-        let blank = Finished {
-            listener: Arc::clone(&self.exchange.listener),
-            client: self.exchange.client,
-            peer: None,
-            started_unix_nanos: 0,
-            duration: Duration::ZERO,
-            request_id: RequestId::Made(0),
-            context: None,
-            method: http::Method::GET,
-            uri: http::Uri::default(),
-            host: None,
-            user_agent: None,
-            version: http::Version::HTTP_11,
-            grpc: false,
-            route: None,
-            cluster: None,
-            attempts: Attempts::default(),
-            candidates: Candidates::default(),
-            status: None,
-            grpc_status: None,
-            reason: None,
-            detail: None,
-            received: 0,
-            sent: 0,
-        };
+        let blank = Finished::blank(&self.exchange.listener, self.exchange.client);
         std::mem::replace(&mut self.exchange, blank)
     }
 }
@@ -350,7 +346,11 @@ impl Drop for Record {
         if self.consumed {
             return;
         }
-        let reason = if std::thread::panicking() { Reason::Internal } else { Reason::DownstreamReset };
+        let reason = if std::thread::panicking() {
+            Reason::Internal
+        } else {
+            Reason::DownstreamReset
+        };
         self.exchange.reason.get_or_insert(reason);
         self.consume();
     }

@@ -127,6 +127,11 @@ impl TraceContext {
         })
     }
 
+    /// The trace flags.
+    pub fn flags(&self) -> u8 {
+        u8::from(self.sampled) * SAMPLED | u8::from(self.random) * RANDOM
+    }
+
     /// Writes the context into a request that `span` sends; `span` is the id of its CLIENT span.
     pub fn inject(&self, span: u64, headers: &mut HeaderMap) {
         if self.forward {
@@ -137,8 +142,7 @@ impl TraceContext {
             (0, None) => self.span_id,
             (span, _) => span,
         };
-        let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
-        let traceparent = Traceparent { version: 0, trace_id: self.trace_id, parent_id, flags };
+        let traceparent = Traceparent { version: 0, trace_id: self.trace_id, parent_id, flags: self.flags() };
         headers.insert(TRACEPARENT, traceparent.format());
         if self.tracestate.is_empty() {
             headers.remove(TRACESTATE);
@@ -200,7 +204,12 @@ fn tracestate(headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
     let mut fields = Vec::new();
     let mut keys: Vec<&[u8]> = Vec::new();
     for field in headers.get_all(TRACESTATE) {
-        for member in field.as_bytes().split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty()) {
+        for member in field
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(trim)
+            .filter(|member| !member.is_empty())
+        {
             let at = member.iter().position(|byte| *byte == b'=')?;
             let (key, value) = (&member[..at], &member[at + 1..]);
             if !is_key(key) || !is_value(value) || keys.contains(&key) || keys.len() == MAX_TRACESTATE_MEMBERS {
@@ -221,7 +230,9 @@ fn is_key(key: &[u8]) -> bool {
         None => key.len() <= 256 && starts_with_letter(key) && key.iter().all(of_key),
         Some(at) => {
             let (tenant, vendor) = (&key[..at], &key[at + 1..]);
-            let starts = tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            let starts = tenant
+                .first()
+                .is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
             starts
                 && tenant.len() <= 241
                 && tenant.iter().all(of_key)
@@ -241,7 +252,10 @@ fn is_value(value: &[u8]) -> bool {
 fn trim(text: &[u8]) -> &[u8] {
     let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
     let start = text.iter().position(|byte| !blank(byte)).unwrap_or(text.len());
-    let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    let end = text
+        .iter()
+        .rposition(|byte| !blank(byte))
+        .map_or(start, |last| last + 1);
     &text[start..end]
 }
 
@@ -288,7 +302,10 @@ mod tests {
     #[test]
     fn a_valid_field_is_read() {
         let parsed = Traceparent::parse(VALID.as_bytes()).unwrap();
-        assert_eq!(parsed, Traceparent { version: 0, trace_id: TRACE, parent_id: PARENT, flags: 1 });
+        assert_eq!(
+            parsed,
+            Traceparent { version: 0, trace_id: TRACE, parent_id: PARENT, flags: 1 }
+        );
         assert_eq!(parsed.format(), VALID);
     }
 
@@ -329,8 +346,14 @@ mod tests {
             assert_eq!(context.parent, None);
             let mut sent = headers(&[("traceparent", field), ("tracestate", "foo=1")]);
             context.inject(9, &mut sent);
-            assert!(!sent.contains_key(TRACESTATE), "the state of a trace that was left does not follow");
-            assert_eq!(Traceparent::parse(sent[TRACEPARENT].as_bytes()).unwrap().trace_id, context.trace_id);
+            assert!(
+                !sent.contains_key(TRACESTATE),
+                "the state of a trace that was left does not follow"
+            );
+            assert_eq!(
+                Traceparent::parse(sent[TRACEPARENT].as_bytes()).unwrap().trace_id,
+                context.trace_id
+            );
         }
     }
 
@@ -345,20 +368,30 @@ mod tests {
 
     #[test]
     fn a_sampled_parent_gets_the_client_span_as_next_parent() {
-        let fields = [("traceparent", VALID), ("tracestate", "foo=1,bar=2"), ("tracestate", "t@v=3")];
+        let fields = [
+            ("traceparent", VALID),
+            ("tracestate", "foo=1,bar=2"),
+            ("tracestate", "t@v=3"),
+        ];
         let context = TraceContext::start(&headers(&fields), Sampler::new(0.0));
         assert!(context.sampled, "the parent decides");
         assert_eq!(context.parent, Some(PARENT));
         let mut sent = headers(&fields);
         context.inject(0xabc, &mut sent);
-        assert_eq!(sent[TRACEPARENT], "00-12345678901234567890123456789012-0000000000000abc-01");
+        assert_eq!(
+            sent[TRACEPARENT],
+            "00-12345678901234567890123456789012-0000000000000abc-01"
+        );
         let state: Vec<_> = sent.get_all(TRACESTATE).iter().collect();
         assert_eq!(state, ["foo=1,bar=2", "t@v=3"]);
     }
 
     #[test]
     fn an_unsampled_parent_is_passed_on_unchanged() {
-        let fields = [("traceparent", "00-12345678901234567890123456789012-1234567890123456-00"), ("tracestate", "a=1")];
+        let fields = [
+            ("traceparent", "00-12345678901234567890123456789012-1234567890123456-00"),
+            ("tracestate", "a=1"),
+        ];
         let context = start(&fields);
         assert!(!context.sampled);
         let mut sent = headers(&fields);
@@ -382,8 +415,22 @@ mod tests {
         let long_key = format!("{}=1", "z".repeat(257));
         let long_tenant = format!("{}@v=1", "t".repeat(242));
         for state in [
-            "foo=1,foo=1", "foo =1", "FOO=1", "foo.bar=1", "foo@=1,bar=2", "@foo=1,bar=2", "foo@@bar=1", "foo@bar@baz=1",
-            "foo=bar=baz", "foo=,bar=3", "foo", "1a=2", &many, &long_key, &long_tenant, "t@vvvvvvvvvvvvvvv=1",
+            "foo=1,foo=1",
+            "foo =1",
+            "FOO=1",
+            "foo.bar=1",
+            "foo@=1,bar=2",
+            "@foo=1,bar=2",
+            "foo@@bar=1",
+            "foo@bar@baz=1",
+            "foo=bar=baz",
+            "foo=,bar=3",
+            "foo",
+            "1a=2",
+            &many,
+            &long_key,
+            &long_tenant,
+            "t@vvvvvvvvvvvvvvv=1",
         ] {
             let fields = [("traceparent", VALID), ("tracestate", state)];
             let context = start(&fields);
@@ -399,7 +446,11 @@ mod tests {
         let value: String = (' '..='~').filter(|c| !",=".contains(*c)).collect();
         let member = format!("abcdefghijklmnopqrstuvwxyz0123456789_-*/@a-z0-9_-*/={value}");
         for state in [member.as_str(), "foo=1 \t , \t bar=2, \t baz=3", "0t@v=1", "", "foo=1,"] {
-            assert_eq!(start(&[("traceparent", VALID), ("tracestate", state)]).tracestate, [state], "{state}");
+            assert_eq!(
+                start(&[("traceparent", VALID), ("tracestate", state)]).tracestate,
+                [state],
+                "{state}"
+            );
         }
     }
 
