@@ -33,7 +33,7 @@ pub struct Origin {
 }
 
 /// Which way a listener's traffic goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// From the mesh to the local app.
     Inbound,

@@ -1,0 +1,211 @@
+//! All routes of a listener, found by host first.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::matcher::{Host, request_matches};
+use crate::snapshot::model::{HostMatch, Route};
+
+/// Routes in the order written, each with what a worker keeps for it. The first that matches wins.
+#[derive(Debug)]
+pub struct RouteTable<T> {
+    entries: Vec<(Arc<Route>, Rc<T>)>,
+    /// Positions in `entries`, ascending, of the routes that name a host exactly.
+    exact: HashMap<Box<str>, Vec<u32>>,
+    /// The same by suffix; the key starts with a dot.
+    suffix: HashMap<Box<str>, Vec<u32>>,
+    /// The same for routes that take any host.
+    any: Vec<u32>,
+}
+
+impl<T> RouteTable<T> {
+    /// Indexes `routes`, which come in the order written.
+    pub fn build(routes: impl Iterator<Item = (Arc<Route>, T)>) -> Self {
+        let mut table = RouteTable {
+            entries: Vec::new(),
+            exact: HashMap::new(),
+            suffix: HashMap::new(),
+            any: Vec::new(),
+        };
+        for (position, (route, payload)) in (0u32..).zip(routes) {
+            if route.matcher.hosts.is_empty() {
+                table.any.push(position);
+            }
+            for host in &route.matcher.hosts {
+                let positions = match host {
+                    HostMatch::Exact(name) => table.exact.entry(name.clone()).or_default(),
+                    HostMatch::Suffix(suffix) => table.suffix.entry(suffix.clone()).or_default(),
+                };
+                positions.push(position);
+            }
+            table.entries.push((route, Rc::new(payload)));
+        }
+        table
+    }
+
+    /// The first route that matches. `host` is the `:authority` or `Host` field as it came.
+    pub fn find(&self, host: &str, parts: &Parts) -> Option<&Rc<T>> {
+        let host = Host::new(host);
+        let host = host.as_str();
+        // The first match of all is the earliest among the first matches of each list.
+        let mut best = None;
+        if let Some(positions) = self.exact.get(host) {
+            best = self.first(positions, best, parts);
+        }
+        if !self.suffix.is_empty() {
+            // From the longest suffix to the shortest; a suffix needs something before it.
+            for (at, _) in host.match_indices('.').filter(|(at, _)| *at > 0) {
+                if let Some(positions) = self.suffix.get(&host[at..]) {
+                    best = self.first(positions, best, parts);
+                }
+            }
+        }
+        best = self.first(&self.any, best, parts);
+        best.map(|position| &self.entries[position as usize].1)
+    }
+
+    /// Everything in the table, in the order written.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<T>> {
+        self.entries.iter().map(|(_, payload)| payload)
+    }
+
+    /// The first of `positions` that matches, if it comes before `best`; else `best`.
+    fn first(&self, positions: &[u32], best: Option<u32>, parts: &Parts) -> Option<u32> {
+        let bound = best.unwrap_or(u32::MAX);
+        positions
+            .iter()
+            .copied()
+            .take_while(|position| *position < bound)
+            .find(|position| request_matches(&self.entries[*position as usize].0.matcher, parts))
+            .or(best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, Method, Request};
+
+    use super::*;
+    use crate::random;
+    use crate::route::matcher::host_matches;
+    use crate::snapshot::model::{HeaderMatch, Matcher, Origin, PathMatch, ValueMatch};
+
+    fn route(name: String, matcher: Matcher) -> Arc<Route> {
+        Arc::new(Route {
+            name: name.into(),
+            matcher,
+            destinations: Vec::new(),
+            total_weight: 0,
+            timeout: None,
+            attempts: 3,
+            rewrite_prefix: None,
+            origin: Origin::default(),
+        })
+    }
+
+    fn table(matchers: Vec<Matcher>) -> (Vec<Arc<Route>>, RouteTable<usize>) {
+        let routes: Vec<_> = matchers
+            .into_iter()
+            .enumerate()
+            .map(|(i, m)| route(format!("r{i}"), m))
+            .collect();
+        let table = RouteTable::build(routes.iter().cloned().enumerate().map(|(i, route)| (route, i)));
+        (routes, table)
+    }
+
+    fn one_of<T: Clone>(choices: &[T]) -> T {
+        choices[random::below(choices.len())].clone()
+    }
+
+    fn random_matcher() -> Matcher {
+        let host = || match random::below(3) {
+            0 => HostMatch::Suffix(one_of(&[".mesh", ".example.com", ".com", ".shop.example.com"]).into()),
+            _ => HostMatch::Exact(one_of(&["orders", "orders.mesh", "shop.example.com", "example.com"]).into()),
+        };
+        Matcher {
+            hosts: (0..random::below(3)).map(|_| host()).collect(),
+            path: match random::below(3) {
+                0 => Some(PathMatch::Exact(one_of(&["/", "/a", "/a/b"]).into())),
+                1 => Some(PathMatch::Prefix(one_of(&["", "/a", "/a/b", "/c"]).into())),
+                _ => None,
+            },
+            methods: if random::below(4) == 0 {
+                vec![one_of(&[Method::GET, Method::POST])]
+            } else {
+                Vec::new()
+            },
+            headers: (0..random::below(2))
+                .map(|_| HeaderMatch {
+                    name: HeaderName::from_static("x-beta"),
+                    value: one_of(&[true, false])
+                        .then(|| ValueMatch::Exact("1".into()))
+                        .unwrap_or(ValueMatch::Present(false)),
+                })
+                .collect(),
+        }
+    }
+
+    fn random_request() -> (String, Parts) {
+        let host = one_of(&[
+            "orders",
+            "Orders.Mesh:80",
+            "v1.orders.mesh",
+            "shop.example.com",
+            "eu.shop.example.com.",
+            "example.com",
+            "other",
+            "",
+            ".com",
+            "a..com",
+        ]);
+        let mut request = Request::builder()
+            .method(one_of(&["GET", "POST"]))
+            .uri(one_of(&["/", "/a", "/a/b", "/a/b/c?d", "/ab", "/c/"]));
+        if random::below(2) == 0 {
+            request = request.header("x-beta", "1");
+        }
+        (host.to_owned(), request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn the_index_finds_what_a_scan_in_order_finds() {
+        random::seed(7);
+        let mut found = 0;
+        for _ in 0..500 {
+            let (routes, table) = table((0..random::below(12)).map(|_| random_matcher()).collect());
+            for _ in 0..40 {
+                let (host, parts) = random_request();
+                let name = Host::new(&host);
+                let scan = routes.iter().position(|route| {
+                    host_matches(&route.matcher, name.as_str()) && request_matches(&route.matcher, &parts)
+                });
+                let indexed = table.find(&host, &parts).map(|position| **position);
+                assert_eq!(indexed, scan, "{host} {} {:?} in {routes:#?}", parts.method, parts.uri);
+                found += usize::from(scan.is_some());
+            }
+        }
+        assert!(
+            (5_000..19_000).contains(&found),
+            "both outcomes must be exercised, not {found} of 20000 found"
+        );
+    }
+
+    #[test]
+    fn an_earlier_route_without_hosts_wins_over_a_later_exact_host() {
+        let health = Matcher { path: Some(PathMatch::Exact("/health".into())), ..Matcher::default() };
+        let orders = Matcher { hosts: vec![HostMatch::Exact("orders".into())], ..Matcher::default() };
+        let (_, table) = table(vec![health, orders, Matcher::default()]);
+        let get = |host: &str, path: &str| {
+            **table
+                .find(host, &Request::get(path).body(()).unwrap().into_parts().0)
+                .unwrap()
+        };
+        assert_eq!(get("orders", "/health"), 0);
+        assert_eq!(get("orders:8080", "/"), 1);
+        assert_eq!(get("web", "/"), 2);
+        assert_eq!(table.iter().count(), 3);
+    }
+}

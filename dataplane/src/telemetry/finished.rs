@@ -1,0 +1,388 @@
+//! What is known of one exchange when it is over: the value that spans, log lines and failures are made from, later and
+//! on another thread.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderValue;
+use http::{Method, StatusCode, Uri, Version};
+
+use super::metrics::ListenerLabel;
+use super::trace::TraceContext;
+use crate::error::Reason;
+use crate::snapshot::model::{Cluster, Route};
+
+/// One exchange. Everything in it is a number or shared with what made it; nothing is formatted yet.
+#[derive(Debug)]
+pub struct Finished {
+    /// Where it came in.
+    pub listener: Arc<ListenerLabel>,
+    /// The caller's socket.
+    pub client: SocketAddr,
+    /// The caller's verified SPIFFE id.
+    pub peer: Option<Arc<str>>,
+    /// Wall-clock time of the request's head.
+    pub started_unix_nanos: u64,
+    /// To the end of the response.
+    pub duration: Duration,
+    /// Names the exchange in logs and replies.
+    pub request_id: RequestId,
+    /// Its place in a trace.
+    pub context: Option<TraceContext>,
+    /// As sent.
+    pub method: Method,
+    /// As sent.
+    pub uri: Uri,
+    /// The `Host` field, when the target has no authority.
+    pub host: Option<HeaderValue>,
+    /// Kept for spans only.
+    pub user_agent: Option<HeaderValue>,
+    /// Of the downstream connection.
+    pub version: Version,
+    /// The request's content type is gRPC's.
+    pub grpc: bool,
+    /// None: no route was found.
+    pub route: Option<Arc<Route>>,
+    /// None: no destination was picked.
+    pub cluster: Option<Arc<Cluster>>,
+    /// Tries, in order.
+    pub attempts: Attempts,
+    /// What the pick could choose from.
+    pub candidates: Candidates,
+    /// Of the response that the caller got; None: it got none.
+    pub status: Option<StatusCode>,
+    /// None: no gRPC.
+    pub grpc_status: Option<GrpcStatus>,
+    /// Why it failed; None: it did not.
+    pub reason: Option<Reason>,
+    /// The particulars of the failure.
+    pub detail: Option<Box<str>>,
+    /// Bytes of the request's content.
+    pub received: u64,
+    /// Bytes of the response's content.
+    pub sent: u64,
+}
+
+impl Finished {
+    /// One of which nothing is known but where it came from.
+    pub fn blank(listener: &Arc<ListenerLabel>, client: SocketAddr) -> Self {
+        Finished {
+            listener: Arc::clone(listener),
+            client,
+            peer: None,
+            started_unix_nanos: 0,
+            duration: Duration::ZERO,
+            request_id: RequestId::Made(0),
+            context: None,
+            method: Method::GET,
+            uri: Uri::default(),
+            host: None,
+            user_agent: None,
+            version: Version::HTTP_11,
+            grpc: false,
+            route: None,
+            cluster: None,
+            attempts: Attempts::default(),
+            candidates: Candidates::default(),
+            status: None,
+            grpc_status: None,
+            reason: None,
+            detail: None,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Whom the caller asked for, as sent.
+    pub fn authority(&self) -> Cow<'_, str> {
+        match (self.uri.authority(), &self.host) {
+            (Some(authority), _) => Cow::Borrowed(authority.as_str()),
+            (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
+            (None, None) => Cow::Borrowed(""),
+        }
+    }
+
+    /// "pkg.Service/Method"; None: no gRPC.
+    pub fn rpc_method(&self) -> Option<&str> {
+        self.grpc.then(|| self.uri.path().trim_start_matches('/'))
+    }
+
+    /// "https" or "http".
+    pub fn scheme(&self) -> &str {
+        self.uri
+            .scheme_str()
+            .unwrap_or(if self.listener.tls { "https" } else { "http" })
+    }
+
+    /// The trace, when it is sampled: spans are made.
+    pub fn sampled(&self) -> Option<&TraceContext> {
+        self.context.as_ref().filter(|context| context.sampled)
+    }
+
+    /// The name of the route, or nothing.
+    pub fn route_name(&self) -> &str {
+        self.route.as_ref().map_or("", |route| &route.name)
+    }
+
+    /// The name of the cluster, or nothing.
+    pub fn cluster_name(&self) -> &str {
+        self.cluster.as_ref().map_or("", |cluster| &cluster.name)
+    }
+}
+
+/// What the pick could choose from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// Endpoints known.
+    pub total: u32,
+    /// Endpoints that may be picked.
+    pub healthy: u32,
+}
+
+/// One try.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The instance's name.
+    pub endpoint: Arc<str>,
+    /// The instance's socket.
+    pub address: SocketAddr,
+    /// Of its CLIENT span; 0 when no span is made.
+    pub span_id: u64,
+    /// Since the start of the exchange.
+    pub started: Duration,
+    /// Since the start of the exchange; None: it goes on.
+    pub ended: Option<Duration>,
+    /// None: it succeeded.
+    pub why: Option<Reason>,
+    /// The endpoint's verified SPIFFE id.
+    pub peer: Option<Arc<str>>,
+    /// Of its response.
+    pub status: Option<StatusCode>,
+    /// Of its response or trailers.
+    pub grpc_status: Option<GrpcStatus>,
+}
+
+impl Attempt {
+    /// How long it took.
+    pub fn duration(&self) -> Duration {
+        self.ended.unwrap_or_default().saturating_sub(self.started)
+    }
+}
+
+/// Tries in order. The first lives in the record itself: nearly all exchanges need no other.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    first: Option<Attempt>,
+    /// The snapshot's check bounds it.
+    rest: Vec<Attempt>,
+}
+
+impl Attempts {
+    /// Adds the next one.
+    pub fn push(&mut self, attempt: Attempt) {
+        match self.first {
+            None => self.first = Some(attempt),
+            Some(_) => self.rest.push(attempt),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// The one that goes on or ended last.
+    pub fn last(&self) -> Option<&Attempt> {
+        self.rest.last().or(self.first.as_ref())
+    }
+
+    /// The one that goes on.
+    pub fn open(&mut self) -> Option<&mut Attempt> {
+        self.rest
+            .last_mut()
+            .or(self.first.as_mut())
+            .filter(|attempt| attempt.ended.is_none())
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+}
+
+/// Names one exchange.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// By a trusted caller.
+    Given(HeaderValue),
+    /// By us: a UUID of version 7.
+    Made(u128),
+}
+
+impl RequestId {
+    /// The longest that is taken from a caller.
+    const MAX: usize = 128;
+
+    /// From the caller's field, if it is one.
+    pub fn given(field: &HeaderValue) -> Option<Self> {
+        let bytes = field.as_bytes();
+        let fits = (1..=Self::MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+        fits.then(|| RequestId::Given(field.clone()))
+    }
+
+    /// RFC 9562 section 5.7: 48 bits of milliseconds, version, 12 random bits, variant, 62 random bits.
+    pub fn make(unix_nanos: u64, random: (u64, u64)) -> Self {
+        let millis = u128::from(unix_nanos / 1_000_000) << 80;
+        let high = u128::from(random.0 & 0xfff) << 64;
+        let low = u128::from(random.1 >> 2);
+        RequestId::Made(millis | 0x7 << 76 | high | 0b10 << 62 | low)
+    }
+
+    /// As a field value.
+    pub fn header_value(&self) -> HeaderValue {
+        match self {
+            RequestId::Given(field) => field.clone(),
+            // A UUID is always a valid field value.
+            RequestId::Made(_) => {
+                HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
+            }
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestId::Given(field) => f.write_str(&String::from_utf8_lossy(field.as_bytes())),
+            RequestId::Made(id) => {
+                let (a, b, c) = (id >> 96, id >> 80 & 0xffff, id >> 64 & 0xffff);
+                write!(
+                    f,
+                    "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
+                    id >> 48 & 0xffff,
+                    id & 0xffff_ffff_ffff
+                )
+            }
+        }
+    }
+}
+
+/// How a gRPC call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcStatus(u8);
+
+/// By number (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+const GRPC_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl GrpcStatus {
+    const UNKNOWN: GrpcStatus = GrpcStatus(2);
+
+    /// From its number; one that gRPC does not define is UNKNOWN.
+    pub fn new(number: u8) -> Self {
+        if usize::from(number) < GRPC_NAMES.len() {
+            GrpcStatus(number)
+        } else {
+            Self::UNKNOWN
+        }
+    }
+
+    /// From a `grpc-status` field; one that is no number is UNKNOWN.
+    pub fn parse(field: &HeaderValue) -> Self {
+        let number = field.to_str().ok().and_then(|text| text.parse().ok());
+        number.map_or(Self::UNKNOWN, Self::new)
+    }
+
+    /// What a client makes of a response without `grpc-status`
+    /// (<https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html>).
+    pub fn from_http(status: StatusCode) -> Self {
+        GrpcStatus(match status.as_u16() {
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            429 | 502 | 503 | 504 => 14,
+            _ => 2,
+        })
+    }
+
+    /// 0 to 16.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// "OK", "UNAVAILABLE", …
+    pub fn name(self) -> &'static str {
+        GRPC_NAMES[usize::from(self.0)]
+    }
+
+    /// The call did not end with OK.
+    pub fn is_error(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The server is to blame, by OpenTelemetry's conventions for gRPC server spans.
+    pub fn is_server_error(self) -> bool {
+        matches!(self.0, 2 | 4 | 12 | 13 | 14 | 15)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_request_id_is_a_uuid_of_version_7() {
+        let id = RequestId::make(1_700_000_000_123_456_789, (u64::MAX, u64::MAX));
+        assert_eq!(id.to_string(), "018bcfe5-687b-7fff-bfff-ffffffffffff");
+        assert_eq!(id.header_value(), "018bcfe5-687b-7fff-bfff-ffffffffffff");
+        assert_eq!(
+            RequestId::make(0, (0, 0)).to_string(),
+            "00000000-0000-7000-8000-000000000000"
+        );
+    }
+
+    #[test]
+    fn a_request_id_is_taken_only_when_it_is_short_and_visible() {
+        let given = |text: &str| RequestId::given(&HeaderValue::from_str(text).unwrap()).map(|id| id.to_string());
+        assert_eq!(given("abc-123"), Some("abc-123".into()));
+        assert_eq!(given(""), None);
+        assert_eq!(given("a b"), None);
+        assert_eq!(given(&"x".repeat(129)), None);
+    }
+
+    #[test]
+    fn a_grpc_status_has_a_name_whatever_was_sent() {
+        let parse = |text| GrpcStatus::parse(&HeaderValue::from_static(text)).name();
+        assert_eq!(parse("0"), "OK");
+        assert_eq!(parse("16"), "UNAUTHENTICATED");
+        assert_eq!(parse("17"), "UNKNOWN");
+        assert_eq!(parse("4000"), "UNKNOWN");
+        assert_eq!(parse("x"), "UNKNOWN");
+        assert_eq!(
+            GrpcStatus::from_http(StatusCode::SERVICE_UNAVAILABLE).name(),
+            "UNAVAILABLE"
+        );
+        assert_eq!(GrpcStatus::from_http(StatusCode::OK).name(), "UNKNOWN");
+    }
+}

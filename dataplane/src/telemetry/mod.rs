@@ -1,0 +1,184 @@
+//! What is known about exchanges, and how it leaves: metrics, spans, log lines, explained failures.
+//!
+//! A worker writes a [`record::Record`] for each exchange through its [`record::Observer`]. Consumed, it changes
+//! metrics and, when somebody wants to know more, goes as one [`finished::Finished`] into the rings of the [`Hub`].
+//! Whoever drains the hub pays for the encoding.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock;
+use crate::proto;
+use crate::snapshot::model::Telemetry;
+
+mod access_log;
+mod bounded;
+pub mod exposition;
+mod failures;
+pub mod finished;
+pub mod metrics;
+mod otlp;
+pub mod record;
+mod ring;
+mod spans;
+pub mod trace;
+
+use exposition::{Period, TextForm, Totals};
+use failures::Failures;
+use finished::Finished;
+use metrics::Registry;
+use ring::Ring;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "taken at apply and by those who drain; never by an exchange"
+)]
+type Mutex<T> = std::sync::Mutex<T>;
+
+/// Sampled exchanges that wait to be drained: four batches of the OpenTelemetry SDKs' default queue of 2048.
+const DEFAULT_SPANS: usize = 8192;
+/// Log lines that wait to be drained.
+const DEFAULT_ACCESS_LOG: usize = 8192;
+/// Failures that are kept.
+const DEFAULT_FAILURES: usize = 1000;
+
+/// The telemetry of the process: what the workers' observers write into and what Python drains.
+#[derive(Debug)]
+pub struct Hub {
+    spans: Ring<Arc<Finished>>,
+    access_log: Ring<Arc<Finished>>,
+    failures: Failures,
+    registry: Registry,
+    resource: Mutex<Arc<[(String, String)]>>,
+    started_unix_nanos: u64,
+    snapshot_version: AtomicU64,
+    events_dropped: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// A form of metrics that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown form of metrics {0:?}; expected \"text\", \"openmetrics\" or \"otlp\"")]
+pub struct UnknownForm(String);
+
+impl Hub {
+    /// With the buffers that `options` ask for.
+    pub fn new(options: &proto::Options) -> Arc<Self> {
+        let or = |asked: u32, default: usize| if asked == 0 { default } else { asked as usize };
+        Arc::new(Hub {
+            spans: Ring::new(or(options.span_buffer, DEFAULT_SPANS)),
+            access_log: Ring::new(or(options.access_log_buffer, DEFAULT_ACCESS_LOG)),
+            failures: Failures::new(or(options.failure_buffer, DEFAULT_FAILURES)),
+            registry: Registry::default(),
+            resource: Mutex::new(Arc::from([])),
+            started_unix_nanos: clock::unix_nanos(),
+            snapshot_version: AtomicU64::new(0),
+            events_dropped: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        })
+    }
+
+    /// A snapshot is applied: its resource attributes hold from now on, and metrics of things long gone are forgotten.
+    /// The workers' observers take the other settings themselves.
+    pub fn apply(&self, version: u64, telemetry: &Telemetry) {
+        self.snapshot_version.store(version, Ordering::Relaxed);
+        *self.lock_resource() = telemetry.resource.as_slice().into();
+        self.registry.sweep();
+    }
+
+    /// The cells that exchanges change.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Where a finished exchange goes. `logged`: it gets a line in the access log.
+    fn push(&self, exchange: Arc<Finished>, logged: bool) {
+        if exchange.sampled().is_some() {
+            self.spans.push(Arc::clone(&exchange), spans::count(&exchange));
+        }
+        if exchange.reason.is_some() {
+            self.failures.push(Arc::clone(&exchange));
+        }
+        if logged {
+            self.access_log.push(exchange, 1);
+        }
+    }
+
+    /// An ExportTraceServiceRequest with the spans of up to `max` exchanges; empty when there are none.
+    pub fn drain_spans(&self, max: usize) -> Vec<u8> {
+        let resource = Arc::clone(&self.lock_resource());
+        spans::encode(self.spans.drain(max), &resource)
+    }
+
+    /// Up to `max` lines of JSON; empty when there are none.
+    pub fn drain_access_log(&self, max: usize) -> Vec<u8> {
+        let mut lines = String::new();
+        for exchange in self.access_log.drain(max) {
+            access_log::write_line(&mut lines, &exchange);
+        }
+        lines.into_bytes()
+    }
+
+    /// All metrics as "text" (Prometheus 0.0.4), "openmetrics" (1.0.0) or "otlp" (ExportMetricsServiceRequest).
+    pub fn metrics(&self, form: &str) -> Result<Vec<u8>, UnknownForm> {
+        let families = || exposition::families(self.registry.read(), self.totals());
+        match form {
+            "text" => Ok(exposition::text(&families(), TextForm::Prometheus).into_bytes()),
+            "openmetrics" => Ok(exposition::text(&families(), TextForm::OpenMetrics).into_bytes()),
+            "otlp" => {
+                let period = Period { start: self.started_unix_nanos, end: clock::unix_nanos() };
+                let resource = Arc::clone(&self.lock_resource());
+                Ok(exposition::otlp(&families(), period, &resource))
+            }
+            other => Err(UnknownForm(other.to_owned())),
+        }
+    }
+
+    /// The last failures, newest first; `limit` 0 = all that are kept.
+    pub fn failures(&self, limit: usize) -> proto::Failures {
+        proto::Failures { failures: self.failures.read(limit) }
+    }
+
+    /// The telemetry's part of the stats; the rest is left at 0.
+    pub fn stats(&self) -> proto::Stats {
+        let readings = self.registry.read();
+        proto::Stats {
+            snapshot_version: self.snapshot_version.load(Ordering::Relaxed),
+            exchanges_active: readings.exchanges_active,
+            exchanges_total: readings.exchanges_total,
+            connections_active: readings.connections.iter().map(|(_, open)| open).sum(),
+            spans_dropped: self.spans.dropped(),
+            access_log_dropped: self.access_log.dropped(),
+            events_dropped: self.events_dropped.load(Ordering::Relaxed),
+            panics: self.panics.load(Ordering::Relaxed),
+            ..proto::Stats::default()
+        }
+    }
+
+    /// An event did not fit into its buffer.
+    pub fn event_dropped(&self) {
+        self.events_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection's task panicked.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            dropped: [
+                ("access_log", self.access_log.dropped()),
+                ("events", self.events_dropped.load(Ordering::Relaxed)),
+                ("spans", self.spans.dropped()),
+            ],
+            panics: self.panics.load(Ordering::Relaxed),
+            snapshot_version: self.snapshot_version.load(Ordering::Relaxed),
+        }
+    }
+
+    fn lock_resource(&self) -> std::sync::MutexGuard<'_, Arc<[(String, String)]>> {
+        // A panic while it was held cannot leave the pointer half changed.
+        self.resource.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

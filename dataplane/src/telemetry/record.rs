@@ -1,0 +1,357 @@
+//! The outcome record of one exchange: a value that must be consumed. Dropping it records an exchange that was broken off.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, USER_AGENT};
+use http::{request, response};
+
+use super::Hub;
+use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
+use super::metrics::{DurationSeries, ListenerLabel, RouteMetrics, WorkerCounts};
+use super::trace::{Sampler, TraceContext, span_id};
+use crate::clock::{self, Instant};
+use crate::error::{Error, Reason};
+use crate::random;
+use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
+
+/// Names one exchange between hops.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// How far a worker's idea of the wall clock may be behind a step of it.
+const WALL_CLOCK_AGE: Duration = Duration::from_secs(1);
+
+/// One worker's side of telemetry: the settings of the snapshot it runs, and its way to the hub.
+#[derive(Debug)]
+pub struct Observer {
+    hub: Arc<Hub>,
+    counts: Arc<WorkerCounts>,
+    /// By direction: exchanges without a route.
+    unrouted: [Arc<DurationSeries>; 3],
+    /// None: no spans are made.
+    sampler: Cell<Option<Sampler>>,
+    access_log: Cell<bool>,
+    /// A monotonic time and what the wall clock said then, so that most exchanges need not ask it.
+    wall: Cell<(Instant, u64)>,
+}
+
+impl Observer {
+    /// For one worker. Nothing is traced or logged until `apply`.
+    pub fn new(hub: &Arc<Hub>) -> Rc<Self> {
+        let unrouted = |direction| hub.registry().unrouted(direction);
+        Rc::new(Observer {
+            counts: hub.registry().worker(),
+            unrouted: [
+                unrouted(Direction::Inbound),
+                unrouted(Direction::Outbound),
+                unrouted(Direction::Edge),
+            ],
+            hub: Arc::clone(hub),
+            sampler: Cell::new(None),
+            access_log: Cell::new(false),
+            wall: Cell::new((clock::now(), clock::unix_nanos())),
+        })
+    }
+
+    /// Takes the settings of a new snapshot; exchanges that have begun keep theirs.
+    pub fn apply(&self, telemetry: &Telemetry) {
+        self.sampler
+            .set(telemetry.tracing.then(|| Sampler::new(telemetry.ratio)));
+        self.access_log.set(telemetry.access_log);
+    }
+
+    /// What the wall clock says at `now`.
+    fn unix_nanos(&self, now: Instant) -> u64 {
+        let (then, unix_nanos) = self.wall.get();
+        let age = now.duration_since(then);
+        if age < WALL_CLOCK_AGE {
+            return unix_nanos + age.as_nanos() as u64;
+        }
+        let unix_nanos = clock::unix_nanos();
+        self.wall.set((now, unix_nanos));
+        unix_nanos
+    }
+}
+
+/// One exchange in progress. Its methods are called in the order of a request's life; `finish` ends it.
+#[must_use = "an exchange that nobody finishes counts as broken off"]
+#[derive(Debug)]
+pub struct Record {
+    observer: Rc<Observer>,
+    started: Instant,
+    exchange: Finished,
+    metrics: Option<Arc<RouteMetrics>>,
+    /// Index of the route's destination that was picked.
+    destination: Option<usize>,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+    consumed: bool,
+}
+
+impl Record {
+    /// When the head of a request is complete. `peer` is the caller's verified SPIFFE id. A request id is kept from a
+    /// verified peer and from the local app, else made.
+    pub fn start(
+        observer: &Rc<Observer>,
+        listener: &Arc<ListenerLabel>,
+        parts: &request::Parts,
+        peer: Option<Arc<str>>,
+        client: SocketAddr,
+    ) -> Record {
+        observer.counts.started();
+        let started = clock::now();
+        let started_unix_nanos = observer.unix_nanos(started);
+        let headers = &parts.headers;
+        let trusted = peer.is_some() || listener.direction == Direction::Outbound;
+        let given = if trusted {
+            headers.get(X_REQUEST_ID).and_then(RequestId::given)
+        } else {
+            None
+        };
+        let context = match observer.sampler.get() {
+            Some(sampler) => Some(TraceContext::start(headers, sampler)),
+            None => TraceContext::observe(headers),
+        };
+        let sampled = context.as_ref().is_some_and(|context| context.sampled);
+        let exchange = Finished {
+            peer,
+            started_unix_nanos,
+            request_id: given.unwrap_or_else(|| RequestId::make(started_unix_nanos, (random::u64(), random::u64()))),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            host: if parts.uri.authority().is_none() {
+                headers.get(HOST).cloned()
+            } else {
+                None
+            },
+            user_agent: if sampled {
+                headers.get(USER_AGENT).cloned()
+            } else {
+                None
+            },
+            version: parts.version,
+            grpc: headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            context,
+            ..Finished::blank(listener, client)
+        };
+        Record {
+            observer: Rc::clone(observer),
+            started,
+            exchange,
+            metrics: None,
+            destination: None,
+            received: Cell::new(0),
+            sent: Cell::new(0),
+            consumed: false,
+        }
+    }
+
+    /// Names the exchange in replies and towards the upstream (`x-request-id`).
+    pub fn request_id(&self) -> &RequestId {
+        &self.exchange.request_id
+    }
+
+    /// True when the request is a gRPC call.
+    pub fn is_grpc(&self) -> bool {
+        self.exchange.grpc
+    }
+
+    /// The route was found; `metrics` are its cells in this listener's direction.
+    pub fn routed(&mut self, route: &Arc<Route>, metrics: &Arc<RouteMetrics>) {
+        self.exchange.route = Some(Arc::clone(route));
+        self.metrics = Some(Arc::clone(metrics));
+    }
+
+    /// A destination was picked: the route's `destination`-th, which is `cluster`.
+    pub fn cluster(&mut self, cluster: &Arc<Cluster>, destination: usize) {
+        self.exchange.cluster = Some(Arc::clone(cluster));
+        self.destination = Some(destination);
+    }
+
+    /// What the pick could choose from.
+    pub fn candidates(&mut self, total: usize, healthy: usize) {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.exchange.candidates = Candidates { total: count(total), healthy: count(healthy) };
+    }
+
+    /// An endpoint was picked and is tried; an attempt that still goes on ends here.
+    pub fn attempt_started(&mut self, endpoint: &Arc<str>, address: SocketAddr) {
+        let now = clock::now().duration_since(self.started);
+        if let Some(open) = self.exchange.attempts.open() {
+            open.ended = Some(now);
+        }
+        let span_id = if self.exchange.sampled().is_some() {
+            span_id()
+        } else {
+            0
+        };
+        self.exchange.attempts.push(Attempt {
+            endpoint: Arc::clone(endpoint),
+            address,
+            span_id,
+            started: now,
+            ended: None,
+            why: None,
+            peer: None,
+            status: None,
+            grpc_status: None,
+        });
+    }
+
+    /// Writes the trace context into the current attempt's request.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        if let Some(context) = &self.exchange.context {
+            context.inject(
+                self.exchange.attempts.last().map_or(0, |attempt| attempt.span_id),
+                headers,
+            );
+        }
+    }
+
+    /// The current attempt has a connection; `peer` is the endpoint's verified SPIFFE id.
+    pub fn attempt_connected(&mut self, peer: Option<Arc<str>>) {
+        if let Some(open) = self.exchange.attempts.open() {
+            open.peer = peer;
+        }
+    }
+
+    /// The current attempt is over; None: it succeeded. One that nobody ends ends with the exchange and shares its
+    /// outcome.
+    pub fn attempt_ended(&mut self, why: Option<Reason>) {
+        if let Some(open) = self.exchange.attempts.open() {
+            open.why = why;
+            open.ended = Some(clock::now().duration_since(self.started));
+        }
+    }
+
+    /// The head of a response goes to the caller: the upstream's, or one that the proxy made. Informational heads
+    /// (1xx) do not count.
+    pub fn response_head(&mut self, head: &response::Parts) {
+        if head.status.is_informational() {
+            return;
+        }
+        self.exchange.status = Some(head.status);
+        if let Some(open) = self.exchange.attempts.open() {
+            open.status = Some(head.status);
+        }
+        self.trailers(&head.headers);
+    }
+
+    /// The trailers of the response go to the caller.
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        if !self.exchange.grpc {
+            return;
+        }
+        if let Some(status) = trailers.get(GRPC_STATUS).map(GrpcStatus::parse) {
+            self.exchange.grpc_status = Some(status);
+            if let Some(open) = self.exchange.attempts.open() {
+                open.grpc_status = Some(status);
+            }
+        }
+    }
+
+    /// The failure that ends the exchange. A reply that the proxy makes for it is reported by `response_head`, as any.
+    pub fn failed(&mut self, error: &Error) {
+        self.exchange.reason = Some(error.reason);
+        self.exchange.detail.clone_from(&error.cause);
+    }
+
+    /// Bytes of the request's content came from the caller.
+    pub fn received(&self, bytes: usize) {
+        self.received.set(self.received.get() + bytes as u64);
+    }
+
+    /// Bytes of the response's content went to the caller.
+    pub fn sent(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
+
+    /// The exchange is over.
+    pub fn finish(mut self) {
+        self.consume();
+    }
+
+    fn consume(&mut self) {
+        self.consumed = true;
+        self.close();
+        self.observer.counts.ended();
+        self.measure();
+        let (sampled, logged) = (self.exchange.sampled().is_some(), self.observer.access_log.get());
+        let failed = self.exchange.reason.is_some();
+        if sampled || logged || failed {
+            let exchange = Arc::new(self.take());
+            self.observer.hub.push(exchange, logged);
+        }
+    }
+
+    /// Settles what is still open.
+    fn close(&mut self) {
+        let exchange = &mut self.exchange;
+        exchange.duration = clock::now().duration_since(self.started);
+        exchange.received = self.received.get();
+        exchange.sent = self.sent.get();
+        if exchange.grpc && exchange.grpc_status.is_none() {
+            exchange.grpc_status = match (exchange.reason, exchange.status) {
+                (Some(reason), _) => Some(GrpcStatus::new(reason.grpc_status())),
+                (None, Some(status)) => Some(GrpcStatus::from_http(status)),
+                (None, None) => None,
+            };
+        }
+        let (reason, duration) = (exchange.reason, exchange.duration);
+        if let Some(open) = exchange.attempts.open() {
+            open.why = reason;
+            open.ended = Some(duration);
+        }
+    }
+
+    fn measure(&self) {
+        let exchange = &self.exchange;
+        let destination = match (&self.metrics, self.destination) {
+            (Some(metrics), Some(index)) => metrics.destinations.get(index),
+            _ => None,
+        };
+        let durations = match (destination, &self.metrics) {
+            (Some(destination), _) => &destination.durations,
+            (None, Some(metrics)) => &metrics.durations,
+            (None, None) => &self.observer.unrouted[exchange.listener.direction as usize],
+        };
+        durations.observe(
+            exchange.duration,
+            exchange.status,
+            exchange.grpc_status,
+            exchange.reason,
+        );
+        if let Some(destination) = destination {
+            for attempt in exchange.attempts.iter() {
+                destination.attempts.count(attempt.why);
+            }
+        }
+    }
+
+    /// Moves the exchange out and leaves a blank.
+    fn take(&mut self) -> Finished {
+        let blank = Finished::blank(&self.exchange.listener, self.exchange.client);
+        std::mem::replace(&mut self.exchange, blank)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.consumed {
+            return;
+        }
+        let reason = if std::thread::panicking() {
+            Reason::Internal
+        } else {
+            Reason::DownstreamReset
+        };
+        self.exchange.reason.get_or_insert(reason);
+        self.consume();
+    }
+}

@@ -1,0 +1,327 @@
+//! Finished exchanges as OTLP spans, by OpenTelemetry's semantic conventions for HTTP (stable) and RPC
+//! (<https://opentelemetry.io/docs/specs/semconv/>): one SERVER span an exchange, one CLIENT span an attempt.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Method, Version};
+use prost::Message;
+use prost::bytes::Bytes;
+
+use super::bounded::cut;
+use super::finished::{Attempt, Finished, GrpcStatus};
+use super::otlp::{self, KeyValue, Span, Status, Text, copied, int, text};
+use super::trace::TraceContext;
+use crate::error::{Reason, Side};
+
+/// Bytes of an attribute value that a caller chooses.
+const MAX_VALUE: usize = 4096;
+
+/// Query parameters whose values are credentials, by the conventions for `url.query`.
+const SECRET_PARAMETERS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
+
+/// An ExportTraceServiceRequest; empty when none of `exchanges` is sampled.
+pub fn encode<E: AsRef<Finished>>(exchanges: impl Iterator<Item = E>, resource: &[(String, String)]) -> Vec<u8> {
+    let mut spans = Vec::new();
+    for exchange in exchanges {
+        push(&mut spans, exchange.as_ref());
+    }
+    if spans.is_empty() {
+        return Vec::new();
+    }
+    let scope_spans = vec![otlp::ScopeSpans { scope: Some(otlp::scope()), spans }];
+    let resource_spans = vec![otlp::ResourceSpans { resource: Some(otlp::resource(resource)), scope_spans }];
+    otlp::ExportTraces { resource_spans }.encode_to_vec()
+}
+
+/// How many spans an exchange makes.
+pub fn count(exchange: &Finished) -> u64 {
+    1 + exchange.attempts.len() as u64
+}
+
+fn push(spans: &mut Vec<Span>, exchange: &Finished) {
+    let Some(context) = exchange.sampled() else { return };
+    let shared = Shared::of(exchange, context);
+    spans.push(server(&shared));
+    spans.extend(
+        exchange
+            .attempts
+            .iter()
+            .enumerate()
+            .map(|(index, attempt)| client(&shared, index, attempt)),
+    );
+}
+
+/// What the spans of one exchange have in common.
+struct Shared<'a> {
+    exchange: &'a Finished,
+    context: &'a TraceContext,
+    name: Text,
+    method: &'static str,
+    trace_id: Bytes,
+    server_id: Bytes,
+    trace_state: Text,
+}
+
+impl<'a> Shared<'a> {
+    fn of(exchange: &'a Finished, context: &'a TraceContext) -> Self {
+        let method = known_method(&exchange.method);
+        let state: Vec<_> = context
+            .tracestate
+            .iter()
+            .map(|field| String::from_utf8_lossy(field.as_bytes()))
+            .collect();
+        Shared {
+            exchange,
+            context,
+            name: span_name(exchange, method.unwrap_or("HTTP")),
+            method: method.unwrap_or("_OTHER"),
+            trace_id: Bytes::copy_from_slice(&context.trace_id.to_be_bytes()),
+            server_id: Bytes::copy_from_slice(&context.span_id.to_be_bytes()),
+            trace_state: state.join(",").into(),
+        }
+    }
+
+    /// A span from `started` to `ended`, both since the start of the exchange.
+    fn span(&self, kind: i32, span_id: Bytes, parent_span_id: Bytes, started: Duration, ended: Duration) -> Span {
+        let at = |offset: Duration| self.exchange.started_unix_nanos + offset.as_nanos() as u64;
+        Span {
+            trace_id: self.trace_id.clone(),
+            span_id,
+            trace_state: self.trace_state.clone(),
+            parent_span_id,
+            name: self.name.clone(),
+            kind,
+            start_time_unix_nano: at(started),
+            end_time_unix_nano: at(ended),
+            attributes: Vec::with_capacity(24),
+            status: None,
+            flags: otlp::FLAG_HAS_IS_REMOTE | u32::from(self.context.flags()),
+        }
+    }
+
+    /// What both sides say about the request.
+    fn describe_request(&self, attributes: &mut Vec<KeyValue>) {
+        let exchange = self.exchange;
+        attributes.push(text("http.request.method", self.method));
+        if self.method == "_OTHER" {
+            attributes.push(text(
+                "http.request.method_original",
+                copied(cut(exchange.method.as_str(), MAX_VALUE)),
+            ));
+        }
+        let authority = exchange.authority();
+        let (host, port) = host_and_port(cut(&authority, MAX_VALUE));
+        if !host.is_empty() {
+            attributes.push(text("server.address", copied(host)));
+        }
+        if let Some(port) = port {
+            attributes.push(int("server.port", port));
+        }
+        if let Some(method) = exchange.rpc_method() {
+            attributes.push(text("rpc.system.name", "grpc"));
+            attributes.push(text("rpc.method", copied(cut(method, MAX_VALUE))));
+        }
+        if let Some(route) = &exchange.route {
+            attributes.push(text("sidecar.route", copied(&route.name)));
+        }
+        if let Some(cluster) = &exchange.cluster {
+            attributes.push(text("sidecar.cluster", copied(&cluster.name)));
+        }
+        attributes.push(text("sidecar.direction", exchange.listener.direction.name()));
+    }
+}
+
+fn server(shared: &Shared<'_>) -> Span {
+    let exchange = shared.exchange;
+    let parent = shared
+        .context
+        .parent
+        .map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_be_bytes()));
+    let remote = if parent.is_empty() { 0 } else { otlp::FLAG_IS_REMOTE };
+    let mut span = shared.span(
+        otlp::KIND_SERVER,
+        shared.server_id.clone(),
+        parent,
+        Duration::ZERO,
+        exchange.duration,
+    );
+    span.flags |= remote;
+    let attributes = &mut span.attributes;
+    shared.describe_request(attributes);
+    attributes.push(text("url.scheme", copied(exchange.scheme())));
+    attributes.push(text("url.path", copied(cut(exchange.uri.path(), MAX_VALUE))));
+    if let Some(query) = exchange.uri.query() {
+        attributes.push(text("url.query", copied(cut(&redacted(query), MAX_VALUE))));
+    }
+    if let Some(route) = &exchange.route {
+        attributes.push(text("http.route", copied(&route.name)));
+    }
+    if let Some(agent) = &exchange.user_agent {
+        let agent = String::from_utf8_lossy(agent.as_bytes());
+        attributes.push(text("user_agent.original", copied(cut(&agent, MAX_VALUE))));
+    }
+    let version = if exchange.version == Version::HTTP_2 {
+        "2"
+    } else {
+        "1.1"
+    };
+    attributes.push(text("network.protocol.version", version));
+    push_client(attributes, exchange.client);
+    if let Some(peer) = &exchange.peer {
+        attributes.push(text("sidecar.peer", copied(peer)));
+    }
+    let outcome = Outcome {
+        status: exchange.status.map(|status| status.as_u16()),
+        grpc_status: exchange.grpc_status,
+        reason: exchange.reason,
+        blame: server_blame,
+    };
+    span.status = outcome.describe(attributes, exchange.detail.as_deref());
+    span
+}
+
+fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt) -> Span {
+    let exchange = shared.exchange;
+    let ended = attempt.ended.unwrap_or(exchange.duration);
+    let id = Bytes::copy_from_slice(&attempt.span_id.to_be_bytes());
+    let mut span = shared.span(otlp::KIND_CLIENT, id, shared.server_id.clone(), attempt.started, ended);
+    let attributes = &mut span.attributes;
+    shared.describe_request(attributes);
+    attributes.push(text("url.full", full_url(exchange)));
+    push_socket(attributes, attempt.address);
+    attributes.push(text("sidecar.endpoint", copied(&attempt.endpoint)));
+    if let Some(peer) = &attempt.peer {
+        attributes.push(text("sidecar.peer", copied(peer)));
+    }
+    if index > 0 {
+        attributes.push(int("http.request.resend_count", index as i64));
+    }
+    let outcome = Outcome {
+        status: attempt.status.map(|status| status.as_u16()),
+        grpc_status: attempt.grpc_status,
+        reason: attempt.why,
+        blame: client_blame,
+    };
+    span.status = outcome.describe(attributes, None);
+    span
+}
+
+/// How one span ended.
+struct Outcome {
+    status: Option<u16>,
+    grpc_status: Option<GrpcStatus>,
+    reason: Option<Reason>,
+    /// The status code or reason that makes the span an error, if it does.
+    blame: fn(&Outcome) -> Option<Cow<'static, str>>,
+}
+
+impl Outcome {
+    fn describe(&self, attributes: &mut Vec<KeyValue>, detail: Option<&str>) -> Option<Status> {
+        if let Some(status) = self.status {
+            attributes.push(int("http.response.status_code", status));
+        }
+        if let Some(status) = self.grpc_status {
+            attributes.push(text("rpc.response.status_code", status.name()));
+        }
+        if let Some(reason) = self.reason {
+            attributes.push(text("sidecar.reason", reason.name()));
+        }
+        let error_type = (self.blame)(self)?;
+        attributes.push(text("error.type", copied(&error_type)));
+        let message = match (self.reason, detail) {
+            (Some(reason), Some(detail)) => format!("{} {}", reason.sentence(), cut(detail, MAX_VALUE)).into(),
+            (Some(reason), None) => Text::from_static(reason.sentence().as_bytes()),
+            (None, _) => Text::new(),
+        };
+        Some(Status { message, code: otlp::STATUS_ERROR })
+    }
+}
+
+/// A server span is an error when the server failed, not when the caller erred or left.
+fn server_blame(outcome: &Outcome) -> Option<Cow<'static, str>> {
+    match (outcome.reason, outcome.grpc_status, outcome.status) {
+        (Some(reason), ..) if reason.side() == Side::Downstream => None,
+        (Some(reason), None, _) if reason.status() >= 500 => Some(reason.name().into()),
+        (_, Some(grpc), _) if grpc.is_server_error() => Some(outcome.reason.map_or(grpc.name(), Reason::name).into()),
+        (_, Some(_), _) => None,
+        (_, None, Some(status)) if status >= 500 => Some(status.to_string().into()),
+        _ => None,
+    }
+}
+
+/// A client span is an error when the call did not succeed.
+fn client_blame(outcome: &Outcome) -> Option<Cow<'static, str>> {
+    match (outcome.reason, outcome.grpc_status, outcome.status) {
+        (Some(reason), ..) => Some(reason.name().into()),
+        (None, Some(grpc), _) => grpc.is_error().then(|| grpc.name().into()),
+        (None, None, Some(status)) if status >= 400 => Some(status.to_string().into()),
+        _ => None,
+    }
+}
+
+/// The method, if it is one of those that the conventions name.
+fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = [
+        "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+    ];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
+}
+
+/// "pkg.Service/Method" for gRPC; else the method and the route.
+fn span_name(exchange: &Finished, method: &'static str) -> Text {
+    match (exchange.rpc_method(), &exchange.route) {
+        (Some(rpc), _) => copied(cut(rpc, MAX_VALUE)),
+        (None, Some(route)) => format!("{method} {}", route.name).into(),
+        (None, None) => Text::from_static(method.as_bytes()),
+    }
+}
+
+fn push_client(attributes: &mut Vec<KeyValue>, client: SocketAddr) {
+    attributes.push(text("client.address", client.ip().to_string()));
+    push_socket(attributes, client);
+}
+
+fn push_socket(attributes: &mut Vec<KeyValue>, socket: SocketAddr) {
+    attributes.push(text("network.peer.address", socket.ip().to_string()));
+    attributes.push(int("network.peer.port", socket.port()));
+}
+
+/// "shop.example.com:8080" in its two parts; the brackets of an IPv6 address go.
+fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+        _ => (authority, None),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
+}
+
+/// What the attempt asks for, without credentials.
+fn full_url(exchange: &Finished) -> String {
+    let tls = exchange.cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some());
+    let scheme = if tls { "https" } else { "http" };
+    let mut url = format!("{scheme}://{}{}", exchange.authority(), exchange.uri.path());
+    if let Some(query) = exchange.uri.query() {
+        url.push('?');
+        url.push_str(&redacted(query));
+    }
+    url.truncate(cut(&url, MAX_VALUE).len());
+    url
+}
+
+/// The query with the values of credentials replaced.
+fn redacted(query: &str) -> Cow<'_, str> {
+    let secret = |parameter: &str| {
+        let name = parameter.split_once('=').map(|(name, _)| name)?;
+        SECRET_PARAMETERS.into_iter().find(|secret| *secret == name)
+    };
+    if query.split('&').all(|parameter| secret(parameter).is_none()) {
+        return Cow::Borrowed(query);
+    }
+    let parts = query.split('&').map(|parameter| match secret(parameter) {
+        Some(name) => Cow::Owned(format!("{name}=REDACTED")),
+        None => Cow::Borrowed(parameter),
+    });
+    Cow::Owned(parts.collect::<Vec<_>>().join("&"))
+}
