@@ -7,6 +7,8 @@ any thread; they release the interpreter lock while they work. In a forked child
 from collections.abc import Mapping
 from typing import final
 
+__all__ = ["DataPlane", "SnapshotRejected"]
+
 class SnapshotRejected(ValueError):
     """The bytes were refused and nothing changed; the message names the listener, route, cluster or identity."""
 
