@@ -31,23 +31,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Listening {
     /// Routes and records.
     pub scope: RefCell<Rc<Scope>>,
-    /// How to speak TLS.
-    pub tls: RefCell<Tls>,
+    /// How to speak TLS; `None`: cleartext.
+    pub tls: RefCell<Option<Arc<ServerConfig>>>,
     /// Bounds of new connections.
     pub limits: Cell<ListenerLimits>,
     /// Counts connections; begins when the listener is to end.
     pub connections: Rc<Drain>,
-}
-
-/// What a listener does with a new connection.
-#[derive(Clone, Debug)]
-pub enum Tls {
-    /// Speaks HTTP at once.
-    Cleartext,
-    /// Speaks TLS first.
-    Ready(Arc<ServerConfig>),
-    /// Would speak TLS, but its identity has not arrived: connections are closed.
-    Missing,
 }
 
 /// Accepts until the listener ends.
@@ -90,21 +79,20 @@ async fn connection(listening: Rc<Listening>, stream: TcpStream, address: Socket
     let _unset = stream.set_nodelay(true);
     let tls = listening.tls.borrow().clone();
     let (io, peer, protocol) = match tls {
-        Tls::Cleartext => {
+        None => {
             let mut io = Io::from(stream);
             let Some(protocol) = sniff::sniff(&mut io, limits.idle_timeout).await else {
                 return;
             };
             (io, None, protocol)
         }
-        Tls::Ready(config) => {
+        Some(config) => {
             let Ok(accepted) = tls::server::accept(stream, config, limits.header_timeout).await else {
                 return;
             };
             let peer = accepted.peer.map(|peer| peer.uri);
             (accepted.io, peer, accepted.alpn.unwrap_or(Protocol::Http1))
         }
-        Tls::Missing => return,
     };
     let caller = Rc::new(Caller { peer, address });
     match protocol {

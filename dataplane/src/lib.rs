@@ -32,3 +32,7 @@ mod random;
 
 #[cfg(feature = "python")]
 mod python;
+
+/// For Rust's allocations only; Python keeps its own. Small, often freed blocks are what a proxy allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,6 +15,7 @@ use prost::Message;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::cluster::{MembersRejected, Registry};
+use crate::error::Error;
 use crate::events::Events;
 use crate::net;
 use crate::proto::{self, event::Kind, query, reply};
@@ -49,7 +50,19 @@ pub enum Refused {
     Members(#[from] MembersRejected),
     /// Key material that cannot be used.
     #[error(transparent)]
-    Secrets(#[from] tls::SecretsRejected),
+    Secrets(#[from] tls::SecretsError),
+    /// Key material that a snapshot names and the secrets lack.
+    #[error("{what} `{name}` ({place}): {error}")]
+    Identity {
+        /// Listener or cluster.
+        what: &'static str,
+        /// Which one.
+        name: Arc<str>,
+        /// Where it was written.
+        place: String,
+        /// What is wrong.
+        error: Error,
+    },
     /// A listener's socket.
     #[error("listener `{name}` ({place}): cannot listen on {address}: {error}")]
     Listen {
@@ -135,6 +148,7 @@ impl Runtime {
     pub fn apply(&self, bytes: &[u8]) -> Result<u64, Refused> {
         let snapshot = Arc::new(decode::decode(bytes)?);
         let mut control = self.running()?;
+        let tls = Arc::new(server_configs(&snapshot, &control.secrets)?);
         let mut sockets = control.bind(&snapshot)?;
         let services = snapshot.clusters.values();
         let services = services.map(|cluster| (Arc::clone(&cluster.name), Arc::clone(&cluster.service))).collect();
@@ -142,7 +156,6 @@ impl Runtime {
         let clusters = snapshot.clusters.keys();
         let clusters = clusters.filter_map(|name| Some((Arc::clone(name), control.registry.get(name)?))).collect();
         let clusters = Arc::new(clusters);
-        let tls = Arc::new(server_configs(&snapshot, &control.secrets));
         self.hub.apply(snapshot.version, &snapshot.telemetry);
         control.tell_all(|done| {
             let sockets = sockets.iter_mut().filter_map(|new| Some((Arc::clone(&new.name), new.sockets.pop()?)));
@@ -182,9 +195,9 @@ impl Runtime {
         let wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
         let secrets = Arc::new(Secrets::new(wire)?);
         let mut control = self.running()?;
-        control.secrets = Arc::clone(&secrets);
         let tls = control.snapshot.as_ref().map(|snapshot| server_configs(snapshot, &secrets));
-        let tls = Arc::new(tls.unwrap_or_default());
+        let tls = Arc::new(tls.transpose()?.unwrap_or_default());
+        control.secrets = Arc::clone(&secrets);
         control.tell_all(|done| Command::Secrets(Arc::clone(&secrets), Arc::clone(&tls), done));
         Ok(secrets.version)
     }
@@ -312,10 +325,31 @@ fn endpoint_state(endpoint: &crate::cluster::Endpoint) -> proto::EndpointState {
     }
 }
 
-/// A listener whose identity is not there yet gets `None`, and its connections are closed until it is.
-fn server_configs(snapshot: &Snapshot, secrets: &Secrets) -> ServerConfigs {
-    let with_tls = snapshot.listeners.iter().filter_map(|listener| Some((listener, listener.tls.as_ref()?)));
-    with_tls.map(|(listener, tls)| (Arc::clone(&listener.name), tls::server::config(tls, secrets).ok())).collect()
+/// TLS of every listener; everything that the snapshot names of the secrets must be there.
+fn server_configs(snapshot: &Snapshot, secrets: &Secrets) -> Result<ServerConfigs, Refused> {
+    let refused = |what, name: &Arc<str>, place: &str, error: Error| Refused::Identity {
+        what,
+        name: Arc::clone(name),
+        place: place.to_owned(),
+        error,
+    };
+    for cluster in snapshot.clusters.values() {
+        if let Some(tls) = &cluster.tls {
+            let identity = tls.identity.as_ref().map_or(Ok(()), |name| secrets.identity(name).map(|_| ()));
+            identity
+                .and_then(|()| secrets.bundle(&tls.trust_bundle))
+                .map_err(|error| refused("cluster", &cluster.name, &cluster.origin.place, error))?;
+        }
+    }
+    let mut configs = ServerConfigs::new();
+    for listener in &snapshot.listeners {
+        if let Some(tls) = &listener.tls {
+            let config = tls::server::config(tls, secrets)
+                .map_err(|error| refused("listener", &listener.name, &listener.origin.place, error))?;
+            configs.insert(Arc::clone(&listener.name), config);
+        }
+    }
+    Ok(configs)
 }
 
 /// The sockets of a listener that is new, one for each worker.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::accept::{self, Listening, Tls};
+use crate::accept::{self, Listening};
 use crate::clock;
 use crate::cluster::{Cluster, Members};
 use crate::drain::Drain;
@@ -30,8 +30,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// What connections get to say goodbye after their last exchange.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// TLS of the listeners by name; `None`: its identity has not arrived.
-pub type ServerConfigs = HashMap<Arc<str>, Option<Arc<ServerConfig>>>;
+/// TLS of the listeners that speak it, by name.
+pub type ServerConfigs = HashMap<Arc<str>, Arc<ServerConfig>>;
 
 /// What the control side tells a worker. Each is answered when it is in force; the channel holds what `Runtime` sends
 /// under its lock, one at a time.
@@ -115,7 +115,7 @@ impl Worker {
                     *self.secrets.borrow_mut() = secrets;
                     self.connections.retire_tls();
                     for (name, listening) in &self.listening {
-                        *listening.tls.borrow_mut() = tls_of(&tls, name);
+                        *listening.tls.borrow_mut() = tls.get(name).cloned();
                     }
                     done.send(())
                 }
@@ -137,13 +137,13 @@ impl Worker {
             match self.listening.get(&listener.name) {
                 Some(listening) => {
                     *listening.scope.borrow_mut() = scope;
-                    *listening.tls.borrow_mut() = tls_of(&tls, &listener.name);
+                    *listening.tls.borrow_mut() = tls.get(&listener.name).cloned();
                     listening.limits.set(listener.limits);
                 }
                 None => {
                     let listening = Listening {
                         scope: RefCell::new(scope),
-                        tls: RefCell::new(tls_of(&tls, &listener.name)),
+                        tls: RefCell::new(tls.get(&listener.name).cloned()),
                         limits: Cell::new(listener.limits),
                         connections: Rc::default(),
                     };
@@ -242,13 +242,5 @@ impl Worker {
             () = clock::sleep(if aborted == 0 { FAREWELL } else { Duration::ZERO }) => {}
         }
         aborted
-    }
-}
-
-fn tls_of(tls: &ServerConfigs, name: &Arc<str>) -> Tls {
-    match tls.get(name) {
-        None => Tls::Cleartext,
-        Some(None) => Tls::Missing,
-        Some(Some(config)) => Tls::Ready(Arc::clone(config)),
     }
 }
