@@ -83,7 +83,7 @@ pub struct Secrets {
 /// Key material that cannot be used. Names the entry, never its content.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} {name:?}: {problem}")]
-pub struct SecretsError {
+pub struct SecretsRejected {
     kind: &'static str,
     name: Box<str>,
     problem: Box<str>,
@@ -91,7 +91,7 @@ pub struct SecretsError {
 
 impl Secrets {
     /// Checks key material: names are unique, certificates parse, each key belongs to its leaf.
-    pub fn new(message: proto::Secrets) -> Result<Self, SecretsError> {
+    pub fn new(message: proto::Secrets) -> Result<Self, SecretsRejected> {
         let mut secrets = Secrets { version: message.version, ..Secrets::default() };
         for identity in message.identities {
             let identity = Identity::new(identity)?;
@@ -123,12 +123,12 @@ impl Secrets {
     }
 }
 
-fn refused(kind: &'static str, name: &str, problem: impl fmt::Display) -> SecretsError {
-    SecretsError { kind, name: name.into(), problem: problem.to_string().into() }
+fn refused(kind: &'static str, name: &str, problem: impl fmt::Display) -> SecretsRejected {
+    SecretsRejected { kind, name: name.into(), problem: problem.to_string().into() }
 }
 
 impl Identity {
-    fn new(message: proto::Identity) -> Result<Self, SecretsError> {
+    fn new(message: proto::Identity) -> Result<Self, SecretsRejected> {
         let name: Arc<str> = message.name.into();
         let problem = |problem: String| refused("identity", &name, problem);
         let chain: Vec<_> = message
@@ -162,7 +162,7 @@ impl Identity {
 }
 
 impl TrustBundle {
-    fn new(message: proto::TrustBundle) -> Result<Self, SecretsError> {
+    fn new(message: proto::TrustBundle) -> Result<Self, SecretsRejected> {
         let name: Arc<str> = message.name.into();
         let mut roots = RootCertStore::empty();
         for (number, root) in message.roots.into_iter().enumerate() {

@@ -14,7 +14,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::peer::{Mismatch, Peer};
+use super::peer::{Mismatch, Peer, mismatch};
 use super::{ALPN_HTTP1, ALPN_HTTP2, Identity, PROVIDER, Secrets, TrustBundle, VERSIONS, Wall};
 use crate::error::{Error, Reason};
 use crate::net::Io;
@@ -193,7 +193,10 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
 
 fn handshake_error(error: &io::Error) -> Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => Error::new(Reason::BadRequest).because(format_args!("TLS handshake: {tls}.")),
+        Some(tls) => match mismatch(tls) {
+            Some(mismatch) => Error::new(Reason::BadRequest).because(format_args!("TLS handshake: {mismatch}.")),
+            None => Error::new(Reason::BadRequest).because(format_args!("TLS handshake: {tls}.")),
+        },
         None => Error::new(Reason::DownstreamReset).because(format_args!("TLS handshake: {error}.")),
     }
 }

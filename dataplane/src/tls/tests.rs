@@ -237,7 +237,10 @@ async fn a_client_must_be_of_a_trusted_domain() {
     );
     let cases: [(&[&str], Result<(), &str>); 6] = [
         (&["spiffe://old.local/web"], Ok(())),
-        (&["spiffe://evil.local/web"], Err("not of a trusted domain")),
+        (
+            &["spiffe://evil.local/web"],
+            Err("handshake: spiffe://evil.local/web is not of a trusted domain (mesh.local, old.local)."),
+        ),
         (&["spiffe://mesh.local.evil/web"], Err("not of a trusted domain")),
         (&[WEB, "spiffe://mesh.local/admin"], Err("more than one URI")),
         (&["https://mesh.local/web"], Err("not a SPIFFE id")),

@@ -63,15 +63,10 @@ impl Client {
         !self.requests.is_closed()
     }
 
-    /// True when a request may be sent now: the one before is over, its response read to the end.
+    /// True when a request may be sent now: the one before is over, its response read to the end. It is so as soon as the
+    /// body gave its last frame.
     pub fn is_ready(&self) -> bool {
         self.requests.is_ready()
-    }
-
-    /// Waits until [`is_ready`](Self::is_ready). False: the connection is closed. The connection's task must run once
-    /// after a response ended before it is ready again.
-    pub async fn ready(&mut self) -> bool {
-        self.requests.ready().await.is_ok()
     }
 
     /// Sends a request. Its URI is in the form in which requests come out of the server codecs; with `end` it has no

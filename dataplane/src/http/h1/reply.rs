@@ -145,7 +145,14 @@ fn begin(wire: &mut Wire, head: &Response<()>, end: bool) -> Result<(), Malforme
     Ok(())
 }
 
-fn write_head(out: &mut BytesMut, head: &Response<()>, length: Option<u64>, chunked: bool, persistent: bool) {
+/// Writes a head with its framing; `persistent` is false when the connection ends after the message.
+pub(super) fn write_head(
+    out: &mut BytesMut,
+    head: &Response<()>,
+    length: Option<u64>,
+    chunked: bool,
+    persistent: bool,
+) {
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(head.status().as_str().as_bytes());
     out.put_u8(b' ');

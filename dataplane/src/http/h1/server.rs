@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut};
 use http::uri::Scheme;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use super::head::{self, Framing, HeadLimits, Scan};
-use super::reply::{Handle, Reply};
+use super::reply::{Handle, Reply, write_head};
 pub use super::reply::{Incoming, Outgoing, Responder};
 use super::wire::Wire;
 use crate::clock::{self, Instant, Sleep};
@@ -204,6 +204,7 @@ impl Connection {
         if !self.skipped_line && wire.input.starts_with(b"\r\n") {
             wire.input.advance(2);
             self.skipped_line = true;
+            self.scan = Scan::default();
         }
         if wire.input.first() == Some(&TLS_HANDSHAKE) {
             return Err(Refusal::bad("the client speaks TLS, this port does not"));
@@ -225,17 +226,11 @@ impl Connection {
     fn poll_deadline(&mut self, cx: &mut Context<'_>, inside_head: bool) -> Poll<()> {
         let at = match self.deadline {
             Some(deadline) if deadline.inside_head == inside_head => deadline.at,
-            _ => {
-                clock::now()
-                    + if inside_head {
-                        self.header_timeout
-                    } else {
-                        self.idle_timeout
-                    }
-            }
+            _ if inside_head => clock::now() + self.header_timeout,
+            _ => clock::now() + self.idle_timeout,
         };
         self.deadline = Some(Deadline { at, inside_head });
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(at)));
         if timer.deadline() > at {
             timer.as_mut().reset(at);
         }
@@ -250,10 +245,15 @@ impl Connection {
 
     /// Answers a request that broke HTTP, and closes.
     async fn refuse(&mut self, refusal: &Refusal) {
+        let text = format!("{}\n", refusal.error);
+        let mut head = Response::new(());
+        *head.status_mut() = refusal.status;
+        let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+        head.headers_mut().insert(header::CONTENT_TYPE, content_type);
         {
             let mut wire = self.wire.borrow_mut();
-            let text = format!("{}\n", refusal.error);
-            write_refusal(&mut wire.output.tail, refusal.status, &text);
+            write_head(&mut wire.output.tail, &head, Some(text.len() as u64), false, false);
+            wire.output.tail.put_slice(text.as_bytes());
         }
         let flush = poll_fn(|cx| self.wire.borrow_mut().poll_flush(cx));
         if let Ok(Ok(())) = tokio::time::timeout(LINGER, flush).await {
@@ -292,14 +292,3 @@ fn poll_discard(io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
 
 /// First byte of a TLS record that carries a ClientHello (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
-
-fn write_refusal(out: &mut BytesMut, status: StatusCode, text: &str) {
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(status.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.put_slice(b"\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ");
-    out.put_slice(itoa::Buffer::new().format(text.len()).as_bytes());
-    out.put_slice(b"\r\n\r\n");
-    out.put_slice(text.as_bytes());
-}

@@ -66,8 +66,42 @@ async fn requests_go_out_in_origin_form_with_host_and_reuse_the_connection() {
             let (content, trailers) = read(&mut body).await.unwrap();
             assert_eq!(content, b"hello");
             assert_eq!(trailers["x-sum"], "7");
-            assert!(client.ready().await);
-            assert!(client.is_ready());
+            assert!(client.is_ready(), "at once, so that a pool need not wait");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_is_ready_again_when_its_response_is_read() {
+    const SIZE: usize = 1 << 20;
+    with_client(async |mut client, mut server| {
+        for chunked in [true, false] {
+            let (response, _outgoing) = client.send(get(), true, None);
+            let serving = async {
+                read_until(&mut server, "\r\n\r\n").await;
+                let content = vec![b'x'; SIZE];
+                let (head, end) = match chunked {
+                    true => (
+                        format!("Transfer-Encoding: chunked\r\n\r\n{SIZE:x}\r\n"),
+                        "\r\n0\r\n\r\n",
+                    ),
+                    false => (format!("Content-Length: {SIZE}\r\n\r\n"), ""),
+                };
+                server
+                    .write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes())
+                    .await
+                    .unwrap();
+                server.write_all(&content).await.unwrap();
+                tokio::task::yield_now().await;
+                server.write_all(end.as_bytes()).await.unwrap();
+            };
+            let reading = async {
+                let (_head, mut body) = response.await.unwrap();
+                assert_eq!(read(&mut body).await.unwrap().0.len(), SIZE);
+            };
+            tokio::join!(serving, reading);
+            assert!(client.is_ready(), "chunked: {chunked}");
         }
     })
     .await;
@@ -266,7 +300,6 @@ async fn a_request_on_a_connection_that_closed_meanwhile_may_be_sent_again() {
         .await
         .unwrap();
         read(&mut body).await.unwrap();
-        assert!(client.ready().await);
         drop(server);
         while client.is_open() {
             tokio::task::yield_now().await;

@@ -2,6 +2,7 @@
 
 mod client;
 mod exchange;
+mod pieces;
 mod strict;
 
 use std::future::poll_fn;
