@@ -77,8 +77,11 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
 
 def show_call(process: str, fields: Mapping[str, Any]) -> None:
     """Print a line for each call that the gateway carried."""
-    if process == GATEWAY:
-        say(f"{time.strftime('%H:%M:%S')}  {fields}")
+    if process != GATEWAY:
+        return
+    outcome = " ".join(str(fields[key]) for key in ("status", "grpc_status", "reason", "detail") if key in fields)
+    what = f"{fields.get('method')} {fields.get('path')} → {fields.get('cluster', 'nowhere')}"
+    say(f"{time.strftime('%H:%M:%S')}  {what}  {outcome}  {fields.get('duration_ms')} ms")
 
 
 async def call(gateway_port: int) -> None:

@@ -109,7 +109,7 @@ def test_the_demo_draws_calls_and_traces_and_stops_on_ctrl_c(tmp_path: Path) -> 
         shop.shows("inventory app: server /shop.v1.Inventory/GetStock")
         os.write(shop.keyboard, b"\n")
         shop.shows("inventory app: server /shop.v1.Inventory/GetStock", times=2)
-        assert shop.output().count("/shop.v1.Shop/GetOrder -> ") == 2
+        assert shop.output().count("POST /shop.v1.Shop/GetOrder → web  200 OK") == 2
 
         shop.process.send_signal(signal.SIGINT)
 
