@@ -58,7 +58,7 @@ def app_cluster(world: World, service: str) -> wire.Cluster:
 
 
 def mesh_cluster(world: World, cluster: str) -> wire.Cluster:
-    """A service's sidecars, over mTLS. Each accepts only the service's own identity."""
+    """A service's sidecars, over mTLS; each shows the service's own identity. Cleartext where the document says so."""
     service, subset = service_of(cluster)
     settings = world.services.get(service, NO_DOCUMENT)
     mesh = world.mesh
@@ -69,7 +69,7 @@ def mesh_cluster(world: World, cluster: str) -> wire.Cluster:
         subset=subset,
         protocol=_PROTOCOLS[settings.protocol],
         balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
-        tls=_client_tls(mesh.trust_domain, service),
+        tls=_client_tls(mesh.trust_domain, service) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),
         limits=_limits(settings.circuit_breaker or mesh.circuit_breaker),
         origin=origin(world, service, *(("subsets", subset) if subset else ())),

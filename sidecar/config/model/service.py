@@ -197,6 +197,10 @@ class Service(Traffic):
     endpoints: Annotated[tuple[Endpoint, ...], AfterValidator(_check_endpoints)] = Field(
         default=(), description="Its instances; only without discovery."
     )
+    tls: Literal["mutual", "disabled"] = Field(
+        default="mutual",
+        description="disabled: callers reach its endpoints in the clear; for a server that has no sidecar.",
+    )
     upstreams: Annotated[tuple[UpstreamPort, ...], AfterValidator(_check_upstreams)] = Field(
         default=(), description="Local ports for an app that needs them; names on the outbound port need none."
     )

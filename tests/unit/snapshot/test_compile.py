@@ -97,6 +97,13 @@ def test_a_mesh_cluster_shows_our_leaf_and_accepts_only_the_identity_of_its_serv
     assert subset.origin.place == "services/orders.yaml:8:7"
 
 
+def test_a_service_without_sidecars_is_reached_in_the_clear_where_its_document_says_so() -> None:
+    snapshot = snapshot_of({**SHOP, "services/inventory.yaml": f"{INVENTORY}\ntls: disabled\n"}, ORDERS_ROLE)
+
+    assert not cluster(snapshot, "inventory").HasField("tls")
+    assert cluster(snapshot, "orders/v1").HasField("tls")
+
+
 def test_a_cluster_has_the_settings_of_its_service_and_else_of_the_mesh() -> None:
     mesh = MESH + "load_balancer: random\nconnect_timeout: 1s\ncircuit_breaker: {max_connections: 7}\n"
     snapshot = snapshot_of({**SHOP, "mesh.yaml": mesh}, ORDERS_ROLE)
