@@ -56,9 +56,7 @@ edge gateway: server
                   orders sidecar inbound: client
                     orders app: server
 """
-ORDERS_AND_INVENTORY = (
-    ORDERS_ONLY
-    + """
+ORDERS_AND_INVENTORY = f"""{ORDERS_ONLY.rstrip()}
           web app: client
             web sidecar outbound: server
               web sidecar outbound: client
@@ -66,7 +64,6 @@ ORDERS_AND_INVENTORY = (
                   inventory sidecar inbound: client
                     inventory app: server
 """
-)
 
 
 def by_json(shape: str) -> str:
