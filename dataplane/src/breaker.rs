@@ -29,6 +29,7 @@ impl Gauge {
     }
 
     /// How many are held.
+    #[cfg(test)]
     pub fn held(&self) -> u32 {
         self.held.load(Relaxed)
     }

@@ -178,7 +178,10 @@ mod tests {
 
     fn registry() -> Registry {
         let mut registry = Registry::default();
-        registry.retain(&HashMap::from([("orders".into(), "orders".into()), ("orders/v1".into(), "orders".into())]));
+        registry.retain(&HashMap::from([
+            ("orders".into(), "orders".into()),
+            ("orders/v1".into(), "orders".into()),
+        ]));
         registry
     }
 
@@ -201,8 +204,14 @@ mod tests {
     #[test]
     fn an_older_list_is_ignored() {
         let mut registry = registry();
-        assert!(registry.update(&list("orders", 2, &["127.0.0.1:1"])).is_ok_and(|(_, new)| new));
-        let (members, new) = registry.update(&list("orders", 1, &[])).expect("an older list is no error");
+        assert!(
+            registry
+                .update(&list("orders", 2, &["127.0.0.1:1"]))
+                .is_ok_and(|(_, new)| new)
+        );
+        let (members, new) = registry
+            .update(&list("orders", 1, &[]))
+            .expect("an older list is no error");
         assert!(!new);
         assert_eq!((members.version, members.endpoints.len()), (2, 1));
     }
@@ -214,7 +223,9 @@ mod tests {
         let (subset, _) = registry.update(&list("orders/v1", 1, &["127.0.0.1:1"])).expect("valid");
         all.endpoints[0].counts.active.fetch_add(3, Relaxed);
         assert_eq!(subset.endpoints[0].counts.active.load(Relaxed), 3);
-        let (newer, _) = registry.update(&list("orders", 2, &["127.0.0.1:2", "127.0.0.1:1"])).expect("valid");
+        let (newer, _) = registry
+            .update(&list("orders", 2, &["127.0.0.1:2", "127.0.0.1:1"]))
+            .expect("valid");
         assert_eq!(newer.endpoints[1].counts.active.load(Relaxed), 3);
     }
 
@@ -223,7 +234,9 @@ mod tests {
         let mut registry = registry();
         let unknown = registry.update(&list("nowhere", 1, &[])).expect_err("unknown");
         assert!(unknown.to_string().contains("`nowhere`"));
-        let bad = registry.update(&list("orders", 1, &["orders.example:1"])).expect_err("not an address");
+        let bad = registry
+            .update(&list("orders", 1, &["orders.example:1"]))
+            .expect_err("not an address");
         assert!(bad.to_string().contains("`orders.example:1`"), "{bad}");
         assert_eq!(registry.get("orders").map(|(_, members)| members.version), Some(0));
     }

@@ -9,7 +9,10 @@ use crate::clock;
 use crate::proto::{self, event::Kind};
 use crate::telemetry::Hub;
 
-#[expect(clippy::disallowed_types, reason = "events are rare; a request raises one only for a cluster's first use")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "events are rare; a request raises one only for a cluster's first use"
+)]
 type Mutex<T> = std::sync::Mutex<T>;
 
 /// Events that wait at most, unless the options say otherwise.
@@ -33,7 +36,11 @@ struct Queue {
 impl Events {
     /// A queue of `capacity` events, 0 takes the default; `hub` counts the drops.
     pub fn new(capacity: u32, hub: Arc<Hub>) -> Self {
-        let capacity = if capacity == 0 { DEFAULT_CAPACITY } else { capacity as usize };
+        let capacity = if capacity == 0 {
+            DEFAULT_CAPACITY
+        } else {
+            capacity as usize
+        };
         Events { queue: Mutex::default(), arrived: Condvar::new(), capacity, hub }
     }
 
@@ -45,7 +52,9 @@ impl Events {
             self.hub.event_dropped();
             return;
         }
-        queue.events.push_back(proto::Event { unix_nanos: clock::unix_nanos(), kind: Some(kind) });
+        queue
+            .events
+            .push_back(proto::Event { unix_nanos: clock::unix_nanos(), kind: Some(kind) });
         self.arrived.notify_one();
     }
 
@@ -87,6 +96,11 @@ mod tests {
 
     #[test]
     fn an_empty_queue_answers_after_the_timeout() {
-        assert!(Events::new(0, Hub::new(&proto::Options::default())).poll(1, Duration::from_millis(1)).events.is_empty());
+        assert!(
+            Events::new(0, Hub::new(&proto::Options::default()))
+                .poll(1, Duration::from_millis(1))
+                .events
+                .is_empty()
+        );
     }
 }

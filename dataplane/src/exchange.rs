@@ -18,16 +18,16 @@ use http::{HeaderMap, Request, Response};
 use crate::clock::{self, Instant, Sleep};
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
+use crate::forward::{self, Upload};
 use crate::http::body::{Body, ResetCode, Responder, StreamError};
 use crate::http::grpc;
 use crate::http::pump::{Broken, Observe, Pump};
-use crate::forward::{self, Upload};
 use crate::pool::Lease;
+use crate::random;
 use crate::reply::{self, Audience, Reply};
 use crate::retry::Attempts;
 use crate::route::split;
 use crate::route::table::RouteTable;
-use crate::random;
 use crate::snapshot::model::{Direction, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::{Observer, Record};
@@ -67,10 +67,22 @@ pub struct Caller {
 }
 
 /// Carries out one exchange.
-pub async fn exchange(scope: Rc<Scope>, caller: Rc<Caller>, request: Request<()>, body: Body, mut responder: Responder) {
+pub async fn exchange(
+    scope: Rc<Scope>,
+    caller: Rc<Caller>,
+    request: Request<()>,
+    body: Body,
+    mut responder: Responder,
+) {
     let _in_flight = scope.drain.guard();
     let (parts, ()) = request.into_parts();
-    let mut record = Record::start(&scope.observer, &scope.listener, &parts, caller.peer.clone(), caller.address);
+    let mut record = Record::start(
+        &scope.observer,
+        &scope.listener,
+        &parts,
+        caller.peer.clone(),
+        caller.address,
+    );
     match answer(&scope, &parts, body, &mut responder, &mut record).await {
         Ok(answer) => relay(answer, responder, &mut record).await,
         Err(error) => {
@@ -102,7 +114,10 @@ async fn answer(
     record: &mut Record,
 ) -> Result<Answer, Error> {
     let host = parts.uri.authority().map_or("", |authority| authority.as_str());
-    let target = scope.routes.find(host, parts).ok_or_else(|| Error::new(Reason::NoRoute))?;
+    let target = scope
+        .routes
+        .find(host, parts)
+        .ok_or_else(|| Error::new(Reason::NoRoute))?;
     let route = &target.route;
     record.routed(route, &target.metrics);
 

@@ -136,7 +136,6 @@ impl Upload {
                 self.pump.sink.reset(ResetCode::CANCEL);
                 Err(match error {
                     StreamError::Malformed(words) => Error::new(Reason::BadRequest).because(words),
-                    StreamError::TimedOut => Error::new(Reason::RequestTimeout),
                     error => Error::new(Reason::DownstreamReset).because(error),
                 })
             }

@@ -5,23 +5,23 @@
 
 pub mod runtime;
 
-mod worker;
 mod accept;
+mod balance;
+mod breaker;
+mod cluster;
+mod events;
 mod exchange;
 mod forward;
+mod http;
+mod pool;
 mod reply;
 mod retry;
-mod upstream;
-mod pool;
-mod balance;
-mod cluster;
 mod route;
-mod breaker;
-mod http;
-mod tls;
-mod telemetry;
 mod snapshot;
-mod events;
+mod telemetry;
+mod tls;
+mod upstream;
+mod worker;
 
 mod clock;
 mod drain;

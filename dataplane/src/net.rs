@@ -47,9 +47,12 @@ pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor < 0 {
         return Err(io::Error::from_raw_os_error(EBADF));
     }
-    // SAFETY: the descriptor is not -1, and it is only borrowed for the call below, which fails cleanly with EBADF when
-    // nothing is open under that number.
-    #[allow(unsafe_code, reason = "the standard library has no checked way from a number to a descriptor")]
+    #[allow(
+        unsafe_code,
+        reason = "the standard library has no checked way from a number to a descriptor"
+    )]
+    // SAFETY: the number is not -1, and it is only borrowed for the call below, which fails cleanly with EBADF when
+    // nothing is open under it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     borrowed.try_clone_to_owned()
 }

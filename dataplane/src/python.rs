@@ -11,7 +11,12 @@ use pyo3::types::PyBytes;
 
 use crate::runtime::{Refused, Runtime};
 
-pyo3::create_exception!(_dataplane, SnapshotRejected, PyValueError, "The bytes were refused and nothing changed.");
+pyo3::create_exception!(
+    _dataplane,
+    SnapshotRejected,
+    PyValueError,
+    "The bytes were refused and nothing changed."
+);
 
 impl From<Refused> for PyErr {
     fn from(refused: Refused) -> Self {
@@ -47,8 +52,9 @@ impl DataPlane {
         let mut inherited = HashMap::with_capacity(listeners.len());
         for (name, descriptor) in listeners {
             // Python keeps its own descriptor; this one is ours.
-            let ours = crate::net::duplicate(descriptor)
-                .map_err(|error| PyValueError::new_err(format!("listener `{name}`: descriptor {descriptor}: {error}")))?;
+            let ours = crate::net::duplicate(descriptor).map_err(|error| {
+                PyValueError::new_err(format!("listener `{name}`: descriptor {descriptor}: {error}"))
+            })?;
             inherited.insert(name, ours);
         }
         let runtime = py.detach(|| Runtime::start(options, inherited))?;

@@ -50,7 +50,10 @@ fn trailers_only(error: &Error, audience: Audience<'_>) -> Reply {
     let mut head = Response::new(());
     let headers = head.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(grpc::GRPC_STATUS, HeaderValue::from(u16::from(error.reason.grpc_status())));
+    headers.insert(
+        grpc::GRPC_STATUS,
+        HeaderValue::from(u16::from(error.reason.grpc_status())),
+    );
     headers.insert(grpc::GRPC_MESSAGE, grpc::encode_message(&sentence(error, audience)));
     Reply { head, content: None }
 }
@@ -67,7 +70,11 @@ fn with_content(error: &Error, kind: &'static str, content: String) -> Reply {
 
 /// What happened; particulars such as addresses stay inside the mesh.
 fn sentence(error: &Error, audience: Audience<'_>) -> String {
-    if audience.trusted { error.to_string() } else { error.reason.sentence().to_owned() }
+    if audience.trusted {
+        error.to_string()
+    } else {
+        error.reason.sentence().to_owned()
+    }
 }
 
 /// RFC 9457.
@@ -93,7 +100,10 @@ fn problem(error: &Error, audience: Audience<'_>) -> String {
 
 fn html(error: &Error, audience: Audience<'_>) -> String {
     let status = error.reason.status();
-    let (sentence, id) = (escape_html(&sentence(error, audience)), escape_html(audience.request_id));
+    let (sentence, id) = (
+        escape_html(&sentence(error, audience)),
+        escape_html(audience.request_id),
+    );
     format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{status}</title>\n\
          <h1>{status}</h1>\n<p>{sentence}</p>\n<p>Request {id}</p>\n</html>\n"
@@ -153,26 +163,45 @@ mod tests {
     #[test]
     fn a_program_gets_problem_json() {
         let reply = reply(&[], true);
-        assert_eq!((reply.head.status().as_u16(), &reply.head.headers()["x-sidecar-reason"]), (503, &HeaderValue::from_static("connect-failure")));
+        assert_eq!(
+            (reply.head.status().as_u16(), &reply.head.headers()["x-sidecar-reason"]),
+            (503, &HeaderValue::from_static("connect-failure"))
+        );
         let content = reply.content.expect("content");
         let text = std::str::from_utf8(&content).expect("utf-8");
-        assert!(text.contains(r#""reason":"connect-failure""#) && text.contains(r#"\"refused\" 100%"#), "{text}");
+        assert!(
+            text.contains(r#""reason":"connect-failure""#) && text.contains(r#"\"refused\" 100%"#),
+            "{text}"
+        );
         assert_eq!(reply.head.headers()["content-length"], text.len().to_string().as_str());
     }
 
     #[test]
     fn a_browser_gets_a_page() {
         let reply = reply(&[("accept", "text/html,application/xhtml+xml")], false);
-        assert!(reply.content.is_some_and(|content| content.starts_with(b"<!doctype html>")));
+        assert!(
+            reply
+                .content
+                .is_some_and(|content| content.starts_with(b"<!doctype html>"))
+        );
     }
 
     #[test]
     fn strangers_are_told_no_particulars() {
-        for fields in [&[][..], &[("accept", "text/html")][..], &[("content-type", "application/grpc")][..]] {
+        for fields in [
+            &[][..],
+            &[("accept", "text/html")][..],
+            &[("content-type", "application/grpc")][..],
+        ] {
             let reply = reply(fields, false);
-            let mut told = reply.content.map_or(String::new(), |content| String::from_utf8_lossy(&content).into_owned());
+            let mut told = reply
+                .content
+                .map_or(String::new(), |content| String::from_utf8_lossy(&content).into_owned());
             told.push_str(&format!("{:?}", reply.head.headers()));
-            assert!(!told.contains("127.0.0.1") && !told.contains("connect-failure"), "{told}");
+            assert!(
+                !told.contains("127.0.0.1") && !told.contains("connect-failure"),
+                "{told}"
+            );
         }
     }
 }

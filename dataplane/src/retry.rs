@@ -16,7 +16,11 @@ pub struct Attempts {
 impl Attempts {
     /// `allowed` counts the first.
     pub fn new(allowed: u32) -> Self {
-        Attempts { tried: [0; MOST_ATTEMPTS], made: 0, allowed: (allowed as usize).clamp(1, MOST_ATTEMPTS) }
+        Attempts {
+            tried: [0; MOST_ATTEMPTS],
+            made: 0,
+            allowed: (allowed as usize).clamp(1, MOST_ATTEMPTS),
+        }
     }
 
     /// Endpoints tried so far, by their place in the list.

@@ -50,7 +50,7 @@ pub enum Refused {
     Members(#[from] MembersRejected),
     /// Key material that cannot be used.
     #[error(transparent)]
-    Secrets(#[from] tls::SecretsError),
+    Secrets(#[from] tls::SecretsRejected),
     /// Key material that a snapshot names and the secrets lack.
     #[error("{what} `{name}` ({place}): {error}")]
     Identity {
@@ -122,7 +122,10 @@ impl Runtime {
     pub fn start(options: &[u8], inherited: HashMap<String, OwnedFd>) -> Result<Self, Refused> {
         let options = proto::Options::decode(options).map_err(|error| Refused::Bytes { what: "options", error })?;
         if options.workers > MAX_WORKERS {
-            return Err(Refused::Options(format!("workers: {} is more than {MAX_WORKERS}", options.workers)));
+            return Err(Refused::Options(format!(
+                "workers: {} is more than {MAX_WORKERS}",
+                options.workers
+            )));
         }
         let hub = Hub::new(&options);
         let events = Arc::new(Events::new(options.event_buffer, Arc::clone(&hub)));
@@ -151,14 +154,20 @@ impl Runtime {
         let tls = Arc::new(server_configs(&snapshot, &control.secrets)?);
         let mut sockets = control.bind(&snapshot)?;
         let services = snapshot.clusters.values();
-        let services = services.map(|cluster| (Arc::clone(&cluster.name), Arc::clone(&cluster.service))).collect();
+        let services = services
+            .map(|cluster| (Arc::clone(&cluster.name), Arc::clone(&cluster.service)))
+            .collect();
         control.registry.retain(&services);
         let clusters = snapshot.clusters.keys();
-        let clusters = clusters.filter_map(|name| Some((Arc::clone(name), control.registry.get(name)?))).collect();
+        let clusters = clusters
+            .filter_map(|name| Some((Arc::clone(name), control.registry.get(name)?)))
+            .collect();
         let clusters = Arc::new(clusters);
         self.hub.apply(snapshot.version, &snapshot.telemetry);
         control.tell_all(|done| {
-            let sockets = sockets.iter_mut().filter_map(|new| Some((Arc::clone(&new.name), new.sockets.pop()?)));
+            let sockets = sockets
+                .iter_mut()
+                .filter_map(|new| Some((Arc::clone(&new.name), new.sockets.pop()?)));
             let apply = Apply {
                 snapshot: Arc::clone(&snapshot),
                 clusters: Arc::clone(&clusters),
@@ -167,10 +176,15 @@ impl Runtime {
             };
             Command::Apply(Box::new(apply), done)
         });
-        control.bound.retain(|name, _| snapshot.listeners.iter().any(|listener| listener.name == *name));
+        control
+            .bound
+            .retain(|name, _| snapshot.listeners.iter().any(|listener| listener.name == *name));
         for new in sockets {
             let address = new.address.to_string();
-            self.events.push(Kind::ListenerBound(proto::ListenerBound { name: new.name.to_string(), address }));
+            self.events.push(Kind::ListenerBound(proto::ListenerBound {
+                name: new.name.to_string(),
+                address,
+            }));
         }
         let version = snapshot.version;
         control.snapshot = Some(snapshot);
@@ -195,7 +209,10 @@ impl Runtime {
         let wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
         let secrets = Arc::new(Secrets::new(wire)?);
         let mut control = self.running()?;
-        let tls = control.snapshot.as_ref().map(|snapshot| server_configs(snapshot, &secrets));
+        let tls = control
+            .snapshot
+            .as_ref()
+            .map(|snapshot| server_configs(snapshot, &secrets));
         let tls = Arc::new(tls.transpose()?.unwrap_or_default());
         control.secrets = Arc::clone(&secrets);
         control.tell_all(|done| Command::Secrets(Arc::clone(&secrets), Arc::clone(&tls), done));
@@ -229,9 +246,7 @@ impl Runtime {
             query::Kind::Stats(_) => reply::Kind::Stats(self.stats()),
             query::Kind::Listeners(_) => reply::Kind::Listeners(self.listeners()),
             query::Kind::Clusters(_) => reply::Kind::Clusters(self.clusters()),
-            query::Kind::Failures(query) => {
-                reply::Kind::Failures(self.hub.failures(query.limit as usize))
-            }
+            query::Kind::Failures(query) => reply::Kind::Failures(self.hub.failures(query.limit as usize)),
         };
         Ok(proto::Reply { kind: Some(kind) }.encode_to_vec())
     }
@@ -253,7 +268,8 @@ impl Runtime {
             let _panicked = thread.join();
         }
         if is_first {
-            self.events.push(Kind::Drained(proto::Drained { aborted: aborted as u64 }));
+            self.events
+                .push(Kind::Drained(proto::Drained { aborted: aborted as u64 }));
         }
         aborted == 0
     }
@@ -269,10 +285,10 @@ impl Runtime {
 
     fn listeners(&self) -> proto::Listeners {
         let control = self.lock();
-        let bound = control.bound.iter().map(|(name, (_, address))| proto::ListenerBound {
-            name: name.to_string(),
-            address: address.to_string(),
-        });
+        let bound = control
+            .bound
+            .iter()
+            .map(|(name, (_, address))| proto::ListenerBound { name: name.to_string(), address: address.to_string() });
         let mut listeners: Vec<_> = bound.collect();
         listeners.sort_by(|a, b| a.name.cmp(&b.name));
         proto::Listeners { listeners }
@@ -286,7 +302,11 @@ impl Runtime {
             .map(|(name, members)| proto::ClusterState {
                 name: name.to_string(),
                 version: members.version,
-                endpoints: members.endpoints.iter().map(|endpoint| endpoint_state(endpoint)).collect(),
+                endpoints: members
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| endpoint_state(endpoint))
+                    .collect(),
             })
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
@@ -299,7 +319,11 @@ impl Runtime {
 
     fn running(&self) -> Result<MutexGuard<'_, Control>, Refused> {
         let control = self.lock();
-        if control.workers.is_empty() { Err(Refused::ShutDown) } else { Ok(control) }
+        if control.workers.is_empty() {
+            Err(Refused::ShutDown)
+        } else {
+            Ok(control)
+        }
     }
 }
 
@@ -335,7 +359,10 @@ fn server_configs(snapshot: &Snapshot, secrets: &Secrets) -> Result<ServerConfig
     };
     for cluster in snapshot.clusters.values() {
         if let Some(tls) = &cluster.tls {
-            let identity = tls.identity.as_ref().map_or(Ok(()), |name| secrets.identity(name).map(|_| ()));
+            let identity = tls
+                .identity
+                .as_ref()
+                .map_or(Ok(()), |name| secrets.identity(name).map(|_| ()));
             identity
                 .and_then(|()| secrets.bundle(&tls.trust_bundle))
                 .map_err(|error| refused("cluster", &cluster.name, &cluster.origin.place, error))?;
@@ -403,7 +430,9 @@ impl Control {
             }
             sockets.push(first);
         }
-        let address = sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr)?;
+        let address = sockets
+            .first()
+            .map_or(Ok(listener.address), std::net::TcpListener::local_addr)?;
         Ok(New { name: Arc::clone(&listener.name), address, sockets })
     }
 
@@ -422,7 +451,10 @@ impl Control {
 impl Handle {
     fn start(n: u32, hub: &Arc<Hub>, events: &Arc<Events>) -> Result<Self, Refused> {
         let failed = |error| Refused::Options(format!("worker {n} cannot start: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
         let (commands, received) = unbounded_channel();
         let (hub, events) = (Arc::clone(hub), Arc::clone(events));
         let thread = std::thread::Builder::new().name(format!("worker-{n}"));

@@ -72,7 +72,10 @@ impl Upstream {
     /// How many endpoints there are, and how many can be picked.
     pub fn candidates(&self) -> (u32, u32) {
         let candidates = self.candidates.borrow();
-        (candidates.members.endpoints.len() as u32, candidates.balancer.healthy() as u32)
+        (
+            candidates.members.endpoints.len() as u32,
+            candidates.balancer.healthy() as u32,
+        )
     }
 
     /// True when an endpoint list has arrived.
@@ -195,7 +198,9 @@ impl Picked {
     fn pool(&self) -> &Rc<Pool> {
         self.candidates.pools[self.index].get_or_init(|| {
             let upstream = &self.upstream;
-            upstream.connections.pool(self.endpoint(), &upstream.cluster, &upstream.config)
+            upstream
+                .connections
+                .pool(self.endpoint(), &upstream.cluster, &upstream.config)
         })
     }
 }
@@ -227,7 +232,11 @@ impl Connections {
         let transport = self.transport(endpoint, config);
         let key = (endpoint.address, Rc::as_ptr(&transport));
         let mut pools = self.pools.borrow_mut();
-        Rc::clone(pools.entry(key).or_insert_with(|| Rc::new(Pool::new(endpoint, cluster, transport))))
+        Rc::clone(
+            pools
+                .entry(key)
+                .or_insert_with(|| Rc::new(Pool::new(endpoint, cluster, transport))),
+        )
     }
 
     fn transport(&self, endpoint: &Endpoint, config: &model::Cluster) -> Rc<Transport> {
@@ -252,7 +261,9 @@ impl Connections {
             pool.sweep(now);
             Rc::strong_count(pool) > 1 || !pool.is_empty()
         });
-        self.transports.borrow_mut().retain(|_, transport| Rc::strong_count(transport) > 1);
+        self.transports
+            .borrow_mut()
+            .retain(|_, transport| Rc::strong_count(transport) > 1);
     }
 
     /// After the secrets changed: new requests get connections that show the new identity.

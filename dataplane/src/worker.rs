@@ -47,13 +47,16 @@ pub enum Command {
     Shutdown(Duration, SyncSender<usize>),
 }
 
+/// Clusters by name, with the endpoints last told.
+pub type LiveClusters = HashMap<Arc<str>, (Arc<Cluster>, Arc<Members>)>;
+
 /// A snapshot as a worker gets it.
 #[derive(Debug)]
 pub struct Apply {
     /// What to do.
     pub snapshot: Arc<Snapshot>,
     /// Live state of every cluster in it.
-    pub clusters: Arc<HashMap<Arc<str>, (Arc<Cluster>, Arc<Members>)>>,
+    pub clusters: Arc<LiveClusters>,
     /// One for each listener that is new.
     pub sockets: Vec<(Arc<str>, std::net::TcpListener)>,
     /// TLS of its listeners.
@@ -164,11 +167,7 @@ impl Worker {
     }
 
     /// Keeps an upstream whose configuration is the same; its endpoints, connections and counts live elsewhere.
-    fn apply_clusters(
-        &mut self,
-        snapshot: &Snapshot,
-        clusters: &HashMap<Arc<str>, (Arc<Cluster>, Arc<Members>)>,
-    ) {
+    fn apply_clusters(&mut self, snapshot: &Snapshot, clusters: &LiveClusters) {
         let mut before = std::mem::take(&mut self.upstreams);
         for (name, config) in &snapshot.clusters {
             let upstream = match before.remove(name) {
@@ -178,7 +177,12 @@ impl Worker {
                         continue;
                     };
                     let connections = Rc::clone(&self.connections);
-                    Rc::new(Upstream::new(Arc::clone(config), live, connections, Arc::clone(&self.events)))
+                    Rc::new(Upstream::new(
+                        Arc::clone(config),
+                        live,
+                        connections,
+                        Arc::clone(&self.events),
+                    ))
                 }
             };
             self.upstreams.insert(Arc::clone(name), upstream);
@@ -187,10 +191,16 @@ impl Worker {
 
     fn scope(&self, snapshot: &Snapshot, listener: &model::Listener) -> Scope {
         let registry = self.hub.registry();
-        let routes = snapshot.route_tables.get(&listener.route_table).map_or(&[][..], Vec::as_slice);
+        let routes = snapshot
+            .route_tables
+            .get(&listener.route_table)
+            .map_or(&[][..], Vec::as_slice);
         let targets = routes.iter().map(|route| {
             // The snapshot's check has seen to it that every destination names a cluster.
-            let upstreams = route.destinations.iter().filter_map(|to| self.upstreams.get(&to.cluster).cloned());
+            let upstreams = route
+                .destinations
+                .iter()
+                .filter_map(|to| self.upstreams.get(&to.cluster).cloned());
             let target = Target {
                 upstreams: upstreams.collect(),
                 metrics: registry.route(listener.direction, route),

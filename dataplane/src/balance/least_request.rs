@@ -17,5 +17,9 @@ pub fn pick<'a>(n: usize, endpoint: impl Fn(usize) -> &'a Arc<Endpoint>) -> usiz
     let (a, b) = (endpoint(first), endpoint(second));
     let load = |endpoint: &Endpoint| u64::from(endpoint.counts.active.load(Relaxed)) + 1;
     // load(a) / weight(a) <= load(b) / weight(b), without dividing.
-    if load(a) * u64::from(b.weight) <= load(b) * u64::from(a.weight) { first } else { second }
+    if load(a) * u64::from(b.weight) <= load(b) * u64::from(a.weight) {
+        first
+    } else {
+        second
+    }
 }

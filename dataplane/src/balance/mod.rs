@@ -92,13 +92,21 @@ mod tests {
     fn shares(balancer: &Balancer, endpoints: &[Arc<Endpoint>], picks: usize) -> HashMap<usize, f64> {
         let mut counts = HashMap::new();
         for _ in 0..picks {
-            *counts.entry(balancer.pick(endpoints, &[]).expect("some are healthy")).or_insert(0.0) += 1.0;
+            *counts
+                .entry(balancer.pick(endpoints, &[]).expect("some are healthy"))
+                .or_insert(0.0) += 1.0;
         }
-        counts.into_iter().map(|(index, count)| (index, count / picks as f64)).collect()
+        counts
+            .into_iter()
+            .map(|(index, count)| (index, count / picks as f64))
+            .collect()
     }
 
-    const POLICIES: [BalancePolicy; 3] =
-        [BalancePolicy::RoundRobin, BalancePolicy::LeastRequest, BalancePolicy::Random];
+    const POLICIES: [BalancePolicy; 3] = [
+        BalancePolicy::RoundRobin,
+        BalancePolicy::LeastRequest,
+        BalancePolicy::Random,
+    ];
 
     #[test]
     fn every_policy_spreads_evenly_over_equal_endpoints() {
@@ -106,7 +114,10 @@ mod tests {
         let endpoints = endpoints(&[(1, true); 3]);
         for policy in POLICIES {
             for (index, share) in shares(&Balancer::new(policy, &endpoints), &endpoints, 30_000) {
-                assert!((share - 1.0 / 3.0).abs() < 0.02, "{policy:?}: endpoint {index} got {share}");
+                assert!(
+                    (share - 1.0 / 3.0).abs() < 0.02,
+                    "{policy:?}: endpoint {index} got {share}"
+                );
             }
         }
     }
@@ -150,7 +161,14 @@ mod tests {
         random::seed(7);
         let endpoints = endpoints(&[(1, true); 3]);
         endpoints[1].counts.active.store(10, Relaxed);
-        let shares = shares(&Balancer::new(BalancePolicy::LeastRequest, &endpoints), &endpoints, 10_000);
-        assert!(!shares.contains_key(&1), "two distinct choices never prefer the loaded one: {shares:?}");
+        let shares = shares(
+            &Balancer::new(BalancePolicy::LeastRequest, &endpoints),
+            &endpoints,
+            10_000,
+        );
+        assert!(
+            !shares.contains_key(&1),
+            "two distinct choices never prefer the loaded one: {shares:?}"
+        );
     }
 }

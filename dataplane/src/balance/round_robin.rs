@@ -20,16 +20,27 @@ impl Schedule {
         let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
         let total: u64 = weights.iter().map(|weight| u64::from(weight / divisor)).sum();
         let scale = total.div_ceil(MAX_TURNS).max(1);
-        let shares: Vec<u64> = weights.iter().map(|weight| (u64::from(weight / divisor) / scale).max(1)).collect();
+        let shares: Vec<u64> = weights
+            .iter()
+            .map(|weight| (u64::from(weight / divisor) / scale).max(1))
+            .collect();
         let turns = spread(&shares);
-        let start = if turns.is_empty() { 0 } else { random::below(turns.len()) };
+        let start = if turns.is_empty() {
+            0
+        } else {
+            random::below(turns.len())
+        };
         Schedule { turns, position: Cell::new(start) }
     }
 
     /// The next in turn. The schedule must not be empty.
     pub fn next(&self) -> usize {
         let position = self.position.get();
-        self.position.set(if position + 1 == self.turns.len() { 0 } else { position + 1 });
+        self.position.set(if position + 1 == self.turns.len() {
+            0
+        } else {
+            position + 1
+        });
         self.turns[position] as usize
     }
 

@@ -21,11 +21,6 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The `grpc-status` of a head or a trailer section; `None` when it is absent or no number.
-pub fn status(headers: &HeaderMap) -> Option<u8> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
-}
-
 /// The `grpc-timeout` of a request: at most 8 digits and a unit
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). A malformed one counts as absent.
 pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
@@ -114,7 +109,12 @@ mod tests {
 
     #[test]
     fn a_formatted_timeout_reads_back_as_at_most_itself() {
-        for left in [Duration::ZERO, Duration::from_nanos(7), Duration::from_secs(15), Duration::from_secs(1 << 30)] {
+        for left in [
+            Duration::ZERO,
+            Duration::from_nanos(7),
+            Duration::from_secs(15),
+            Duration::from_secs(1 << 30),
+        ] {
             let headers = HeaderMap::from_iter([(GRPC_TIMEOUT, format_timeout(left))]);
             let read = timeout(&headers);
             assert!(read.is_some_and(|read| read <= left), "{left:?} became {read:?}");

@@ -76,7 +76,11 @@ pub type Incall = (Request<()>, Body, super::body::Responder);
 
 fn incall(request: Request<RecvStream>, respond: h2::server::SendResponse<Bytes>) -> Incall {
     let (parts, stream) = request.into_parts();
-    let body = if stream.is_end_stream() { Body::Empty } else { Body::H2(Incoming::request(stream)) };
+    let body = if stream.is_end_stream() {
+        Body::Empty
+    } else {
+        Body::H2(Incoming::request(stream))
+    };
     let responder = super::body::Responder::H2(Responder { respond });
     (Request::from_parts(parts, ()), body, responder)
 }
@@ -91,7 +95,10 @@ impl Responder {
     /// Sends the response head.
     pub fn respond(mut self, mut head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
         strip_connection_fields(head.headers_mut());
-        let stream = self.respond.send_response(head, end).map_err(|error| stream_error(&error))?;
+        let stream = self
+            .respond
+            .send_response(head, end)
+            .map_err(|error| stream_error(&error))?;
         Ok(Outgoing { stream })
     }
 
@@ -168,7 +175,11 @@ impl Future for ResponseHead {
             Err(error) => return Poll::Ready(Err(upstream_error(&error))),
         };
         let (parts, stream) = response.into_parts();
-        let body = if stream.is_end_stream() { Body::Empty } else { Body::H2(Incoming::response(stream)) };
+        let body = if stream.is_end_stream() {
+            Body::Empty
+        } else {
+            Body::H2(Incoming::response(stream))
+        };
         Poll::Ready(Ok((Response::from_parts(parts, ()), body)))
     }
 }
@@ -261,7 +272,9 @@ impl Outgoing {
 
     /// See [`super::body::Sink::send_trailers`].
     pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
-        self.stream.send_trailers(trailers).map_err(|error| stream_error(&error))
+        self.stream
+            .send_trailers(trailers)
+            .map_err(|error| stream_error(&error))
     }
 
     /// See [`super::body::Sink::reset`].

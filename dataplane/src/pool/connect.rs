@@ -50,9 +50,9 @@ impl Transport {
     }
 
     async fn connect_untimed(&self, address: SocketAddr) -> Result<(Io, Option<Arc<str>>), Error> {
-        let stream = net::connect(address).await.map_err(|error| {
-            Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}"))
-        })?;
+        let stream = net::connect(address)
+            .await
+            .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}")))?;
         let Some(tls) = &self.tls else {
             return Ok((Io::from(stream), None));
         };
@@ -63,10 +63,10 @@ impl Transport {
 
     fn config(&self, tls: &ClientTls) -> Result<Arc<ClientConfig>, Error> {
         let secrets = Arc::clone(&self.secrets.borrow());
-        if let Some((version, config)) = &*self.config.borrow() {
-            if *version == secrets.version {
-                return Ok(Arc::clone(config));
-            }
+        if let Some((version, config)) = &*self.config.borrow()
+            && *version == secrets.version
+        {
+            return Ok(Arc::clone(config));
         }
         let config = tls::client::config(tls, self.protocol, &secrets)?;
         *self.config.borrow_mut() = Some((secrets.version, Arc::clone(&config)));

@@ -111,7 +111,7 @@ impl Pool {
 
 /// Where a pool connects, and what it counts there.
 #[derive(Debug)]
-struct Target {
+pub struct Target {
     address: std::net::SocketAddr,
     transport: Rc<Transport>,
     connections: Arc<crate::breaker::Gauge>,
@@ -133,7 +133,9 @@ impl Target {
         } else if !self.connections.try_take(limit) {
             return None;
         }
-        self.counts.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.counts
+            .connections
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Some(Counted { connections: Arc::clone(&self.connections), counts: Arc::clone(&self.counts) })
     }
 }
@@ -141,7 +143,9 @@ impl Target {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.connections.give();
-        self.counts.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.counts
+            .connections
+            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
