@@ -126,7 +126,8 @@ def _sidecar(results: Results, number: int, otlp_endpoint: str, folder: Path, se
     def measure() -> str:
         sample = measure_sidecar(otlp_endpoint, folder, seconds)
         results.sidecars.append(sample)
-        return f"ready after {sample.ready_seconds:.2f} s, RSS {sample.memory.rss / 2**20:.1f} MiB"
+        took = f"ready after {sample.ready_seconds:.2f} s, {sample.ready_cpu_seconds:.2f} s of CPU"
+        return f"{took}, RSS {sample.memory.rss / 2**20:.1f} MiB"
 
     _step(results, number, (NAME, NAME), measure)
 

@@ -1,6 +1,7 @@
 """What must be on the machine before a run, and how to get what is missing."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -67,7 +68,7 @@ def envoy() -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Version of each program of a run, as the program itself states it."""
+    """Version number of each program of a run, as the program itself states it; ours is the commit of the tree."""
     asked = {
         "nghttpx": ["nghttpx", "--version"],
         "haproxy": ["haproxy", "-v"],
@@ -75,12 +76,15 @@ def versions() -> dict[str, str]:
         "nginx": ["nginx", "-v"],
         "h2load": ["h2load", "--version"],
         "wrk": ["wrk", "-v"],
+        "Python": [sys.executable, "--version"],
     }
-    return {name: _first_line(command) for name, command in asked.items()}
+    found = {name: _found(r"\d+\.\d+\.\d+[\w.+-]*", command) for name, command in asked.items()}
+    return {"sidecar": _found(r"[0-9a-f]{7,}\S*", ["git", "describe", "--always", "--dirty", "--exclude=*"]), **found}
 
 
-def _first_line(command: list[str]) -> str:
+def _found(pattern: str, command: list[str]) -> str:
     path = find(command[0]) or command[0]
     # wrk ends its version with status 1.
     output = subprocess.run([path, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
-    return next((line.strip() for line in output.splitlines() if line.strip()), "unknown")
+    match = re.search(pattern, output)
+    return match.group() if match else "unknown"

@@ -43,16 +43,22 @@ def machine() -> str:
 
 def render(run: Run, results: Results) -> str:
     """The whole file."""
-    return "\n".join(
-        [*_head(run), *_budgets(results), *_loads(run, results), *_idle(run, results), *_noise(run, results)]
+    parts = (
+        _head(run),
+        _budgets(results),
+        _loads(run, results),
+        _idle(run, results),
+        _alone(run, results),
+        _noise(run, results),
     )
+    return "\n".join(line for part in parts for line in part)
 
 
 def _head(run: Run) -> Iterator[str]:
     yield f"# Run of {run.began}"
     yield ""
     yield f"Machine: {machine()}."
-    yield f"Versions: {'; '.join(f'{name}: {version}' for name, version in run.versions.items())}."
+    yield f"Versions: {', '.join(f'{name} {version}' for name, version in run.versions.items())}."
     yield f"Rounds: {run.rounds}, interleaved; scale {run.scale:g}. How to read this: [README](../README.md)."
     yield ""
     yield f"Every proxy has one worker on core {PROXY_CORE}; load, backend and trace sink share core {LOAD_CORE}."
@@ -169,11 +175,11 @@ def _alone(run: Run, results: Results) -> Iterator[str]:
     yield ""
     yield "Directory source, admin interface and OTLP endpoint set, no traffic."
     yield ""
-    yield _row("round", "ready after s", "RSS MiB", "PSS MiB")
-    yield "|---|---:|---:|---:|"
+    yield _row("round", "ready after s", "CPU s until then", "RSS MiB", "PSS MiB")
+    yield "|---|---:|---:|---:|---:|"
     for number, sample in enumerate(results.sidecars, 1):
-        memory = sample.memory
-        yield _row(str(number), f"{sample.ready_seconds:.2f}", f"{memory.rss / MIB:.1f}", f"{memory.pss / MIB:.1f}")
+        start = (f"{sample.ready_seconds:.2f}", f"{sample.ready_cpu_seconds:.2f}")
+        yield _row(str(number), *start, f"{sample.memory.rss / MIB:.1f}", f"{sample.memory.pss / MIB:.1f}")
     if reason:
         yield ""
         yield f"It is BROKEN: {' '.join(reason.split())[:400]}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.backends import Backend, BackendKind
 from benchmarks.peers import Launch, Proxy
-from benchmarks.process import PROXY_CORE, Memory, free_port, memory, spawned, wait_until
+from benchmarks.process import PROXY_CORE, Memory, cpu_nanoseconds, free_port, memory, spawned, wait_until
 
 NAME = "sidecar"
 
@@ -24,9 +24,10 @@ access_log: {{enabled: false}}
 
 @dataclass(frozen=True)
 class SidecarSample:
-    """A sidecar without traffic: seconds from its start to `/ready`, and its memory after the idle time."""
+    """A sidecar without traffic: what it took from its start to `/ready`, and its memory after the idle time."""
 
     ready_seconds: float
+    ready_cpu_seconds: float
     memory: Memory
 
 
@@ -64,8 +65,9 @@ def measure_sidecar(otlp_endpoint: str, folder: Path, idle_seconds: float) -> Si
     log = folder / "sidecar.log"
     with spawned(command, PROXY_CORE, log, _environment(otlp_endpoint, folder)) as child:
         ready = wait_until(lambda: _ready(admin), child, log)
+        cpu = cpu_nanoseconds(child.pid) / 1e9
         time.sleep(idle_seconds)
-        return SidecarSample(ready, memory(child.pid))
+        return SidecarSample(ready, cpu, memory(child.pid))
 
 
 def _command(verb: str, folder: Path, options: list[str]) -> list[str]:
