@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc.aio
 from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, GATEWAY_PORT, INSTANCES, Ports, free_ports
-from processes import Shop, ShopError, environment_for
+from processes import Process, Shop, ShopError, environment_for
 from receiver import Receiver
 from shop.v1 import orders_pb2
 from shop.v1.shop_pb2_grpc import ShopStub
@@ -53,6 +53,7 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
         )
     protos = os.path.relpath(FOLDER / "protos")
     directory = os.path.relpath(shop.directory)
+    one_of_two = f"shop.orders --port {ports[INSTANCES[3].app_port]}"
     traces = f"traces go to {collector}" if collector else "the latest trace is drawn"
     say(
         "\n".join(
@@ -66,6 +67,7 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
                 f"  grpcurl -plaintext -import-path {protos} -proto shop/v1/shop.proto \\",
                 f'    -d \'{{"order_id": "1001"}}\' {edge} shop.v1.Shop/GetOrder',
                 f"  curl {admin}/api/v1/clusters     (also /api/v1/config, /metrics, /ready)",
+                f"  pkill -f '{one_of_two}'     (calls go on with the other instance)",
                 f"  edit a file in {directory}/config: a change is live at once; logs are in {directory}/logs",
                 "",
                 f"Each call has its line below, and {traces}. Enter makes a call, Ctrl-C stops.",
@@ -128,13 +130,21 @@ async def draw_latest_trace(receiver: Receiver) -> None:
             say("\n".join(draw(spans)) + "\n")
 
 
+async def tell_end(process: Process) -> None:
+    """Say so when a part of the shop ends; the rest goes on."""
+    code = await process.wait()
+    say(f"{time.strftime('%H:%M:%S')}  {process.name} ended with code {code}; its last words are in {process.log}")
+
+
 async def show(shop: Shop, receiver: Receiver, collector: str | None) -> None:
     """Start the shop, then show what happens in it, until cancelled. Raises ShopError."""
     began = time.monotonic()
     say("Starting the shop ...")
     await shop.start()
     introduce(shop, collector, time.monotonic() - began)
-    await asyncio.gather(call_on_enter(shop.ports[GATEWAY_PORT]), draw_latest_trace(receiver), shop.watch())
+    await asyncio.gather(
+        call_on_enter(shop.ports[GATEWAY_PORT]), draw_latest_trace(receiver), *map(tell_end, shop.processes)
+    )
 
 
 async def run(directory: Path, ports: Ports) -> int:
@@ -164,7 +174,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--free-ports", action="store_true", help="take any free ports instead of the documented ones")
     parser.add_argument(
-        "--directory", type=Path, default=ROOT / ".build" / "shop", help="for configuration, CA and logs"
+        "--directory",
+        type=Path,
+        default=ROOT / ".build" / "shop",
+        help="for the CA, logs and configuration, which is written anew",
     )
     arguments = parser.parse_args()
     ports = free_ports() if arguments.free_ports else Ports()

@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -11,6 +12,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 CONFIG = FOLDER / "config"
 
+# The documented ports lie below the range that outgoing connections take theirs from (32768 and up on Linux): no
+# connection of another program holds one by chance.
 GATEWAY = "edge"
 GATEWAY_PORT = 8080
 GATEWAY_ADMIN_PORT = 19000
@@ -39,11 +42,11 @@ INSTANCES = (
     Instance(
         name="web",
         service="web",
-        app_port=50051,
+        app_port=9001,
         inbound_port=21000,
         outbound_port=15001,
         admin_port=19001,
-        app="shop.web --port 50051 --http-port 8000 --mesh 127.0.0.1:15001 --inventory 127.0.0.1:9191",
+        app="shop.web --port 9001 --http-port 8000 --mesh 127.0.0.1:15001 --inventory 127.0.0.1:9191",
     ),
     Instance(
         name="web-http",
@@ -56,29 +59,29 @@ INSTANCES = (
     Instance(
         name="orders-1",
         service="orders",
-        app_port=50061,
+        app_port=9011,
         inbound_port=21001,
         outbound_port=15011,
         admin_port=19011,
-        app="shop.orders --port 50061 --version 1",
+        app="shop.orders --port 9011 --version 1",
     ),
     Instance(
         name="orders-2",
         service="orders",
-        app_port=50062,
+        app_port=9012,
         inbound_port=21002,
         outbound_port=15012,
         admin_port=19012,
-        app="shop.orders --port 50062 --version 2",
+        app="shop.orders --port 9012 --version 2",
     ),
     Instance(
         name="inventory",
         service="inventory",
-        app_port=50071,
+        app_port=9021,
         inbound_port=21003,
         outbound_port=15013,
         admin_port=19013,
-        app="shop.inventory --port 50071",
+        app="shop.inventory --port 9021",
     ),
 )
 
@@ -110,7 +113,7 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Ports that nobody uses. They lie below the range that outgoing connections take theirs from (32768 on Linux)."""
+    """Ports that nobody uses, from below the range of outgoing connections as well."""
     chosen: list[int] = []
     with ExitStack() as held:
         for port in random.sample(range(20000, 32000), 2000):
@@ -122,7 +125,9 @@ def free_ports() -> Ports:
 
 
 def write_config(directory: Path, ports: Ports) -> None:
-    """Copy the configuration tree to `directory`, with the ports in use."""
+    """Make `directory` a copy of the configuration tree with the ports in use; what an earlier run left there goes."""
+    if directory.exists():
+        shutil.rmtree(directory)
     for source in CONFIG.rglob("*.yaml"):
         target = directory / source.relative_to(CONFIG)
         target.parent.mkdir(parents=True, exist_ok=True)

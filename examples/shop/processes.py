@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import aiohttp
 from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, INSTANCES, Instance, Ports, write_config
@@ -62,11 +62,13 @@ class Process:
         streams = filter(None, (self._child.stdout, self._child.stderr))
         self._reading = asyncio.gather(*map(self._read, streams))
 
-    async def watch(self) -> NoReturn:
-        """Wait for its end, which is a ShopError."""
-        await self._exit()
-        self.check_alive()
-        raise AssertionError("a process that ended has a return code")
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code, negative for a signal."""
+        # Process.wait() would also wait for the end of the output, which an orphaned application holds open; no event
+        # tells of the exit alone.
+        while self._child is None or self._child.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_EVERY)
+        return self._child.returncode
 
     def check_alive(self) -> None:
         """Raise ShopError when it has ended."""
@@ -84,18 +86,12 @@ class Process:
         with suppress(ProcessLookupError):
             self._child.terminate()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._exit(), STOP_WITHIN)
+            await asyncio.wait_for(self.wait(), STOP_WITHIN)
         for pid in _session(self._child.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await self._child.wait()
         await self._reading
-
-    async def _exit(self) -> None:
-        # Process.wait() would also wait for the end of the output, which an orphaned application holds open; no event
-        # tells of the exit alone.
-        while self._child is not None and self._child.returncode is None:  # noqa: ASYNC110
-            await asyncio.sleep(POLL_EVERY)
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         with self.log.open("a") as log:
@@ -155,10 +151,6 @@ class Shop:
                 )
         except TimeoutError:
             raise ShopError(f"not ready within {READY_WITHIN:.0f} s; see {self.directory / 'logs'}") from None
-
-    async def watch(self) -> None:
-        """Wait for ever; raises ShopError when a process ends by itself."""
-        await asyncio.gather(*(process.watch() for process in self.processes))
 
     async def stop(self) -> None:
         """Stop everything; returns when no process is left."""

@@ -1,4 +1,4 @@
-"""The inventory service: `python -m shop.inventory --port 50071`."""
+"""The inventory service: `python -m shop.inventory --port 9021`."""
 
 import argparse
 import asyncio

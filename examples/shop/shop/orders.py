@@ -1,4 +1,4 @@
-"""The orders service. Start two of it: `python -m shop.orders --port 50061 --version 1`, and another with version 2."""
+"""The orders service. Start two of it: `python -m shop.orders --port 9011 --version 1`, and another with version 2."""
 
 import argparse
 import asyncio

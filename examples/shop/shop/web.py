@@ -1,6 +1,6 @@
 """The shop's front: gRPC on one port, JSON on another, both answered with the help of orders and inventory.
 
-`python -m shop.web --port 50051 --http-port 8000 --mesh 127.0.0.1:15001 --inventory 127.0.0.1:9191`. The first address
+`python -m shop.web --port 9001 --http-port 8000 --mesh 127.0.0.1:15001 --inventory 127.0.0.1:9191`. The first address
 is the sidecar's outbound port, where the authority names the service; the second is a port that the sidecar keeps for
 inventory alone. Without a mesh both may be the services' own addresses.
 """
