@@ -44,7 +44,7 @@ def machine() -> str:
 def render(run: Run, results: Results) -> str:
     """The whole file."""
     parts = (
-        _head(run),
+        _head(run, results),
         _budgets(results),
         _loads(run, results),
         _idle(run, results),
@@ -54,7 +54,7 @@ def render(run: Run, results: Results) -> str:
     return "\n".join(line for part in parts for line in part)
 
 
-def _head(run: Run) -> Iterator[str]:
+def _head(run: Run, results: Results) -> Iterator[str]:
     yield f"# Run of {run.began}"
     yield ""
     yield f"Machine: {machine()}."
@@ -66,6 +66,9 @@ def _head(run: Run) -> Iterator[str]:
         yield f"{NAME} traces {TRACED} of requests: {run.spans} spans arrived at the sink in {run.exports} exports."
         yield "The peers trace nothing. Nobody writes an access log."
     yield ""
+    if _disturbed(run, results):
+        yield "**The machine was not quiet.** These figures are not to be quoted; see Noise at the end."
+        yield ""
 
 
 def _budgets(results: Results) -> Iterator[str]:
@@ -186,15 +189,21 @@ def _alone(run: Run, results: Results) -> Iterator[str]:
     yield ""
 
 
-def _noise(run: Run, results: Results) -> Iterator[str]:
-    foreign, wide = [], []
+def _disturbed(run: Run, results: Results) -> list[str]:
+    """Rows with a round in which others used the proxy's core, each with the worst share."""
+    return [f"{name} {row.foreign:.0%}" for name, row in _rows(run, results) if row.foreign > FOREIGN]
+
+
+def _rows(run: Run, results: Results) -> Iterator[tuple[str, LoadRow]]:
     for case in run.cases:
         for proxy in run.proxies:
-            row = results.load(case.name, proxy)
-            if row and row.foreign > FOREIGN:
-                foreign.append(f"{case.name}/{proxy} {row.foreign:.0%}")
-            if row and row.spread[1] - row.spread[0] > NO_FINDING * row.cpu_us:
-                wide.append(f"{case.name}/{proxy}")
+            if row := results.load(case.name, proxy):
+                yield f"{case.name}/{proxy}", row
+
+
+def _noise(run: Run, results: Results) -> Iterator[str]:
+    foreign = _disturbed(run, results)
+    wide = [name for name, row in _rows(run, results) if row.spread[1] - row.spread[0] > NO_FINDING * row.cpu_us]
     yield "## Noise"
     yield ""
     yield f"Others used more than {FOREIGN:.0%} of the proxy's core in a round of: {', '.join(foreign) or 'no row'}."
