@@ -165,6 +165,8 @@ def test_an_unknown_identity_is_refused_by_name(plane: DataPlane) -> None:
 def test_an_unknown_trust_bundle_is_refused_by_name(plane: DataPlane) -> None:
     message = snapshot()
     message.clusters[0].tls.trust_bundle = "elsewhere"
+    message.clusters[0].tls.spiffe_ids.append("spiffe://mesh.local/ns/default/dc/dc1/svc/orders")
+    message.clusters[0].tls.server_name = "orders.default.dc1.internal.mesh.local"
 
     with pytest.raises(SnapshotRejected, match=r"orders.*elsewhere"):
         apply(plane, message)
