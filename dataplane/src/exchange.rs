@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,15 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::clock::{self, Instant, Sleep};
+use crate::clock;
+use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::forward::{self, Upload};
-use crate::http::body::{Body, ResetCode, Responder, StreamError};
+use crate::http::body::{Body, Head, ResetCode, Responder, StreamError};
 use crate::http::grpc;
 use crate::http::pump::{Broken, Observe, Pump};
+use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
 use crate::random;
 use crate::reply::{self, Audience, Reply};
@@ -32,6 +34,9 @@ use crate::snapshot::model::{Direction, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::{Observer, Record};
 use crate::upstream::{Permit, Picked, Upstream};
+
+/// How long an upload may stand still after its answer; nginx's lingering_timeout is 5 s.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the exchanges of one listener share under one snapshot.
 #[derive(Debug)]
@@ -113,6 +118,9 @@ async fn answer(
     responder: &mut Responder,
     record: &mut Record,
 ) -> Result<Answer, Error> {
+    if parts.method == Method::CONNECT {
+        return Err(Error::new(Reason::NotImplemented).because("CONNECT"));
+    }
     let host = parts.uri.authority().map_or("", |authority| authority.as_str());
     let target = scope
         .routes
@@ -171,16 +179,25 @@ async fn attempt(
     };
     record.attempt_connected(lease.peer().cloned());
 
+    if parts.extensions.get::<Upgrade>().is_some() {
+        patiently(lease.settled(), responder, deadline).await?;
+    }
     let request = forward::request(parts, route, lease.peer().is_some(), deadline.left(), record)?;
     let (mut head, sink) = lease.send(request, upload.is_empty())?;
     upload.begin(sink);
-    let waiting = std::future::poll_fn(|cx| {
-        upload.poll(cx)?;
-        Pin::new(&mut head).poll(cx)
-    });
-    let (head, body) = patiently(waiting, responder, deadline).await??;
-    upload.commit();
-    Ok((head, body, lease))
+    loop {
+        let waiting = std::future::poll_fn(|cx| {
+            upload.poll(cx)?;
+            head.poll(cx)
+        });
+        match patiently(waiting, responder, deadline).await?? {
+            Head::Interim(head) => responder.inform(head),
+            Head::Final(head, body) => {
+                upload.commit();
+                return Ok((head, body, lease));
+            }
+        }
+    }
 }
 
 /// Passes the response on while the rest of the request goes up; ends when the response has.
@@ -188,6 +205,14 @@ async fn relay(answer: Answer, responder: Responder, record: &mut Record) {
     let Answer { head, body, mut upload, mut lease, mut deadline, .. } = answer;
     let (head, ()) = head.into_parts();
     record.response_head(&head);
+    let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if is_tunnel {
+        // The timeout is for the answer; what follows lasts as long as its two ends like.
+        deadline = Deadline::new(None, None);
+    }
+    // A call is over with its status, whatever the caller still wanted to send.
+    let patience = if is_tunnel { None } else { Some(UPLOAD_PATIENCE) };
+    let is_call = grpc::is_grpc(&head.headers);
     let sink = match responder.respond(Response::from_parts(head, ()), body.is_end()) {
         Ok(sink) => sink,
         Err(error) => return record.failed(&Error::new(Reason::DownstreamReset).because(error)),
@@ -206,6 +231,9 @@ async fn relay(answer: Answer, responder: Responder, record: &mut Record) {
         deadline.poll(cx).map(Err)
     })
     .await;
+    if ended.is_ok() && !is_call {
+        upload_rest(&mut upload, &mut deadline, patience).await;
+    }
     record.received(upload.moved() as usize);
     record.sent(download.moved() as usize);
     match ended {
@@ -214,6 +242,27 @@ async fn relay(answer: Answer, responder: Responder, record: &mut Record) {
         Err(error) => {
             download.sink.reset(reset_code(&error));
             record.failed(&error);
+        }
+    }
+}
+
+/// An endpoint may answer before it has the whole request and still want the rest (RFC 9113 section 8.1); it gets it, as
+/// long as some of it moves within each `patience`.
+async fn upload_rest(upload: &mut Upload, deadline: &mut Deadline, patience: Option<Duration>) {
+    loop {
+        let moved = upload.moved();
+        let mut pause = patience.map(|patience| Box::pin(clock::sleep(patience)));
+        let is_over = std::future::poll_fn(|cx| {
+            if upload.poll(cx).is_err() || upload.poll_over(cx).is_ready() || deadline.poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            match &mut pause {
+                Some(pause) => pause.as_mut().poll(cx).map(|()| false),
+                None => Poll::Pending,
+            }
+        });
+        if is_over.await || upload.moved() == moved {
+            return;
         }
     }
 }
@@ -278,35 +327,5 @@ fn reset_code(error: &Error) -> ResetCode {
         Reason::DownstreamReset | Reason::Timeout => ResetCode::CANCEL,
         Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
         _ => ResetCode::INTERNAL_ERROR,
-    }
-}
-
-/// When the exchange must be over: the route's timeout or the caller's, whichever is earlier.
-struct Deadline {
-    at: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn new(timeout: Option<Duration>, asked: Option<Duration>) -> Self {
-        let shortest = match (timeout, asked) {
-            (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
-            (timeout, asked) => timeout.or(asked),
-        };
-        let at = shortest.map(|shortest| clock::now() + shortest);
-        Deadline { at, timer: None }
-    }
-
-    /// The time that is left; `None`: no limit.
-    fn left(&self) -> Option<Duration> {
-        self.at.map(|at| at.saturating_duration_since(clock::now()))
-    }
-
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Error> {
-        let Some(at) = self.at else {
-            return Poll::Pending;
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(at)));
-        timer.as_mut().poll(cx).map(|()| Error::new(Reason::Timeout))
     }
 }
