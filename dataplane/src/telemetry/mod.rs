@@ -21,6 +21,8 @@ mod otlp;
 pub mod record;
 mod ring;
 mod spans;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 
 use exposition::{Period, TextForm, Totals};
