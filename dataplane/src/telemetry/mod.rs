@@ -19,6 +19,7 @@ pub mod finished;
 pub mod metrics;
 mod otlp;
 pub mod record;
+pub mod registry;
 mod ring;
 mod spans;
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub mod trace;
 use exposition::{Period, TextForm, Totals};
 use failures::Failures;
 use finished::Finished;
-use metrics::Registry;
+use registry::Registry;
 use ring::Ring;
 
 #[expect(
