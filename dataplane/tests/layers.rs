@@ -19,7 +19,8 @@ const LAYERS: &[&[&str]] = &[
     &["cluster", "route"],
     &["breaker"],
     &["http", "tls"],
-    &["telemetry", "snapshot"],
+    &["telemetry"],
+    &["snapshot"],
     &["proto", "error", "drain"],
     &["clock", "net", "random"],
 ];

@@ -221,9 +221,12 @@ impl Record {
         }
     }
 
-    /// The current attempt is over; None: it succeeded. One that nobody ends ends with the exchange and shares its
-    /// outcome.
+    /// The current attempt is over. One that succeeded (None) lasts as long as the exchange and shares its outcome, so
+    /// that nobody need ask for the time.
     pub fn attempt_ended(&mut self, why: Option<Reason>) {
+        if why.is_none() {
+            return;
+        }
         if let Some(open) = self.exchange.attempts.open() {
             open.why = why;
             open.ended = Some(clock::now().duration_since(self.started));
