@@ -16,13 +16,13 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 environment := .venv/.locked
 extension := sidecar/_dataplane.abi3.so
-rust := $(shell find dataplane/src dataplane/build.rs protos) dataplane/Cargo.toml Cargo.toml Cargo.lock
+rust := $(shell find dataplane/src protos -mindepth 1) dataplane/build.rs dataplane/Cargo.toml Cargo.toml Cargo.lock
 # One profile for tests, demo and lint: what one of them has built serves the others.
 cargo_flags := --release --locked
 
 # Opens the recipe of every target that a person calls; says at the end how long it took.
 timed = @SECONDS=0; trap 'code=$$?; echo "make $@: $${SECONDS} s"; exit $$code' EXIT;
-quietly := $(MAKE) --no-print-directory
+quietly := $(MAKE) --no-print-directory --silent
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ demo-check: ## run the example shop without a terminal and check what it does
 	python examples/shop/check.py
 
 test: ## all tests that need Python and Rust only
-	$(timed) $(quietly) $(extension); \
+	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
 	cargo test $(cargo_flags) --quiet; \
 	python -m pytest --quiet; \
 	$(quietly) demo-check
@@ -54,7 +54,7 @@ real: ## tests against real servers and suites, which it installs
 	python -m pytest --quiet tests/real
 
 lint: ## formats, lints, types, layers, the stub, the wire files
-	$(timed) $(quietly) $(extension); \
+	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
 	cargo fmt --all --check; \
 	cargo clippy $(cargo_flags) --quiet --all-targets -- -D warnings; \
 	cargo clippy $(cargo_flags) --quiet --all-targets --features python -- -D warnings; \

@@ -1,11 +1,13 @@
 """The seam: Python calls Rust, Rust never calls Python, and only bytes cross.
 
 Every `bytes` is a protobuf message of `protos/sidecar/wire/`, named beside the method. All methods may be called from
-any thread; they release the interpreter lock while they work. Calling any of them in a forked child raises RuntimeError.
+any thread; they release the interpreter lock while they work. In a forked child each of them raises RuntimeError.
 """
 
 from collections.abc import Mapping
 from typing import final
+
+__all__ = ["DataPlane", "SnapshotRejected"]
 
 class SnapshotRejected(ValueError):
     """The bytes were refused and nothing changed; the message names the listener, route, cluster or identity."""
@@ -15,13 +17,13 @@ class DataPlane:
     """The request path: its threads, listeners, pools and buffers."""
 
     def __new__(cls, options: bytes, listeners: Mapping[str, int]) -> DataPlane:
-        """Start the worker threads. `options` is an Options; `listeners` are inherited listening descriptors by name."""
+        """Start the worker threads. `options` is an Options; `listeners`: inherited listening descriptors by name."""
 
     def apply(self, snapshot: bytes) -> int:
-        """Swap in a Snapshot, whole or not at all; returns its version. The old one keeps serving on SnapshotRejected."""
+        """Swap in a Snapshot, whole or not at all, and return its version; the old serves on after SnapshotRejected."""
 
     def apply_endpoints(self, update: bytes) -> int:
-        """Replace one cluster's endpoints (EndpointsUpdate); returns the version now held. Older versions are ignored."""
+        """Replace one cluster's endpoints (EndpointsUpdate) unless older; returns the version now held."""
 
     def apply_secrets(self, secrets: bytes) -> int:
         """Replace all key material (Secrets); returns its version."""
@@ -42,4 +44,7 @@ class DataPlane:
         """Answer a Query with a Reply."""
 
     def shutdown(self, grace: float) -> bool:
-        """Stop accepting, let exchanges end for up to `grace` seconds, stop the threads. True: none was cut off. A second call returns at once."""
+        """Stop accepting, let exchanges end for up to `grace` seconds, stop the threads.
+
+        True: none was cut off. A second call returns at once.
+        """

@@ -110,13 +110,13 @@ def start(options: control.Options, listeners: Mapping[str, int] | None = None) 
         ) from error
     try:
         return DataPlane(_dataplane.DataPlane(options.SerializeToString(), listeners or {}))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise SeamError(f"the data plane did not start: {error}") from error
 
 
 def _checked(apply: Callable[[bytes], int], message: bytes) -> int:
     try:
         return apply(message)
-    # SnapshotRejected is a ValueError; a listener that cannot be bound is an OSError or a rejection that names it.
-    except (ValueError, OSError) as error:
+    # SnapshotRejected is a ValueError; a RuntimeError says that the data plane has been shut down.
+    except (ValueError, RuntimeError) as error:
         raise SeamError(str(error)) from error

@@ -4,11 +4,12 @@
         mesh.document("services/orders", protocol="http")
         orders = mesh.sidecar("orders", app_port=app.port)
         mesh.document("services/orders", protocol="http", endpoints=[{"address": orders.inbound}])
-        mesh.document("gateways/edge", listeners=[{"port": 0}], routes=[{"name": "all", "to": {"service": "orders"}}])
+        mesh.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
         edge = mesh.gateway("edge")
         assert get(f"http://{edge.edge}/").status == 200
 
 Callees start before their callers: every port is one that the kernel chose, and no address is guessed.
+`mesh.exposed("orders", app.port, protocol="http")` is all of the above but the last line.
 """
 
 import json
@@ -28,6 +29,8 @@ from typing import Any, Self, TypeVar
 Answer = TypeVar("Answer")
 
 ROOT = Path(__file__).parents[1]
+# A gateway's listener: cleartext, a free port.
+LOOPBACK = {"address": "127.0.0.1", "port": 0}
 # Seconds. Start to ready takes under one on a quiet machine; the rest is for a busy one.
 READY_WITHIN = 20.0
 # Seconds: a drain with nothing in flight ends at once.
@@ -102,7 +105,7 @@ class Proxy:
 
 
 class Mesh:
-    """A configuration directory and the proxies that run on it; leaving the block stops them, and each must exit cleanly."""
+    """A configuration directory and the proxies on it; leaving the block stops them, and each must exit cleanly."""
 
     def __init__(self, directory: Path) -> None:
         self.config = directory / "config"
@@ -136,14 +139,21 @@ class Mesh:
 
     def sidecar(self, service: str, app_port: int, *arguments: str, environ: Mapping[str, str] | None = None) -> Proxy:
         """Start the sidecar of an instance of `service` whose app listens on `app_port`; returns it ready."""
-        ports = ("--inbound-port", "0", "--outbound-port", "0")
-        return self.start(
-            service, "run", "--service", service, "--port", str(app_port), *ports, *arguments, environ=environ or {}
-        )
+        identity = ("--service", service, "--port", str(app_port))
+        ports = ("--inbound-address", "127.0.0.1", "--inbound-port", "0", "--outbound-port", "0")
+        return self.start(service, "run", *identity, *ports, *arguments, environ=environ or {})
 
     def gateway(self, name: str, *arguments: str, environ: Mapping[str, str] | None = None) -> Proxy:
         """Start the gateway of the document `gateways/<name>`; returns it ready."""
         return self.start(name, "gateway", "--name", name, *arguments, environ=environ or {})
+
+    def exposed(self, service: str, app_port: int, **fields: Any) -> Proxy:
+        """The gateway before one sidecar before an app; `fields` are the service's document beside its endpoints."""
+        self.document(f"services/{service}", **fields)
+        sidecar = self.sidecar(service, app_port)
+        self.document(f"services/{service}", **fields, endpoints=[{"address": sidecar.inbound}])
+        self.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": service}}])
+        return self.gateway("edge")
 
     def start(self, name: str, verb: str, *arguments: str, environ: Mapping[str, str]) -> Proxy:
         """Start `sidecar <verb>` on this mesh's documents and wait until it says that it is ready."""

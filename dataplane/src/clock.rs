@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use tokio::time::{Instant, Sleep};
 
 /// Monotonic time.
+#[allow(clippy::disallowed_methods, reason = "this is the module that may")]
 pub fn now() -> Instant {
     Instant::now()
 }
@@ -19,6 +20,12 @@ pub fn unix_nanos() -> u64 {
 }
 
 /// A timer that fires after `duration`.
+#[allow(clippy::disallowed_methods, reason = "this is the module that may")]
 pub fn sleep(duration: Duration) -> Sleep {
     tokio::time::sleep(duration)
+}
+
+/// A timer that fires at `at`.
+pub fn sleep_until(at: Instant) -> Sleep {
+    tokio::time::sleep_until(at)
 }

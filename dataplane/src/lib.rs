@@ -6,17 +6,22 @@
 pub mod runtime;
 
 mod accept;
-mod exchange;
-mod retry;
-mod upstream;
-mod pool;
 mod balance;
+mod breaker;
 mod cluster;
-mod route;
+mod events;
+mod exchange;
+mod forward;
 mod http;
-mod tls;
-mod telemetry;
+mod pool;
+mod reply;
+mod retry;
+mod route;
 mod snapshot;
+mod telemetry;
+mod tls;
+mod upstream;
+mod worker;
 
 mod clock;
 mod drain;
@@ -27,3 +32,7 @@ mod random;
 
 #[cfg(feature = "python")]
 mod python;
+
+/// For Rust's allocations only; Python keeps its own. Small, often freed blocks are what a proxy allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

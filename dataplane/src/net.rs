@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait for `accept`; the kernel caps it at `net.core.somaxconn` (4096 on Linux).
 const BACKLOG: i32 = 4096;
+/// "Bad file descriptor" on every Unix.
+const EBADF: i32 = 9;
 
 /// Opens a listening socket that shares its port with the other workers'.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -38,6 +40,21 @@ pub fn taken(address: SocketAddr) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// Duplicates a descriptor that somebody else owns and keeps.
+pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(EBADF));
+    }
+    #[allow(
+        unsafe_code,
+        reason = "the standard library has no checked way from a number to a descriptor"
+    )]
+    // SAFETY: the number is not -1, and it is only borrowed for the call below, which fails cleanly with EBADF when
+    // nothing is open under it.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned()
 }
 
 /// Takes over a listening socket that another process opened.
@@ -104,6 +121,11 @@ impl Io {
         self.ahead = bytes;
     }
 
+    /// Does TLS protect it?
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.kind, Kind::Tcp(_))
+    }
+
     /// The TCP socket below.
     pub fn tcp(&self) -> &TcpStream {
         match &self.kind {
@@ -115,11 +137,7 @@ impl Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let n = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..n]);

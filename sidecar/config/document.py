@@ -8,12 +8,10 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.tree import Path
 from sidecar.errors import Problem
 
 Kind = Literal["mesh", "service", "gateway"]
-
-# Where a value stands in its document: ("routes", 2, "to", "service").
-Path = tuple[str | int, ...]
 
 
 class Key(NamedTuple):
@@ -31,7 +29,7 @@ class Document:
     place: str
     text: str = field(repr=False)
     model: Mesh | Service | Gateway
-    # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners.
+    # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners, upstreams.
     places: Mapping[Path, str] = field(repr=False)
 
     def origin(self, *path: str | int) -> str:
@@ -45,5 +43,5 @@ class DocumentSet:
 
     documents: Mapping[Key, Document] = field(default_factory=lambda: MappingProxyType({}))
     refusals: Mapping[str, tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    # Names of the refused documents; a reference to one of them is not dangling.
-    refused: Mapping[Key, str] = field(default_factory=lambda: MappingProxyType({}))
+    # What the refused places would have been, where that can be told; a reference to it is not dangling.
+    refused: frozenset[Key] = frozenset()

@@ -1,4 +1,4 @@
-"""What every authority gives: a leaf for our service and the roots that peers are verified against."""
+"""What every authority gives: a leaf for our service, with the roots that peers are verified against."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,23 +8,24 @@ from sidecar.identity.spiffe import ServiceId
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """Our certificate and its key, which stays in memory.
-
-    `certificate_chain` is DER, leaf first; `private_key` is PKCS#8 DER.
-    """
+class KeyPair:
+    """A certificate chain (DER, leaf first) and its private key (PKCS#8 DER)."""
 
     certificate_chain: tuple[bytes, ...]
     private_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Leaf(KeyPair):
+    """Our own certificate, whose key stays in memory; `roots` (DER) are those in force when it was issued."""
+
     not_before: datetime
     not_after: datetime
+    roots: tuple[bytes, ...]
 
 
 class Authority(Protocol):
-    """Signs for one trust domain. Both calls may block; both raise IdentityError with the next step."""
+    """Signs for one trust domain."""
 
     def issue(self, identity: ServiceId) -> Leaf:
-        """A new leaf with a new key."""
-
-    def roots(self) -> tuple[bytes, ...]:
-        """The root certificates in force, DER."""
+        """A new leaf with a new key. May block; raises IdentityError with the next step."""

@@ -1,6 +1,5 @@
 """Certificates that a person keeps in PEM files: a gateway's, as its document names them."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -8,17 +7,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from sidecar.errors import IdentityError
+from sidecar.identity.authority import KeyPair
 
 
-@dataclass(frozen=True)
-class CertificatePair:
-    """A certificate chain (DER, leaf first) and its private key (PKCS#8 DER)."""
-
-    certificate_chain: tuple[bytes, ...]
-    private_key: bytes = field(repr=False)
-
-
-def load_pair(certificate_path: Path, key_path: Path) -> CertificatePair:
+def load_pair(certificate_path: Path, key_path: Path) -> KeyPair:
     """Read a chain and its key. Raises IdentityError naming the file at fault."""
     try:
         chain = x509.load_pem_x509_certificates(_read(certificate_path))
@@ -40,7 +32,7 @@ def load_pair(certificate_path: Path, key_path: Path) -> CertificatePair:
             f"{key_path} is not the key of the first certificate in {certificate_path}: "
             "the leaf comes first, and both files belong together"
         )
-    return CertificatePair(
+    return KeyPair(
         certificate_chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
         private_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
     )

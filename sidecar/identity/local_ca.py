@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,20 +92,8 @@ class LocalAuthority:
             private_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
+            roots=(self._certificate.public_bytes(Encoding.DER),),
         )
-
-    def roots(self) -> tuple[bytes, ...]:
-        """The CA's own certificate."""
-        return (self._certificate.public_bytes(Encoding.DER),)
-
-
-def default_state_directory(environ: Mapping[str, str]) -> Path:
-    """$SIDECAR_STATE_DIR, else $XDG_STATE_HOME/sidecar, else ~/.local/state/sidecar."""
-    if chosen := environ.get("SIDECAR_STATE_DIR"):
-        return Path(chosen)
-    if state_home := environ.get("XDG_STATE_HOME"):
-        return Path(state_home) / "sidecar"
-    return Path.home() / ".local" / "state" / "sidecar"
 
 
 def _create(state_directory: Path, trust_domain: str, now: datetime) -> None:

@@ -44,7 +44,7 @@ class Exporter:
 
         Raises ExportError.
         """
-        headers = {**self._target.headers, "Content-Type": "application/x-protobuf"}
+        headers = {"User-Agent": "sidecar", **self._target.headers, "Content-Type": "application/x-protobuf"}
         if self._target.gzip:
             headers["Content-Encoding"] = "gzip"
             # Level 1: three quarters of the saving for a third of the time on span batches.

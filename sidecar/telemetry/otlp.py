@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from sidecar.wire import telemetry_pb2
+
 Signal = Literal["traces", "metrics"]
 Number = TypeVar("Number", int, float)
 
@@ -50,6 +52,14 @@ class OtlpSettings:
     metric_interval: float
     # What was ignored and why, for the log.
     warnings: tuple[str, ...]
+
+    def overlay(self, telemetry: telemetry_pb2.Telemetry) -> None:
+        """Put what the environment says over what the documents say; without a target no span is made."""
+        tracing = telemetry.tracing
+        tracing.enabled = tracing.enabled and self.traces is not None
+        if self.ratio is not None:
+            tracing.ratio = self.ratio
+        tracing.resource.update(self.resource)
 
 
 def read_environment(environ: Mapping[str, str], service: str) -> OtlpSettings:

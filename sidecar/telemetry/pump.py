@@ -9,13 +9,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sidecar.dataplane import DataPlane
 from sidecar.telemetry.export import Exporter, ExportError, count_rejected, count_spans
 from sidecar.telemetry.otlp import Batching
 
-# How often the data plane's buffers are looked at. With the default queue of 2048 it carries 20,000 spans a second.
-POLL = 0.1
+# Seconds between looks at the data plane's buffers, while something comes and while nothing does. With the default
+# queue of 2048 spans they carry 20,000 a second, and 8,000 out of silence.
+POLL, IDLE_POLL = 0.1, 0.25
 # Lines taken at once: about 1 MiB.
 ACCESS_LOG_LINES = 4096
 
@@ -54,18 +56,18 @@ class SpanPump:
     async def _gather(self) -> None:
         deadline = time.monotonic() + self._batching.schedule_delay
         while True:
-            self._take()
+            taken = self._take()
             left = deadline - time.monotonic()
             if self._batch_spans >= self._batching.max_export_batch_size or left <= 0:
                 return
-            await asyncio.sleep(min(POLL, left))
+            await asyncio.sleep(min(POLL if taken else IDLE_POLL, left))
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
         room = self._batching.max_export_batch_size - self._batch_spans
-        if room > 0:
-            spans = self._dataplane.drain_spans(room)
-            self._batch += spans
-            self._batch_spans += count_spans(spans)
+        spans = self._dataplane.drain_spans(room) if room > 0 else b""
+        self._batch += spans
+        self._batch_spans += count_spans(spans)
+        return bool(spans)
 
     async def _send(self, within: float) -> None:
         if not self._batch_spans:
@@ -120,23 +122,28 @@ class AccessLogPump:
 
     async def run(self) -> None:
         """Write for ever, or until the reader is gone."""
-        while True:
-            await asyncio.sleep(POLL)
-            if not await self._write_lines():
-                return
+        wrote: bool | None = False
+        while wrote is not None:
+            await asyncio.sleep(POLL if wrote else IDLE_POLL)
+            wrote = await self._write_lines()
 
-    async def flush(self) -> None:
-        """Write all that is left."""
-        await self._write_lines()
+    async def flush(self, within: float) -> None:
+        """Write all that is left, unless the reader is stuck for `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._write_lines()
 
-    async def _write_lines(self) -> bool:
+    async def _write_lines(self) -> bool | None:
+        """Whether there were any; None when nobody reads them."""
+        wrote = False
         while lines := self._dataplane.drain_access_log(ACCESS_LOG_LINES):
             try:
                 await asyncio.to_thread(self._write, lines)
             except OSError as error:
                 log.warning("the access log ends here, its reader is gone: %s", error.strerror)
-                return False
-        return True
+                return None
+            wrote = True
+        return wrote
 
 
 def write_stdout(lines: bytes) -> None:

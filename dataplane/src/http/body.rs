@@ -30,12 +30,8 @@ impl ResetCode {
     pub const PROTOCOL_ERROR: ResetCode = ResetCode(0x1);
     /// Our mistake.
     pub const INTERNAL_ERROR: ResetCode = ResetCode(0x2);
-    /// Not processed at all.
-    pub const REFUSED_STREAM: ResetCode = ResetCode(0x7);
     /// No longer wanted.
     pub const CANCEL: ResetCode = ResetCode(0x8);
-    /// Too much load from the peer.
-    pub const ENHANCE_YOUR_CALM: ResetCode = ResetCode(0xb);
 }
 
 /// Why a stream of content ended before its end.
@@ -47,8 +43,6 @@ pub enum StreamError {
     Closed(Box<str>),
     /// The peer broke the protocol.
     Malformed(Box<str>),
-    /// The peer did not send or take bytes in time.
-    TimedOut,
 }
 
 impl std::fmt::Display for StreamError {
@@ -57,7 +51,6 @@ impl std::fmt::Display for StreamError {
             StreamError::Reset(code) => write!(f, "stream reset with code {:#x}", code.0),
             StreamError::Closed(words) => write!(f, "connection closed: {words}"),
             StreamError::Malformed(words) => write!(f, "malformed message: {words}"),
-            StreamError::TimedOut => f.write_str("no bytes moved in time"),
         }
     }
 }

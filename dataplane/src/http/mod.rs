@@ -4,4 +4,5 @@ pub mod body;
 pub mod grpc;
 pub mod h1;
 pub mod h2;
+pub mod pump;
 pub mod sniff;

@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, HeaderValue};
 
-use crate::snapshot::model::{HeaderMatch, HostMatch, Matcher, PathMatch, Route, ValueMatch};
+use crate::snapshot::model::{HeaderMatch, Matcher, PathMatch, Route, ValueMatch};
 
 /// A DNS name has at most 253 characters (RFC 1035 section 2.3.4); nothing longer is a key of a route table.
 pub const MAX_HOST: usize = 255;
@@ -33,15 +33,6 @@ fn without_port(authority: &str) -> &str {
         Some(at) if authority.as_bytes()[at] == b':' => &authority[..at],
         _ => authority,
     }
-}
-
-/// True when the route's host condition holds for `host`, a name as [`host`] gives it.
-pub fn host_matches(matcher: &Matcher, host: &str) -> bool {
-    matcher.hosts.is_empty()
-        || matcher.hosts.iter().any(|condition| match condition {
-            HostMatch::Exact(name) => **name == *host,
-            HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
-        })
 }
 
 /// True when every condition but the host holds.
@@ -136,16 +127,6 @@ mod tests {
             assert_eq!(host(written, &mut [0; MAX_HOST]), name, "{written}");
         }
         assert_eq!(host(&"a".repeat(300), &mut [0; MAX_HOST]), "");
-    }
-
-    #[test]
-    fn a_wildcard_needs_a_label_before_its_suffix() {
-        let matcher = Matcher { hosts: vec![HostMatch::Suffix(".example.com".into())], ..Matcher::default() };
-        assert!(host_matches(&matcher, "shop.example.com"));
-        assert!(host_matches(&matcher, "eu.shop.example.com"));
-        assert!(!host_matches(&matcher, ".example.com"));
-        assert!(!host_matches(&matcher, "example.com"));
-        assert!(!host_matches(&matcher, "badexample.com"));
     }
 
     #[test]

@@ -67,11 +67,6 @@ impl<T> RouteTable<T> {
         best.map(|position| &self.entries[position as usize].1)
     }
 
-    /// Everything in the table, in the order written.
-    pub fn iter(&self) -> impl Iterator<Item = &Rc<T>> {
-        self.entries.iter().map(|(_, payload)| payload)
-    }
-
     /// The first of `positions` that matches, if it comes before `best`; else `best`.
     fn first(&self, positions: &[u32], best: Option<u32>, parts: &Parts) -> Option<u32> {
         let bound = best.unwrap_or(u32::MAX);
@@ -90,7 +85,6 @@ mod tests {
 
     use super::*;
     use crate::random;
-    use crate::route::matcher::host_matches;
     use crate::snapshot::model::{HeaderMatch, Matcher, Origin, PathMatch, ValueMatch};
 
     fn route(name: String, matcher: Matcher) -> Arc<Route> {
@@ -114,6 +108,15 @@ mod tests {
             .collect();
         let table = RouteTable::build(routes.iter().cloned().enumerate().map(|(i, route)| (route, i)));
         (routes, table)
+    }
+
+    /// The host condition by itself, without an index.
+    fn host_matches(matcher: &Matcher, host: &str) -> bool {
+        matcher.hosts.is_empty()
+            || matcher.hosts.iter().any(|condition| match condition {
+                HostMatch::Exact(name) => **name == *host,
+                HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
+            })
     }
 
     fn one_of<T: Clone>(choices: &[T]) -> T {
@@ -209,6 +212,21 @@ mod tests {
         assert_eq!(get("orders", "/health"), 0);
         assert_eq!(get("orders:8080", "/"), 1);
         assert_eq!(get("web", "/"), 2);
-        assert_eq!(table.iter().count(), 3);
+    }
+
+    #[test]
+    fn a_wildcard_needs_a_label_before_its_suffix() {
+        let wildcard = Matcher { hosts: vec![HostMatch::Suffix(".example.com".into())], ..Matcher::default() };
+        let (_, table) = table(vec![wildcard]);
+        let parts = Request::get("/").body(()).unwrap().into_parts().0;
+        for (host, expected) in [
+            ("shop.example.com", true),
+            ("eu.shop.example.com:443", true),
+            (".example.com", false),
+            ("example.com", false),
+            ("badexample.com", false),
+        ] {
+            assert_eq!(table.find(host, &parts).is_some(), expected, "{host}");
+        }
     }
 }

@@ -184,8 +184,8 @@ pub struct Destination {
     pub weight: u32,
 }
 
-/// What a cluster's endpoints speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,

@@ -157,11 +157,6 @@ impl Record {
         &self.exchange.request_id
     }
 
-    /// True when the request is a gRPC call.
-    pub fn is_grpc(&self) -> bool {
-        self.exchange.grpc
-    }
-
     /// The route was found; `metrics` are its cells in this listener's direction.
     pub fn routed(&mut self, route: &Arc<Route>, metrics: &Arc<RouteMetrics>) {
         self.exchange.route = Some(Arc::clone(route));

@@ -61,7 +61,7 @@ def later_words(*words: str) -> BeforeValidator:
 # --- types with units ---------------------------------------------------------------------------------------------
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,3})?)(ms|s|m|h)")
 _DURATION_EXPECTED = "a number with its unit ms, s, m or h, such as 100ms, 5s or 1m"
 # The data plane reads milliseconds in 32 bits: 49.7 days.
 _LONGEST = timedelta(days=49)
@@ -101,7 +101,7 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["5s", "100ms", "1m"]}),
 ]
 
-_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _SHARE_EXPECTED = "a share from 0% to 100%, such as 5% or 0.1%"
 
 

@@ -64,9 +64,10 @@ class GatewayListener(Model):
 
     port: int = Field(ge=0, le=65535, description="Port; 0 takes a free one.")
     address: Annotated[str, BeforeValidator(_check_listen_ip)] = Field(
-        "0.0.0.0", description="Local IP address; IPv6 in brackets."
+        default="0.0.0.0",  # noqa: S104 - a gateway is there for clients outside
+        description="Local IP address; IPv6 in brackets.",
     )
-    tls: ListenerTls | None = Field(None, description="Left out: cleartext.")
+    tls: ListenerTls | None = Field(default=None, description="Left out: cleartext.")
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}"
@@ -76,7 +77,7 @@ class GatewayMatch(Match):
     """Which requests a route takes; all given parts must match, and no part at all matches everything."""
 
     host: Annotated[str, BeforeValidator(_check_host)] | None = Field(
-        None, description="Host without port: exact, or *.example.com for one label below it."
+        default=None, description="Host without port: exact, or *.example.com for one label below it."
     )
 
 
@@ -86,7 +87,7 @@ class ServiceTarget(Model):
     not_yet: ClassVar[frozenset[str]] = frozenset({"datacenter", "url"})
 
     service: Label = Field(description="A service; its own routes apply below the route's match.")
-    subset: Label | None = Field(None, description="One of its subsets; its own routes do not apply then.")
+    subset: Label | None = Field(default=None, description="One of its subsets; its own routes do not apply then.")
 
 
 class GatewayBranch(Weighted):
@@ -108,12 +109,12 @@ class GatewayRoute(Route):
 
     not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"authenticate", "transform", "redirect", "respond", "cors"}
 
-    match: GatewayMatch = Field(GatewayMatch(), description="Which requests it takes.")
-    to: ServiceTarget | None = Field(None, description="A service or one of its subsets.")
+    match: GatewayMatch = Field(default=GatewayMatch(), description="Which requests it takes.")
+    to: ServiceTarget | None = Field(default=None, description="A service or one of its subsets.")
     split: Annotated[tuple[GatewayBranch, ...], AfterValidator(check_split)] | None = Field(
-        None, description="Services or subsets by weight."
+        default=None, description="Services or subsets by weight."
     )
-    rewrite: Rewrite | None = Field(None, description="What is changed in a request before it is sent.")
+    rewrite: Rewrite | None = Field(default=None, description="What is changed in a request before it is sent.")
 
     def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
         """The services it leads to, each with its path in the route."""
@@ -174,8 +175,8 @@ class Gateway(Model):
     )
 
     listeners: Annotated[tuple[GatewayListener, ...], AfterValidator(_check_listeners)] = Field(
-        (), description="Where it accepts connections."
+        default=(), description="Where it accepts connections."
     )
     routes: Annotated[tuple[GatewayRoute, ...], AfterValidator(_check_routes)] = Field(
-        (), description="The first that matches takes the request; without a match the answer is 404."
+        default=(), description="The first that matches takes the request; without a match the answer is 404."
     )

@@ -17,10 +17,10 @@ class Tracing(Model):
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"tags", "baggage"})
 
-    enabled: bool = Field(True, description="false: no spans; trace context is still passed on.")
+    enabled: bool = Field(default=True, description="false: no spans; trace context is still passed on.")
     # All, as the OpenTelemetry SDK's default sampler (parentbased_always_on).
     ratio: Share = Field(
-        Decimal(1), description="Share of new traces that are sampled; a parent's decision goes first."
+        default=Decimal(1), description="Share of new traces that are sampled; a parent's decision goes first."
     )
 
 
@@ -29,7 +29,7 @@ class AccessLog(Model):
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"format", "fields", "sinks", "filter"})
 
-    enabled: bool = Field(True, description="false: no access log.")
+    enabled: bool = Field(default=True, description="false: no access log.")
 
 
 class Mesh(Traffic):
@@ -39,16 +39,18 @@ class Mesh(Traffic):
         {"outlier_detection", "health_check", "tls", "trust_domains", "plugins"}
     )
 
-    trust_domain: Domain = Field("mesh.local", description="The domain of the SPIFFE ids of this mesh.")
-    tracing: Tracing = Field(Tracing(), description="Spans of the exchanges.")
-    access_log: AccessLog = Field(AccessLog(), description="One line for each exchange.")
+    trust_domain: Domain = Field(default="mesh.local", description="The domain of the SPIFFE ids of this mesh.")
+    tracing: Tracing = Field(default=Tracing(), description="Spans of the exchanges.")
+    access_log: AccessLog = Field(default=AccessLog(), description="One line for each exchange.")
 
     # Two random choices spread load nearly as well as asking all endpoints, and avoid a slow one (Mitzenmacher 2001).
     load_balancer: LoadBalancer = Field(
-        "least_request",
+        default="least_request",
         description="How an endpoint is picked: round_robin, least_request (of two at random) or random.",
     )
     # Envoy's default (config.cluster.v3.Cluster.connect_timeout).
-    connect_timeout: Duration = Field(timedelta(seconds=5), description="Limit of opening a connection to an endpoint.")
-    retry: Retry = Field(Retry(), description="Tries on other endpoints.")
-    circuit_breaker: CircuitBreaker = Field(CircuitBreaker(), description="Bounds of what is open at once.")
+    connect_timeout: Duration = Field(
+        default=timedelta(seconds=5), description="Limit of opening a connection to an endpoint."
+    )
+    retry: Retry = Field(default=Retry(), description="Tries on other endpoints.")
+    circuit_breaker: CircuitBreaker = Field(default=CircuitBreaker(), description="Bounds of what is open at once.")

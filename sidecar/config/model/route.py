@@ -58,9 +58,9 @@ class Match(Model):
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"query", "cookies", "source"})
 
-    path: Path | None = Field(None, description="`/api` is only itself, `/api/*` is `/api` and all below it.")
+    path: Path | None = Field(default=None, description="`/api` is only itself, `/api/*` is `/api` and all below it.")
     methods: Annotated[tuple[Method, ...], AfterValidator(_check_methods)] | None = Field(
-        None, description="Any of these methods."
+        default=None, description="Any of these methods."
     )
     headers: dict[HeaderName, HeaderValue] = Field(default={}, description="Each of these headers has this value.")
 
@@ -71,9 +71,9 @@ class Route(Model):
     not_yet: ClassVar[frozenset[str]] = frozenset({"mirror", "fault", "rate_limit", "allow", "plugins", "headers"})
 
     name: RouteName = Field(description="Its name in metrics, logs and reports.")
-    enabled: bool = Field(True, description="false takes the route out without deleting it.")
-    timeout: Duration | None = Field(None, description="Instead of the service's; 0s = none.")
-    retry: Retry | None = Field(None, description="Instead of the service's.")
+    enabled: bool = Field(default=True, description="false takes the route out without deleting it.")
+    timeout: Duration | None = Field(default=None, description="Instead of the service's; 0s = none.")
+    retry: Retry | None = Field(default=None, description="Instead of the service's.")
 
 
 class Weighted(Model):

@@ -59,7 +59,7 @@ class Endpoint(Model):
     address: Address = Field(description="Inbound address of its sidecar, such as 10.0.0.7:21000.")
     meta: dict[str, str] = Field(default={}, description="What subsets select by.")
     # Consul's bound (service registration, Weights).
-    weight: int = Field(1, ge=1, le=65535, description="Its share of the requests beside the other endpoints.")
+    weight: int = Field(default=1, ge=1, le=65535, description="Its share of the requests beside the other endpoints.")
 
 
 class UpstreamPort(Model):
@@ -117,10 +117,10 @@ class ServiceRoute(Route):
 
     not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"rewrite"}
 
-    match: Match = Field(Match(), description="Which requests it takes.")
-    to: SubsetTarget | None = Field(None, description="A subset; without `to` and `split` all endpoints.")
+    match: Match = Field(default=Match(), description="Which requests it takes.")
+    to: SubsetTarget | None = Field(default=None, description="A subset; without `to` and `split` all endpoints.")
     split: Annotated[tuple[ServiceBranch, ...], AfterValidator(check_split)] | None = Field(
-        None, description="Subsets by weight."
+        default=None, description="Subsets by weight."
     )
 
     def subsets(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -192,15 +192,19 @@ class Service(Traffic):
         }
     )
 
-    protocol: Protocol = Field("http", description="What its app speaks: http (HTTP/1.1), http2 or grpc.")
-    enabled: bool = Field(True, description="false takes the service out without deleting it.")
+    protocol: Protocol = Field(default="http", description="What its app speaks: http (HTTP/1.1), http2 or grpc.")
+    enabled: bool = Field(default=True, description="false takes the service out without deleting it.")
     endpoints: Annotated[tuple[Endpoint, ...], AfterValidator(_check_endpoints)] = Field(
-        (), description="Its instances; only without discovery."
+        default=(), description="Its instances; only without discovery."
+    )
+    tls: Literal["mutual", "disabled"] = Field(
+        default="mutual",
+        description="disabled: callers reach its endpoints in the clear; for a server that has no sidecar.",
     )
     upstreams: Annotated[tuple[UpstreamPort, ...], AfterValidator(_check_upstreams)] = Field(
-        (), description="Local ports for an app that needs them; names on the outbound port need none."
+        default=(), description="Local ports for an app that needs them; names on the outbound port need none."
     )
     subsets: dict[Label, Subset] = Field(default={}, description="Named parts of its endpoints.")
     routes: Annotated[tuple[ServiceRoute, ...], AfterValidator(_check_routes)] = Field(
-        (), description="The first that matches takes the request; without a match all endpoints do."
+        default=(), description="The first that matches takes the request; without a match all endpoints do."
     )

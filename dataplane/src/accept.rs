@@ -1,0 +1,177 @@
+//! From a listening socket to requests: accept, TLS, which HTTP, and an exchange for each request.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::clock;
+use crate::drain::Drain;
+use crate::exchange::{Caller, Scope, exchange};
+use crate::http::sniff;
+use crate::http::{h1, h2};
+use crate::net::Io;
+use crate::snapshot::model::{ListenerLimits, Protocol};
+use crate::tls;
+
+/// How long accepting pauses when the process has no descriptor left; connections in flight go on.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One listener of one worker. What changes with a snapshot is swapped in here; connections look at it anew for each
+/// request.
+#[derive(Debug)]
+pub struct Listening {
+    /// Routes and records.
+    pub scope: RefCell<Rc<Scope>>,
+    /// How to speak TLS; `None`: cleartext.
+    pub tls: RefCell<Option<Arc<ServerConfig>>>,
+    /// Bounds of new connections.
+    pub limits: Cell<ListenerLimits>,
+    /// Counts connections; begins when the listener is to end.
+    pub connections: Rc<Drain>,
+}
+
+/// Accepts until the listener ends.
+pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
+    let mut ending = pin!(listening.connections.begun());
+    loop {
+        let accepted = std::future::poll_fn(|cx| {
+            // Connections that the kernel has completed are taken before the end is looked at: closing the socket
+            // would reset them.
+            match socket.poll_accept(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                Poll::Pending => ending.as_mut().poll(cx).map(|()| None),
+            }
+        });
+        match accepted.await {
+            None => return,
+            Some(Ok((stream, address))) => {
+                let listening = Rc::clone(&listening);
+                tokio::task::spawn_local(connection(listening, stream, address));
+            }
+            Some(Err(error)) if is_exhausted(&error) => clock::sleep(PAUSE).await,
+            // The client gave up between its handshake and our accept.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+/// EMFILE and ENFILE: accepting again at once would spin.
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+async fn connection(listening: Rc<Listening>, stream: TcpStream, address: SocketAddr) {
+    let _connection = listening.connections.guard();
+    let _open = listening.scope.borrow().listener.connection();
+    let limits = listening.limits.get();
+    // Without it small responses wait for the client's delayed acknowledgement; a failure costs only that.
+    let _unset = stream.set_nodelay(true);
+    let tls = listening.tls.borrow().clone();
+    let (io, peer, protocol) = match tls {
+        None => {
+            let mut io = Io::from(stream);
+            let Some(protocol) = sniff::sniff(&mut io, limits.idle_timeout).await else {
+                return;
+            };
+            (io, None, protocol)
+        }
+        Some(config) => {
+            let Ok(accepted) = tls::server::accept(stream, config, limits.header_timeout).await else {
+                return;
+            };
+            let peer = accepted.peer.map(|peer| peer.uri);
+            (accepted.io, peer, accepted.alpn.unwrap_or(Protocol::Http1))
+        }
+    };
+    let caller = Rc::new(Caller { peer, address });
+    match protocol {
+        Protocol::Http1 => serve_h1(&listening, caller, io, limits).await,
+        Protocol::Http2 => serve_h2(&listening, caller, io, limits).await,
+    }
+}
+
+/// One request after the other.
+async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
+    let mut connection = h1::server::Connection::new(io, &limits);
+    let mut ending = pin!(listening.connections.begun());
+    loop {
+        let next = {
+            let mut next = pin!(connection.next());
+            std::future::poll_fn(|cx| match next.as_mut().poll(cx) {
+                Poll::Ready(next) => Poll::Ready(Some(next)),
+                Poll::Pending => ending.as_mut().poll(cx).map(|()| None),
+            })
+            .await
+        };
+        // A client that broke HTTP was told so; one that is done, or waits while we end, needs no more.
+        let Some(Ok(Some((request, body, responder)))) = next else {
+            return;
+        };
+        if listening.connections.has_begun() {
+            connection.close_after_this();
+        }
+        let scope = Rc::clone(&listening.scope.borrow());
+        exchange(scope, Rc::clone(&caller), request, body, responder).await;
+        if listening.connections.has_begun() {
+            connection.close_after_this();
+        }
+        if !connection.finish().await {
+            return;
+        }
+    }
+}
+
+/// A task for each stream.
+async fn serve_h2(listening: &Listening, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
+    let handshake = tokio::time::timeout(limits.header_timeout, h2::Server::handshake(io, &limits));
+    let Ok(Ok(mut server)) = handshake.await else {
+        return;
+    };
+    let mut ending = pin!(listening.connections.begun());
+    let mut idle = pin!(clock::sleep(limits.idle_timeout));
+    let mut is_ending = false;
+    loop {
+        let call = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(call) = server.poll_accept(cx) {
+                    return Poll::Ready(call);
+                }
+                if !is_ending && ending.as_mut().poll(cx).is_ready() {
+                    is_ending = true;
+                    server.drain();
+                    continue;
+                }
+                if !is_ending && idle.as_mut().poll(cx).is_ready() {
+                    if server.is_busy() {
+                        idle.as_mut().reset(clock::now() + limits.idle_timeout);
+                    } else {
+                        is_ending = true;
+                        server.drain();
+                    }
+                    continue;
+                }
+                return Poll::Pending;
+            }
+        });
+        // The end of the connection, clean or not, is each stream's own affair.
+        let Some(Ok((request, body, responder))) = call.await else {
+            return;
+        };
+        if !is_ending {
+            idle.as_mut().reset(clock::now() + limits.idle_timeout);
+        }
+        let scope = Rc::clone(&listening.scope.borrow());
+        tokio::task::spawn_local(exchange(scope, Rc::clone(&caller), request, body, responder));
+    }
+}

@@ -1,0 +1,164 @@
+//! The request as it goes on: its head rewritten for the next hop, its content replayable as long as no response began.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Request, Uri, Version};
+
+use crate::error::{Error, Reason};
+use crate::http::body::{Body, ResetCode, Sink, StreamError};
+use crate::http::grpc;
+use crate::http::pump::{Broken, Observe, Pump};
+use crate::route::matcher;
+use crate::snapshot::model::Route;
+use crate::telemetry::record::{Record, X_REQUEST_ID};
+
+/// Content that is kept for another try. A larger request is sent once; 64 KiB covers most unary calls.
+const MAX_REPLAY: usize = 64 * 1024;
+
+/// The head for one attempt: path rewritten, trace context and remaining time brought up to date.
+pub fn request(
+    parts: &Parts,
+    route: &Route,
+    is_tls: bool,
+    left: Option<Duration>,
+    record: &Record,
+) -> Result<Request<()>, Error> {
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = uri(parts, route, is_tls)?;
+    *request.headers_mut() = parts.headers.clone();
+    let headers = request.headers_mut();
+    record.inject(headers);
+    if !headers.contains_key(X_REQUEST_ID) {
+        headers.insert(X_REQUEST_ID, record.request_id().header_value());
+    }
+    if let Some(left) = left
+        && headers.contains_key(grpc::GRPC_TIMEOUT)
+    {
+        headers.insert(grpc::GRPC_TIMEOUT, grpc::format_timeout(left));
+    }
+    Ok(request)
+}
+
+fn uri(parts: &Parts, route: &Route, is_tls: bool) -> Result<Uri, Error> {
+    let mut uri = parts.uri.clone().into_parts();
+    uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority.get_or_insert(Authority::from_static("localhost"));
+    let sent = uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    let rewritten = matcher::rewritten(route, sent)
+        .map_err(|error| Error::new(Reason::BadRequest).because(format_args!("rewrite: {error}")))?;
+    if rewritten.is_some() {
+        uri.path_and_query = rewritten;
+    }
+    Uri::from_parts(uri).map_err(|error| Error::new(Reason::BadRequest).because(error))
+}
+
+/// The request's content on its way to one endpoint after the other.
+#[derive(Debug)]
+pub struct Upload {
+    pump: Pump,
+    kept: Kept,
+    is_empty: bool,
+    /// An end broke; what the endpoint makes of it shows in its response.
+    stopped: bool,
+}
+
+/// What was taken from the caller, for another try.
+#[derive(Debug, Default)]
+struct Kept {
+    data: Vec<Bytes>,
+    size: usize,
+    lost: bool,
+}
+
+impl Kept {
+    fn lose(&mut self) {
+        self.lost = true;
+        self.data = Vec::new();
+    }
+}
+
+impl Observe for Kept {
+    fn data(&mut self, data: &Bytes) {
+        self.size += data.len();
+        if self.size > MAX_REPLAY {
+            self.lose();
+        } else if !self.lost {
+            self.data.push(data.clone());
+        }
+    }
+
+    fn trailers(&mut self, _trailers: &HeaderMap) {
+        // A request with trailers is rare, and keeping them would need a copy of each: it is sent once.
+        self.lose();
+    }
+}
+
+impl Upload {
+    /// Nothing is sent before `begin`.
+    pub fn new(body: Body) -> Self {
+        let is_empty = body.is_end();
+        let pump = Pump::new(if is_empty { Body::Empty } else { body }, Sink::Closed);
+        Upload { pump, kept: Kept::default(), is_empty, stopped: false }
+    }
+
+    /// Sends to another endpoint, from the beginning.
+    pub fn begin(&mut self, sink: Sink) {
+        self.stopped = false;
+        self.pump.restart(sink, self.kept.data.iter().cloned());
+    }
+
+    /// No further endpoint will be tried: nothing has to be kept.
+    pub fn commit(&mut self) {
+        self.kept.lose();
+    }
+
+    /// Moves what can be moved. Fails when the caller's side broke off; what the endpoint does not take is its affair,
+    /// for it may answer all the same.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.stopped {
+            return Ok(());
+        }
+        match self.pump.poll(cx, &mut self.kept) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(Broken::Sink(_))) => {
+                self.stopped = true;
+                Ok(())
+            }
+            Poll::Ready(Err(Broken::Body(error))) => {
+                self.stopped = true;
+                self.pump.sink.reset(ResetCode::CANCEL);
+                Err(match error {
+                    StreamError::Malformed(words) => Error::new(Reason::BadRequest).because(words),
+                    error => Error::new(Reason::DownstreamReset).because(error),
+                })
+            }
+        }
+    }
+
+    /// True when the request has no content: its head is all.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// True when the endpoint has taken all of it.
+    pub fn is_done(&self) -> bool {
+        self.is_empty || self.pump.is_done()
+    }
+
+    /// True when another endpoint could get the same request.
+    pub fn can_replay(&self) -> bool {
+        !self.kept.lost
+    }
+
+    /// Bytes of content sent to the last endpoint.
+    pub fn moved(&self) -> u64 {
+        self.pump.moved()
+    }
+}

@@ -1,0 +1,128 @@
+//! What of gRPC shows in HTTP: the content type, the status, the timeout.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The call's status, in trailers or in the head of a trailers-only response.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The status in words, percent-encoded.
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// The time that is left for the call.
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// True when the message is gRPC: `application/grpc`, alone or with a message format or parameter.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        value
+            .as_bytes()
+            .strip_prefix(b"application/grpc")
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
+}
+
+/// The `grpc-timeout` of a request: at most 8 digits and a unit
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). A malformed one counts as absent.
+pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+/// The remaining time as a `grpc-timeout`, in the finest unit whose number has at most 8 digits.
+pub fn format_timeout(left: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let (number, unit) = if left.as_nanos() <= MOST {
+        (left.as_nanos(), 'n')
+    } else if left.as_micros() <= MOST {
+        (left.as_micros(), 'u')
+    } else if left.as_millis() <= MOST {
+        (left.as_millis(), 'm')
+    } else {
+        (u128::from(left.as_secs()).min(MOST), 'S')
+    };
+    // Digits and a letter are always a legal value.
+    HeaderValue::from_str(&format!("{number}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("1S"))
+}
+
+/// Encodes a message for `grpc-message`: printable ASCII but `%` as it is, everything else as `%XX`.
+pub fn encode_message(message: &str) -> HeaderValue {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    HeaderValue::from_str(&encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn content_types_that_are_grpc() {
+        for (value, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(is_grpc(&with(header::CONTENT_TYPE, value)), expected, "{value}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn timeouts_parse_as_the_protocol_writes_them() {
+        for (value, expected) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("999999999n", None),
+            ("-1S", None),
+            ("S", None),
+            ("", None),
+            ("1s", None),
+        ] {
+            assert_eq!(timeout(&with(GRPC_TIMEOUT, value)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_formatted_timeout_reads_back_as_at_most_itself() {
+        for left in [
+            Duration::ZERO,
+            Duration::from_nanos(7),
+            Duration::from_secs(15),
+            Duration::from_secs(1 << 30),
+        ] {
+            let headers = HeaderMap::from_iter([(GRPC_TIMEOUT, format_timeout(left))]);
+            let read = timeout(&headers);
+            assert!(read.is_some_and(|read| read <= left), "{left:?} became {read:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(encode_message("50% of ü\n"), "50%25 of %C3%BC%0A");
+    }
+}

@@ -1,0 +1,99 @@
+//! Both codecs over real sockets. The peer is a raw socket, so that what is on the wire is what the test says.
+
+mod client;
+mod exchange;
+mod pieces;
+mod strict;
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::server::Connection;
+use crate::http::body::{Body, Frame, Responder, Sink, StreamError};
+use crate::net::{self, Io};
+use crate::snapshot::model::ListenerLimits;
+
+pub(super) fn limits() -> ListenerLimits {
+    ListenerLimits {
+        max_header_bytes: 4096,
+        max_headers: 20,
+        max_streams: 1,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(3600),
+    }
+}
+
+/// Two ends of one TCP connection.
+pub(super) async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = net::register(listener).unwrap();
+    let (near, far) = tokio::join!(net::connect(address), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// A server connection and the client's socket.
+pub(super) async fn server() -> (Connection, TcpStream) {
+    let (client, server) = sockets().await;
+    (Connection::new(Io::from(server), &limits()), client)
+}
+
+/// A server connection on which the client has sent `bytes`.
+pub(super) async fn server_with(bytes: &[u8]) -> (Connection, TcpStream) {
+    let (connection, mut client) = server().await;
+    client.write_all(bytes).await.unwrap();
+    (connection, client)
+}
+
+pub(super) async fn next(connection: &mut Connection) -> (Request<()>, Body, Responder) {
+    connection.next().await.unwrap().expect("a request")
+}
+
+pub(super) async fn frame(body: &mut Body) -> Option<Result<Frame, StreamError>> {
+    poll_fn(|cx| body.poll_frame(cx)).await
+}
+
+/// Reads a message to its end.
+pub(super) async fn read(body: &mut Body) -> Result<(Vec<u8>, HeaderMap), StreamError> {
+    let (mut content, mut trailers) = (Vec::new(), HeaderMap::new());
+    while let Some(frame) = frame(body).await {
+        match frame? {
+            Frame::Data(data) => content.extend_from_slice(&data),
+            Frame::Trailers(fields) => trailers = fields,
+        }
+    }
+    Ok((content, trailers))
+}
+
+/// Waits for room, sends, and flushes.
+pub(super) async fn send(sink: &mut Sink, data: &'static [u8], end: bool) -> Result<(), StreamError> {
+    poll_fn(|cx| sink.poll_capacity(cx, data.len())).await?;
+    sink.send_data(Bytes::from_static(data), end)?;
+    poll_fn(|cx| sink.poll_flush(cx)).await
+}
+
+/// Answers 200 without content.
+pub(super) fn answer(responder: Responder) {
+    responder.respond(Response::new(()), true).unwrap();
+}
+
+/// What the peer sends until it closes.
+pub(super) async fn read_all(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// What the peer sends up to and with `end`.
+pub(super) async fn read_until(socket: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        text.push(char::from(socket.read_u8().await.unwrap()));
+    }
+    text
+}

@@ -1,0 +1,120 @@
+//! Moves one message's content from a body to a sink, at the speed of the slower.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::body::{Body, Frame, Sink, StreamError};
+
+/// Content under way in one direction.
+#[derive(Debug)]
+pub struct Pump {
+    /// Where it comes from.
+    pub body: Body,
+    /// Where it goes.
+    pub sink: Sink,
+    /// Taken from the body, or given to be sent again, and not yet taken by the sink.
+    held: VecDeque<Bytes>,
+    /// Bytes taken from the body whose room has not been released yet.
+    owed: usize,
+    done: bool,
+    moved: u64,
+}
+
+/// Which end broke.
+#[derive(Debug)]
+pub enum Broken {
+    /// The body ended before its end.
+    Body(StreamError),
+    /// The sink takes no more.
+    Sink(StreamError),
+}
+
+impl Pump {
+    /// Nothing has moved yet. A body that is known to be empty is taken as sent with its head.
+    pub fn new(body: Body, sink: Sink) -> Self {
+        let done = matches!(body, Body::Empty);
+        Pump { body, sink, held: VecDeque::new(), owed: 0, done, moved: 0 }
+    }
+
+    /// Starts over towards another sink: `again` is sent before what the body still has.
+    pub fn restart(&mut self, sink: Sink, again: impl Iterator<Item = Bytes>) {
+        self.sink = sink;
+        self.held = again.collect();
+        self.done = matches!(self.body, Body::Empty);
+        self.moved = 0;
+    }
+
+    /// True when everything, trailers too, was handed to the sink.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Bytes of content handed to the sink.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Moves what can be moved; ready when all is, or an end broke. `observe` sees each piece before it is sent.
+    pub fn poll(&mut self, cx: &mut Context<'_>, observe: &mut impl Observe) -> Poll<Result<(), Broken>> {
+        while !self.done {
+            if let Some(data) = self.held.pop_front() {
+                ready!(self.send(cx, data)).map_err(Broken::Sink)?;
+                continue;
+            }
+            match self.body.poll_frame(cx) {
+                Poll::Pending => {
+                    // While nothing comes, what the sink's codec holds must not wait.
+                    let _flushing = self.sink.poll_flush(cx).map_err(Broken::Sink)?;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(Frame::Data(data)))) => {
+                    observe.data(&data);
+                    self.owed += data.len();
+                    self.held.push_back(data);
+                }
+                Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                    observe.trailers(&trailers);
+                    self.sink.send_trailers(trailers).map_err(Broken::Sink)?;
+                    self.done = true;
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Broken::Body(error))),
+                Poll::Ready(None) => {
+                    self.sink.send_data(Bytes::new(), true).map_err(Broken::Sink)?;
+                    self.done = true;
+                }
+            }
+        }
+        ready!(self.sink.poll_flush(cx)).map_err(Broken::Sink)?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends all of `data`; when the sink has no room the rest is held, and the sink wakes us.
+    fn send(&mut self, cx: &mut Context<'_>, mut data: Bytes) -> Poll<Result<(), StreamError>> {
+        while !data.is_empty() {
+            let Poll::Ready(room) = self.sink.poll_capacity(cx, data.len()) else {
+                self.held.push_front(data);
+                return Poll::Pending;
+            };
+            let piece = data.split_to(room?.min(data.len()));
+            let sent = piece.len();
+            self.done = data.is_empty() && self.held.is_empty() && self.body.is_end();
+            self.sink.send_data(piece, self.done)?;
+            self.moved += sent as u64;
+            let released = sent.min(self.owed);
+            self.body.release(released);
+            self.owed -= released;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Sees the content on its way.
+pub trait Observe {
+    /// A piece of content is about to be sent.
+    fn data(&mut self, data: &Bytes);
+    /// The trailers are about to be sent.
+    fn trailers(&mut self, trailers: &HeaderMap);
+}

@@ -1,0 +1,210 @@
+//! HTTP/2 connections to one endpoint: filled one after the other, opened when streams run out, closed when idle.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use http::Request;
+use tokio::sync::Notify;
+
+use super::{Counted, IDLE_TIMEOUT, Limits, Target};
+use crate::clock::{self, Instant};
+use crate::cluster::Cluster;
+use crate::error::{Error, Reason};
+use crate::http::h2::{self, Client, Outgoing, ResponseHead};
+
+#[derive(Debug)]
+pub struct Pool {
+    target: Target,
+    open: RefCell<Vec<Rc<Connection>>>,
+    connecting: Cell<bool>,
+    /// Requests that wait in `checkout`.
+    waiting: Cell<u32>,
+    /// A stream ended, or a connection opened, failed or closed.
+    changed: Notify,
+    /// How many connects have failed, and how the last did.
+    failures: Cell<u64>,
+    last_failure: RefCell<Option<Error>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    client: RefCell<Client>,
+    peer: Option<Arc<str>>,
+    streams: Cell<usize>,
+    idle_since: Cell<Instant>,
+    _counted: Counted,
+}
+
+impl Connection {
+    fn has_room(&self) -> bool {
+        let mut client = self.client.borrow_mut();
+        self.streams.get() < client.max_streams() && client.is_open(&mut Context::from_waker(Waker::noop()))
+    }
+}
+
+impl Pool {
+    pub fn new(target: Target) -> Self {
+        Pool {
+            target,
+            open: RefCell::default(),
+            connecting: Cell::new(false),
+            waiting: Cell::new(0),
+            changed: Notify::new(),
+            failures: Cell::new(0),
+            last_failure: RefCell::new(None),
+        }
+    }
+
+    /// Fills connections in order, so that the later ones fall idle and close when load goes down.
+    pub fn ready(self: &Rc<Self>) -> Option<Lease> {
+        let open = self.open.borrow();
+        let connection = open.iter().find(|connection| connection.has_room())?;
+        connection.streams.set(connection.streams.get() + 1);
+        Some(Lease { connection: Rc::clone(connection), pool: Rc::clone(self) })
+    }
+
+    pub async fn checkout(self: &Rc<Self>, cluster: &Cluster, limits: Limits) -> Result<Lease, Error> {
+        if !cluster.pending.try_take(limits.max_pending) {
+            return Err(Error::new(Reason::Overflow).because(format_args!(
+                "max_pending: {} requests wait for a connection",
+                limits.max_pending
+            )));
+        }
+        let _waiting = Waiting::begin(&self.waiting, &cluster.pending);
+        let failures = self.failures.get();
+        loop {
+            let changed = self.changed.notified();
+            if let Some(lease) = self.ready() {
+                return Ok(lease);
+            }
+            if self.failures.get() != failures
+                && let Some(error) = &*self.last_failure.borrow()
+            {
+                return Err(error.clone());
+            }
+            self.open_another(limits.max_connections);
+            changed.await;
+        }
+    }
+
+    /// Connects in a task of its own: the request that asked for it may be cancelled, the others still wait for it.
+    fn open_another(self: &Rc<Self>, limit: u32) {
+        if self.connecting.get() {
+            return;
+        }
+        let Some(counted) = self.target.count(limit, self.open.borrow().is_empty()) else {
+            return;
+        };
+        self.connecting.set(true);
+        let pool = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let connected = match pool.target.transport.connect(pool.target.address).await {
+                Ok((io, peer)) => h2::handshake(io).await.map(|(client, driver)| (client, driver, peer)),
+                Err(error) => Err(error),
+            };
+            pool.connecting.set(false);
+            match connected {
+                Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted),
+                Err(error) => {
+                    *pool.last_failure.borrow_mut() = Some(error);
+                    pool.failures.set(pool.failures.get() + 1);
+                }
+            }
+            pool.changed.notify_waiters();
+        });
+    }
+
+    fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
+        let connection = Rc::new(Connection {
+            client: RefCell::new(client),
+            peer,
+            streams: Cell::new(0),
+            idle_since: Cell::new(clock::now()),
+            _counted: counted,
+        });
+        self.open.borrow_mut().push(Rc::clone(&connection));
+        let (pool, connection) = (Rc::downgrade(self), Rc::downgrade(&connection));
+        tokio::task::spawn_local(async move {
+            // Each stream has its own error; the connection's end only takes it out of the pool.
+            let _ended = driver.await;
+            if let (Some(pool), Some(connection)) = (pool.upgrade(), connection.upgrade()) {
+                pool.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &connection));
+                pool.changed.notify_waiters();
+            }
+        });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn sweep(&self, now: Instant) {
+        self.open.borrow_mut().retain(|connection| {
+            let waker = &mut Context::from_waker(Waker::noop());
+            let is_open = connection.client.borrow_mut().is_open(waker);
+            let is_idle = connection.streams.get() == 0;
+            is_open && !(is_idle && now.duration_since(connection.idle_since.get()) >= IDLE_TIMEOUT)
+        });
+    }
+
+    /// The last handle of a connection lets its driver end, after its streams.
+    pub fn retire(&self) {
+        self.open.borrow_mut().clear();
+    }
+}
+
+/// A request in `checkout`.
+struct Waiting<'a> {
+    here: &'a Cell<u32>,
+    all: &'a crate::breaker::Gauge,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(here: &'a Cell<u32>, all: &'a crate::breaker::Gauge) -> Self {
+        here.set(here.get() + 1);
+        Waiting { here, all }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.here.set(self.here.get() - 1);
+        self.all.give();
+    }
+}
+
+/// One stream of a connection.
+#[derive(Debug)]
+pub struct Lease {
+    connection: Rc<Connection>,
+    pool: Rc<Pool>,
+}
+
+impl Lease {
+    pub fn send(&mut self, head: Request<()>, end: bool) -> Result<(ResponseHead, Outgoing), Error> {
+        self.connection.client.borrow_mut().send(head, end)
+    }
+
+    pub fn peer(&self) -> Option<&Arc<str>> {
+        self.connection.peer.as_ref()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let streams = self.connection.streams.get() - 1;
+        self.connection.streams.set(streams);
+        if streams == 0 {
+            self.connection.idle_since.set(clock::now());
+        }
+        if self.pool.waiting.get() > 0 {
+            self.pool.changed.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Connections to one endpoint, kept for the next request.
+
+mod connect;
+mod h1;
+mod h2;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+
+pub use connect::{SecretsCell, Transport};
+
+use crate::clock::Instant;
+use crate::cluster::{Cluster, Endpoint};
+use crate::error::Error;
+use crate::http::body::{Body, Sink};
+use crate::http::{h1 as codec1, h2 as codec2};
+use crate::snapshot::model::Protocol;
+
+/// How long an unused connection is kept. Shorter than the keep-alive of common servers (nginx 75 s, Node 5 s excepted),
+/// so that we close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The limits of the cluster that a connection is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections, all workers together; a worker always gets one.
+    pub max_connections: u32,
+    /// Requests that wait for a connection.
+    pub max_pending: u32,
+}
+
+/// The connections of one worker to one endpoint.
+#[derive(Debug)]
+pub enum Pool {
+    /// One request at a time on each.
+    H1(Rc<h1::Pool>),
+    /// Many streams on each.
+    H2(Rc<h2::Pool>),
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(endpoint: &Endpoint, cluster: &Cluster, transport: Rc<Transport>) -> Self {
+        let target = Target {
+            address: endpoint.address,
+            transport,
+            connections: Arc::clone(&cluster.connections),
+            counts: Arc::clone(&endpoint.counts),
+        };
+        match target.transport.protocol {
+            Protocol::Http1 => Pool::H1(Rc::new(h1::Pool::new(target))),
+            Protocol::Http2 => Pool::H2(Rc::new(h2::Pool::new(target))),
+        }
+    }
+
+    /// A connection with room, if there is one without waiting.
+    pub fn ready(&self) -> Option<Lease> {
+        match self {
+            Pool::H1(pool) => pool.ready().map(Lease::H1),
+            Pool::H2(pool) => pool.ready().map(Lease::H2),
+        }
+    }
+
+    /// Waits for a connection with room, opening one within the limits.
+    pub async fn checkout(&self, cluster: &Cluster, limits: Limits) -> Result<Lease, Error> {
+        match self {
+            Pool::H1(pool) => pool.checkout(cluster, limits).await.map(Lease::H1),
+            Pool::H2(pool) => pool.checkout(cluster, limits).await.map(Lease::H2),
+        }
+    }
+
+    /// Closes what nobody has used for a while.
+    pub fn sweep(&self, now: Instant) {
+        match self {
+            Pool::H1(pool) => pool.sweep(now),
+            Pool::H2(pool) => pool.sweep(now),
+        }
+    }
+
+    /// True when no connection is open.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Pool::H1(pool) => pool.is_empty(),
+            Pool::H2(pool) => pool.is_empty(),
+        }
+    }
+
+    /// True when its connections show an identity.
+    pub fn is_tls(&self) -> bool {
+        let target = match self {
+            Pool::H1(pool) => pool.target(),
+            Pool::H2(pool) => pool.target(),
+        };
+        target.transport.tls.is_some()
+    }
+
+    /// Lets connections end after the requests on them; later ones get new connections.
+    pub fn retire(&self) {
+        match self {
+            Pool::H1(pool) => pool.retire(),
+            Pool::H2(pool) => pool.retire(),
+        }
+    }
+}
+
+/// Where a pool connects, and what it counts there.
+#[derive(Debug)]
+pub struct Target {
+    address: std::net::SocketAddr,
+    transport: Rc<Transport>,
+    connections: Arc<crate::breaker::Gauge>,
+    counts: Arc<crate::cluster::Counts>,
+}
+
+/// One open connection in the gauges; they go down when it is dropped.
+#[derive(Debug)]
+struct Counted {
+    connections: Arc<crate::breaker::Gauge>,
+    counts: Arc<crate::cluster::Counts>,
+}
+
+impl Target {
+    /// Counts a connection, unless the cluster holds its share. A worker without any gets its first in any case.
+    fn count(&self, limit: u32, has_none: bool) -> Option<Counted> {
+        if has_none {
+            self.connections.take();
+        } else if !self.connections.try_take(limit) {
+            return None;
+        }
+        self.counts
+            .connections
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(Counted { connections: Arc::clone(&self.connections), counts: Arc::clone(&self.counts) })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.connections.give();
+        self.counts
+            .connections
+            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The right to send one request on a connection.
+#[derive(Debug)]
+pub enum Lease {
+    /// The whole connection.
+    H1(h1::Lease),
+    /// One stream of it.
+    H2(h2::Lease),
+}
+
+impl Lease {
+    /// Sends the head; with `end` the request has no content.
+    pub fn send(&mut self, head: Request<()>, end: bool) -> Result<(ResponseHead, Sink), Error> {
+        match self {
+            Lease::H1(lease) => {
+                let (response, outgoing) = lease.send(head, end)?;
+                let sink = if end { Sink::Closed } else { Sink::H1Request(outgoing) };
+                Ok((ResponseHead::H1(response), sink))
+            }
+            Lease::H2(lease) => {
+                // The sink is kept when the request is complete too: dropping every handle of the stream cancels it.
+                let (response, outgoing) = lease.send(head, end)?;
+                Ok((ResponseHead::H2(response), Sink::H2(outgoing)))
+            }
+        }
+    }
+
+    /// The verified identity of the endpoint; `None` without TLS.
+    pub fn peer(&self) -> Option<&Arc<str>> {
+        match self {
+            Lease::H1(lease) => lease.peer(),
+            Lease::H2(lease) => lease.peer(),
+        }
+    }
+
+    /// Says that the exchange ended cleanly, so that the connection can serve another.
+    pub fn completed(&mut self) {
+        if let Lease::H1(lease) = self {
+            lease.completed();
+        }
+    }
+}
+
+/// Resolves to the head of a response.
+#[derive(Debug)]
+pub enum ResponseHead {
+    /// On HTTP/1.1.
+    H1(codec1::client::ResponseFuture),
+    /// On HTTP/2.
+    H2(codec2::ResponseHead),
+}
+
+impl Future for ResponseHead {
+    type Output = Result<(Response<()>, Body), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            ResponseHead::H1(head) => Pin::new(head).poll(cx),
+            ResponseHead::H2(head) => Pin::new(head).poll(cx),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! TLS towards endpoints. Whom we reach is proved by SPIFFE id, not by host name.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::peer::{Mismatch, Peer, mismatch};
+use super::{ALPN_HTTP1, ALPN_HTTP2, PROVIDER, Secrets, VERSIONS, Wall};
+use crate::error::{Error, Reason};
+use crate::net::Io;
+use crate::snapshot::model::{ClientTls, Protocol};
+
+/// Builds what a cluster's connections need. Wants the identity and the bundle in `secrets`.
+pub fn config(tls: &ClientTls, protocol: Protocol, secrets: &Secrets) -> Result<Arc<ClientConfig>, Error> {
+    let bundle = secrets.bundle(&tls.trust_bundle)?;
+    let verifier = ServerVerifier { roots: Arc::clone(&bundle.roots), expected: tls.spiffe_ids.clone() };
+    let builder = ClientConfig::builder_with_details(Arc::clone(&PROVIDER), Arc::new(Wall))
+        .with_protocol_versions(VERSIONS)
+        .map_err(|error| Error::unprocessed(Reason::NoIdentity).because(error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &tls.identity {
+        Some(name) => {
+            let key = Arc::clone(&secrets.identity(name)?.key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = match protocol {
+        Protocol::Http1 => vec![ALPN_HTTP1.to_vec()],
+        Protocol::Http2 => vec![ALPN_HTTP2.to_vec()],
+    };
+    // A resumed session would skip the check of the endpoint's certificate.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// Verifies chain, validity and usage through webpki, then that the SPIFFE id is one of those expected.
+#[derive(Debug)]
+struct ServerVerifier {
+    roots: Arc<RootCertStore>,
+    expected: Vec<Arc<str>>,
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        let algorithms = PROVIDER.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
+        let expected = || match self.expected.is_empty() {
+            true => "none".to_owned(),
+            false => self.expected.join(" or "),
+        };
+        match Peer::from_leaf(leaf) {
+            Ok(peer) if self.expected.contains(&peer.uri) => Ok(ServerCertVerified::assertion()),
+            Ok(peer) => Err(Mismatch(format!("Expected {}, seen {}.", expected(), peer.uri).into()).into()),
+            Err(error) => Err(Mismatch(format!("Expected {}: {error}.", expected()).into()).into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &PROVIDER.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Does the client's side of the handshake. Errors are [`Reason::PeerMismatch`] and [`Reason::TlsFailure`]; nothing was
+/// sent then. In TLS 1.3 it ends before the endpoint has judged our certificate: a refusal shows at the first read.
+pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfig>) -> Result<(Io, Peer), Error> {
+    let failed = |cause: String| Error::unprocessed(Reason::TlsFailure).because(cause);
+    let name = match tls.server_name.is_empty() {
+        // An address is never sent as SNI (RFC 6066 section 3).
+        true => stream
+            .peer_addr()
+            .map(|address| ServerName::from(address.ip()))
+            .map_err(|error| failed(error.to_string()))?,
+        false => ServerName::try_from(String::from(tls.server_name.clone()))
+            .map_err(|_| failed(format!("{:?} is not a server name.", tls.server_name)))?,
+    };
+    let stream = TlsConnector::from(config)
+        .connect(name, stream)
+        .await
+        .map_err(|error| handshake_error(&error))?;
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let leaf = leaf.ok_or_else(|| failed("The endpoint showed no certificate.".to_owned()))?;
+    let peer = Peer::from_leaf(leaf).map_err(|error| Error::unprocessed(Reason::PeerMismatch).because(error))?;
+    Ok((Io::from(stream), peer))
+}
+
+fn handshake_error(error: &io::Error) -> Error {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(mismatch) = tls.and_then(mismatch) {
+        return Error::unprocessed(Reason::PeerMismatch).because(mismatch);
+    }
+    let failure = Error::unprocessed(Reason::TlsFailure);
+    match tls {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            failure.because("The endpoint does not speak TLS.")
+        }
+        _ => failure.because(error),
+    }
+}

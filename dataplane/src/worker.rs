@@ -1,0 +1,256 @@
+//! One worker: a thread with a runtime of its own, its listeners, its upstreams.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::accept::{self, Listening};
+use crate::clock;
+use crate::cluster::{Cluster, Members};
+use crate::drain::Drain;
+use crate::events::Events;
+use crate::exchange::{Scope, Target};
+use crate::net;
+use crate::pool::SecretsCell;
+use crate::route::table::RouteTable;
+use crate::snapshot::model::{self, Snapshot};
+use crate::telemetry::Hub;
+use crate::telemetry::record::Observer;
+use crate::tls::Secrets;
+use crate::upstream::{Connections, Upstream};
+
+/// How often idle connections are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// What connections get to say goodbye after their last exchange.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// TLS of the listeners that speak it, by name.
+pub type ServerConfigs = HashMap<Arc<str>, Arc<ServerConfig>>;
+
+/// What the control side tells a worker. Each is answered when it is in force; the channel holds what `Runtime` sends
+/// under its lock, one at a time.
+#[derive(Debug)]
+pub enum Command {
+    /// A new snapshot, with the sockets of its new listeners.
+    Apply(Box<Apply>, SyncSender<()>),
+    /// A cluster's new endpoint list.
+    Members(Arc<str>, Arc<Members>, SyncSender<()>),
+    /// New key material.
+    Secrets(Arc<Secrets>, Arc<ServerConfigs>, SyncSender<()>),
+    /// Stop accepting; answers with the exchanges that the end of the grace cut off. Nothing is taken after it.
+    Shutdown(Duration, SyncSender<usize>),
+}
+
+/// Clusters by name, with the endpoints last told.
+pub type LiveClusters = HashMap<Arc<str>, (Arc<Cluster>, Arc<Members>)>;
+
+/// A snapshot as a worker gets it.
+#[derive(Debug)]
+pub struct Apply {
+    /// What to do.
+    pub snapshot: Arc<Snapshot>,
+    /// Live state of every cluster in it.
+    pub clusters: Arc<LiveClusters>,
+    /// One for each listener that is new.
+    pub sockets: Vec<(Arc<str>, std::net::TcpListener)>,
+    /// TLS of its listeners.
+    pub tls: Arc<ServerConfigs>,
+}
+
+/// The worker's state, all on its own thread.
+#[derive(Debug)]
+pub struct Worker {
+    hub: Arc<Hub>,
+    events: Arc<Events>,
+    observer: Rc<Observer>,
+    exchanges: Rc<Drain>,
+    secrets: SecretsCell,
+    connections: Rc<Connections>,
+    upstreams: HashMap<Arc<str>, Rc<Upstream>>,
+    listening: HashMap<Arc<str>, Rc<Listening>>,
+}
+
+impl Worker {
+    /// Without listeners or clusters.
+    pub fn new(hub: Arc<Hub>, events: Arc<Events>) -> Self {
+        let secrets: SecretsCell = Rc::new(RefCell::new(Arc::new(Secrets::default())));
+        Worker {
+            observer: Observer::new(&hub),
+            hub,
+            events,
+            exchanges: Rc::default(),
+            connections: Rc::new(Connections::new(Rc::clone(&secrets))),
+            secrets,
+            upstreams: HashMap::new(),
+            listening: HashMap::new(),
+        }
+    }
+
+    /// Obeys commands until shutdown, or until nobody can command any more.
+    pub async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
+        let sweeping = Rc::clone(&self.connections);
+        tokio::task::spawn_local(async move {
+            loop {
+                clock::sleep(SWEEP_INTERVAL).await;
+                sweeping.sweep(clock::now());
+            }
+        });
+        while let Some(command) = commands.recv().await {
+            // Whoever waits for the answer may have given up; the command is carried out all the same.
+            let _unheard = match command {
+                Command::Apply(apply, done) => {
+                    self.apply(*apply);
+                    done.send(())
+                }
+                Command::Members(cluster, members, done) => {
+                    if let Some(upstream) = self.upstreams.get(&cluster) {
+                        upstream.update(members);
+                    }
+                    done.send(())
+                }
+                Command::Secrets(secrets, tls, done) => {
+                    *self.secrets.borrow_mut() = secrets;
+                    self.connections.retire_tls();
+                    for (name, listening) in &self.listening {
+                        *listening.tls.borrow_mut() = tls.get(name).cloned();
+                    }
+                    done.send(())
+                }
+                Command::Shutdown(grace, done) => {
+                    let aborted = self.drain(grace).await;
+                    let _unheard = done.send(aborted);
+                    return;
+                }
+            };
+        }
+    }
+
+    fn apply(&mut self, apply: Apply) {
+        let Apply { snapshot, clusters, sockets, tls } = apply;
+        self.observer.apply(&snapshot.telemetry);
+        self.apply_clusters(&snapshot, &clusters);
+        for listener in &snapshot.listeners {
+            let scope = Rc::new(self.scope(&snapshot, listener));
+            match self.listening.get(&listener.name) {
+                Some(listening) => {
+                    *listening.scope.borrow_mut() = scope;
+                    *listening.tls.borrow_mut() = tls.get(&listener.name).cloned();
+                    listening.limits.set(listener.limits);
+                }
+                None => {
+                    let listening = Listening {
+                        scope: RefCell::new(scope),
+                        tls: RefCell::new(tls.get(&listener.name).cloned()),
+                        limits: Cell::new(listener.limits),
+                        connections: Rc::default(),
+                    };
+                    self.listening.insert(Arc::clone(&listener.name), Rc::new(listening));
+                }
+            }
+        }
+        self.listening.retain(|name, listening| {
+            let kept = snapshot.listeners.iter().any(|listener| listener.name == *name);
+            if !kept {
+                listening.connections.begin();
+            }
+            kept
+        });
+        for (name, socket) in sockets {
+            self.open(&name, socket);
+        }
+    }
+
+    /// Keeps an upstream whose configuration is the same; its endpoints, connections and counts live elsewhere.
+    fn apply_clusters(&mut self, snapshot: &Snapshot, clusters: &LiveClusters) {
+        let mut before = std::mem::take(&mut self.upstreams);
+        for (name, config) in &snapshot.clusters {
+            let upstream = match before.remove(name) {
+                Some(upstream) if upstream.config == *config => upstream,
+                _ => {
+                    let Some(live) = clusters.get(name).cloned() else {
+                        continue;
+                    };
+                    let connections = Rc::clone(&self.connections);
+                    Rc::new(Upstream::new(
+                        Arc::clone(config),
+                        live,
+                        connections,
+                        Arc::clone(&self.events),
+                    ))
+                }
+            };
+            self.upstreams.insert(Arc::clone(name), upstream);
+        }
+    }
+
+    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener) -> Scope {
+        let registry = self.hub.registry();
+        let routes = snapshot
+            .route_tables
+            .get(&listener.route_table)
+            .map_or(&[][..], Vec::as_slice);
+        let targets = routes.iter().map(|route| {
+            // The snapshot's check has seen to it that every destination names a cluster.
+            let upstreams = route
+                .destinations
+                .iter()
+                .filter_map(|to| self.upstreams.get(&to.cluster).cloned());
+            let target = Target {
+                upstreams: upstreams.collect(),
+                metrics: registry.route(listener.direction, route),
+                route: Arc::clone(route),
+            };
+            (Arc::clone(route), target)
+        });
+        Scope {
+            routes: RouteTable::build(targets),
+            listener: registry.listener(listener),
+            observer: Rc::clone(&self.observer),
+            drain: Rc::clone(&self.exchanges),
+        }
+    }
+
+    fn open(&mut self, name: &Arc<str>, socket: std::net::TcpListener) {
+        let Some(listening) = self.listening.get(name) else {
+            return;
+        };
+        match net::register(socket) {
+            Ok(socket) => {
+                tokio::task::spawn_local(accept::accept(Rc::clone(listening), socket));
+            }
+            // The reactor takes no more descriptors; the thread's panic hook reports it.
+            Err(error) => panic!("listener `{name}` cannot be watched: {error}"),
+        }
+    }
+
+    /// Ends: nothing new is accepted, exchanges get the grace, connections a moment. Returns how many were cut off.
+    async fn drain(&mut self, grace: Duration) -> usize {
+        self.exchanges.begin();
+        for listening in self.listening.values() {
+            listening.connections.begin();
+        }
+        tokio::select! {
+            biased;
+            () = self.exchanges.idle() => {}
+            () = clock::sleep(grace) => {}
+        }
+        let aborted = self.exchanges.active();
+        let closed = async {
+            for listening in self.listening.values() {
+                listening.connections.idle().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = closed => {}
+            () = clock::sleep(if aborted == 0 { FAREWELL } else { Duration::ZERO }) => {}
+        }
+        aborted
+    }
+}

@@ -1,0 +1,117 @@
+"""What the admin API answers, as plain JSON values. No view holds a key, a header value or a certificate."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sidecar.admin.status import Status
+from sidecar.errors import Problem
+from sidecar.wire import control_pb2 as control
+from sidecar.world import World
+
+Json = dict[str, Any]
+
+
+def ready(status: Status) -> Json:
+    """Whether requests should be sent here, and what a person should know beside it."""
+    answer: Json = {"ready": status.state == "ready", "state": status.state, "role": status.role, "name": status.name}
+    if status.state == "starting":
+        answer["waiting_for"] = status.waiting_for
+    answer["config_version"] = status.version
+    if status.refused:
+        answer["refused"] = status.refused
+    if status.world.refusals:
+        answer["refusals"] = _refusals(status.world)
+    return answer
+
+
+def config(status: Status) -> Json:
+    """The documents in force with the fields that were written, and what was refused."""
+    return {
+        "role": status.role,
+        "name": status.name,
+        "version": status.version,
+        "documents": [
+            {
+                "kind": key.kind,
+                "name": key.name,
+                "place": document.place,
+                "fields": document.model.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            }
+            for key, document in sorted(status.world.documents.items())
+        ],
+        "refused": status.refused,
+        "refusals": _refusals(status.world),
+    }
+
+
+def clusters(state: control.Clusters) -> Json:
+    """Every cluster with its endpoints; version 0 = no endpoint list has arrived yet."""
+    return {"clusters": [_cluster(cluster) for cluster in state.clusters]}
+
+
+def listeners(state: control.Listeners) -> Json:
+    """The listeners that are bound."""
+    return {"listeners": [{"name": listener.name, "address": listener.address} for listener in state.listeners]}
+
+
+def failures(state: control.Failures) -> Json:
+    """Exchanges that ended badly, newest first, each explained."""
+    return {"failures": [_failure(failure) for failure in state.failures]}
+
+
+def _refusals(world: World) -> list[Json]:
+    return [_problem(problem) for _, problems in sorted(world.refusals.items()) for problem in problems]
+
+
+def _problem(problem: Problem) -> Json:
+    return {
+        "place": problem.place,
+        "message": problem.message,
+        "expected": problem.expected,
+        "hint": problem.hint,
+        "snippet": problem.snippet,
+    }
+
+
+def _cluster(cluster: control.ClusterState) -> Json:
+    return {
+        "name": cluster.name,
+        "version": cluster.version,
+        "endpoints": [
+            {
+                "id": endpoint.id,
+                "address": endpoint.address,
+                "healthy": endpoint.healthy,
+                "weight": endpoint.weight,
+                "requests_active": endpoint.requests_active,
+                "requests_total": endpoint.requests_total,
+                "failures_total": endpoint.failures_total,
+                "connections_active": endpoint.connections_active,
+            }
+            for endpoint in cluster.endpoints
+        ],
+    }
+
+
+def _failure(failure: control.Failure) -> Json:
+    return {
+        "time": datetime.fromtimestamp(failure.unix_nanos / 1e9, UTC).isoformat(timespec="milliseconds"),
+        "request_id": failure.request_id,
+        "trace_id": failure.trace_id,
+        "method": failure.method,
+        "authority": failure.authority,
+        "path": failure.path,
+        "status": failure.status,
+        "grpc_status": failure.grpc_status,
+        "reason": failure.reason,
+        "detail": failure.detail,
+        "route": failure.route,
+        "cluster": failure.cluster,
+        "origin": failure.origin,
+        "attempts": [
+            {"endpoint": attempt.endpoint, "why": attempt.why, "ms": attempt.duration_us / 1000}
+            for attempt in failure.attempts
+        ],
+        "candidates": {"total": failure.candidates_total, "healthy": failure.candidates_healthy},
+        "ms": failure.duration_us / 1000,
+    }

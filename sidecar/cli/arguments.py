@@ -1,0 +1,116 @@
+"""The arguments that `run` and `gateway` share, and how they are checked."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sidecar.snapshot import Role
+
+PORT = {"min": 0, "max": 65535, "metavar": "PORT"}
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SIDECAR_CONFIG",
+        metavar="DIR",
+        show_default=False,
+        help="Directory with the documents: mesh.yaml, services/NAME.yaml, gateways/NAME.yaml.",
+    ),
+]
+AdminPort = Annotated[int, typer.Option(**PORT, help="Port of the admin server on 127.0.0.1; 0 takes a free one.")]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="$SIDECAR_STATE_DIR, else $XDG_STATE_HOME/sidecar, else ~/.local/state/sidecar",
+        help="Where the local CA keeps its key; one directory for all sidecars of a host.",
+    ),
+]
+Grace = Annotated[
+    str, typer.Option(metavar="DURATION", help="How long requests may take to end after a signal: 500ms, 30s, 2m.")
+]
+LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error; goes to standard error.")]
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def config_directory(config: Path | None) -> Path:
+    """The directory of documents. Without one the source is Consul, which this version does not speak."""
+    if config is None:
+        raise typer.BadParameter(
+            "without it the configuration comes from Consul, which is not supported yet: "
+            "name a directory of documents with --config DIR or SIDECAR_CONFIG=DIR",
+            param_hint="--config",
+        )
+    return config
+
+
+def endpoint(address: str, port: int, flag: str) -> str:
+    """ "127.0.0.1:8080", with brackets around IPv6."""
+    try:
+        parsed = ip_address(address.strip("[]"))
+    except ValueError:
+        raise typer.BadParameter(f"{address!r} is not an IP address", param_hint=flag) from None
+    return f"[{parsed}]:{port}" if parsed.version == 6 else f"{parsed}:{port}"
+
+
+def seconds(duration: str, flag: str) -> float:
+    """ "30s" → 30.0"""
+    from pydantic_core import PydanticCustomError
+
+    from sidecar.config.model.base import parse_duration
+
+    try:
+        return parse_duration(duration).total_seconds()
+    except PydanticCustomError as error:
+        expected = (error.context or {}).get("expected", "")
+        raise typer.BadParameter(f"{duration!r} is not a duration: expected {expected}", param_hint=flag) from None
+
+
+def log_to_stderr(level: str) -> None:
+    """One line an entry: time in UTC, level, message."""
+    if level not in LEVELS:
+        raise typer.BadParameter(f"{level!r} is none of {', '.join(LEVELS)}", param_hint="--log-level")
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _state_directory(environ: Mapping[str, str]) -> Path:
+    if chosen := environ.get("SIDECAR_STATE_DIR"):
+        return Path(chosen)
+    if state_home := environ.get("XDG_STATE_HOME"):
+        return Path(state_home) / "sidecar"
+    return Path.home() / ".local" / "state" / "sidecar"
+
+
+def start(
+    role: "Role", config: Path, admin_port: int, state_dir: Path | None, grace: float, command: list[str]
+) -> None:
+    """Run to the end in this process."""
+    # Here, so that help, version and usage errors do not wait for what a running sidecar needs.
+    import asyncio
+
+    from sidecar import app, rundir
+
+    settings = app.Settings(
+        role=role,
+        config=config,
+        admin_port=admin_port,
+        state_directory=state_dir or _state_directory(os.environ),
+        run_directory=rundir.default_directory(os.environ),
+        grace=grace,
+        command=tuple(command),
+        environ=os.environ,
+    )
+    raise typer.Exit(asyncio.run(app.run(settings)))

@@ -1,0 +1,39 @@
+"""`sidecar gateway`: the edge of the mesh."""
+
+from typing import Annotated
+
+import typer
+
+from sidecar.cli import arguments
+
+HELP = """
+Run a gateway at the edge of the mesh.
+
+Examples:
+
+\b
+  # the gateway of ./mesh/gateways/edge.yaml
+  sidecar gateway --name edge --config ./mesh
+\b
+  # on a host that already runs a sidecar
+  sidecar gateway --name edge --config ./mesh --admin-port 0
+
+Its listeners, certificates and routes are in its document; its name is its service in the mesh.
+"""
+
+
+def gateway(
+    name: Annotated[str, typer.Option(metavar="NAME", help="The gateway's document and its service in the mesh.")],
+    config: arguments.Config = None,
+    admin_port: arguments.AdminPort = 19000,
+    state_dir: arguments.StateDir = None,
+    grace: arguments.Grace = "30s",
+    log_level: arguments.LogLevel = "info",
+) -> None:
+    """Check the arguments and run."""
+    directory = arguments.config_directory(config)
+    arguments.log_to_stderr(log_level)
+
+    from sidecar.snapshot import GatewayRole
+
+    arguments.start(GatewayRole(name), directory, admin_port, state_dir, arguments.seconds(grace, "--grace"), [])

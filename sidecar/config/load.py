@@ -1,0 +1,94 @@
+"""One document: bytes and a place become a Document, or all problems at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from pydantic import ValidationError
+
+from sidecar.config.document import Document, Key, Kind
+from sidecar.config.explain import explain
+from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.model.base import LABEL_EXPECTED, LABEL_PATTERN
+from sidecar.config.source import Source
+from sidecar.config.spelling import did_you_mean
+from sidecar.config.tree import Path, Tree, parse
+from sidecar.errors import ConfigError, Problem
+
+# Consul's default limit of a KV value (kv_max_value_size): the same document can move there.
+MAX_BYTES = 512 * 1024
+
+# Name of the cluster of the local application, which stands beside those of the services.
+RESERVED = "app"
+SUFFIXES = (".yaml", ".json")
+FOLDERS: dict[str, Kind] = {"services": "service", "gateways": "gateway"}
+_LATER_FOLDERS = frozenset({"consumers", "plugins"})
+_PLACES = "mesh.yaml, services/<service>.yaml or gateways/<gateway>.yaml"
+MODELS: dict[str, type[Mesh | Service | Gateway]] = {"mesh": Mesh, "service": Service, "gateway": Gateway}
+# The parts whose places a snapshot names, all else is found again when there is a problem to report.
+_NAMED_PARTS = frozenset({"routes", "subsets", "listeners", "upstreams"})
+
+
+def key_of(place: str) -> Key:
+    """Which document a place holds ("services/orders.yaml"). ConfigError: none of ours."""
+    if not place.isprintable():
+        raise ConfigError([Problem(ascii(place), "this file name cannot be printed", _PLACES)])
+    path = PurePosixPath(place)
+    if path.suffix not in SUFFIXES:
+        hint = f"did you mean `{path.with_suffix('.yaml')}`?" if path.suffix == ".yml" else ""
+        raise ConfigError([Problem(place, "a document ends with .yaml or .json", hint=hint)])
+    if len(path.parts) == 1 and path.stem == "mesh":
+        return Key("mesh", "")
+    if len(path.parts) != 2 or path.parts[0] not in FOLDERS:
+        raise ConfigError([_misplaced(place, path)])
+    if path.stem == RESERVED and FOLDERS[path.parts[0]] == "service":
+        raise ConfigError([Problem(place, f"`{RESERVED}` names the application beside a sidecar", "another name")])
+    if not re.fullmatch(LABEL_PATTERN, path.stem):
+        message = f"this is not a name of a {FOLDERS[path.parts[0]]}: `{path.stem}`"
+        raise ConfigError([Problem(place, message, LABEL_EXPECTED)])
+    return Key(FOLDERS[path.parts[0]], path.stem)
+
+
+def _misplaced(place: str, path: PurePosixPath) -> Problem:
+    if len(path.parts) == 1:
+        return Problem(place, "this is not a document", _PLACES, did_you_mean(path.stem, ["mesh"]))
+    folder = path.parts[0]
+    if folder in _LATER_FOLDERS:
+        return Problem(place, f"documents under `{folder}` are not supported yet", _PLACES)
+    return Problem(place, "this is not a place of a document", _PLACES, did_you_mean(folder, FOLDERS))
+
+
+def load(place: str, data: bytes) -> Document:
+    """Read and check one document. ConfigError: all its problems."""
+    key = key_of(place)
+    source = Source(place, _decode(place, data))
+    tree = parse(source)
+    model = MODELS[key.kind]
+    try:
+        read = model.model_validate(tree.value)
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, source, tree)) from None
+    if tree.flaws:
+        raise ConfigError(flaw.problem for flaw in tree.flaws)
+    return Document(key, place, source.text, read, _named_places(source, tree))
+
+
+def _decode(place: str, data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise ConfigError([Problem(place, "the document is too large", f"at most {MAX_BYTES // 1024} KiB")])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        raise ConfigError([Problem(f"{place}:{line}:{column}", message, "text in UTF-8")]) from None
+
+
+def _named_places(source: Source, tree: Tree) -> dict[Path, str]:
+    return {
+        path: source.at(mark)
+        for path, mark in tree.marks.items()
+        if not path or (len(path) == 2 and path[0] in _NAMED_PARTS)
+    }

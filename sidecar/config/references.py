@@ -1,0 +1,76 @@
+"""What only several documents together can show: names that another document should have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from sidecar.config.document import Document
+from sidecar.config.model import Gateway, Service
+from sidecar.config.model.gateway import ServiceTarget
+from sidecar.config.source import MOST_PROBLEMS, Source
+from sidecar.config.spelling import did_you_mean, listed
+from sidecar.config.tree import Path, parse
+from sidecar.errors import Problem
+
+# By name; None stands for a service whose document exists but cannot be read, so nothing is known about its subsets.
+Services = Mapping[str, Service | None]
+
+
+class _Dangling(NamedTuple):
+    path: Path
+    message: str
+    expected: str
+    hint: str
+
+
+def dangling(document: Document, services: Services) -> tuple[Problem, ...]:
+    """The references of `document` that lead nowhere."""
+    found = list(islice(_references(document, services), MOST_PROBLEMS))
+    if not found:
+        return ()
+    # A document keeps few of its places: there is a problem, so its text is read again for all of them.
+    source = Source(document.place, document.text)
+    tree = parse(source)
+    return tuple(
+        source.problem(tree.mark(path), message, expected=expected, hint=hint)
+        for path, message, expected, hint in found
+    )
+
+
+def _references(document: Document, services: Services) -> Iterator[_Dangling]:
+    if isinstance(document.model, Service):
+        return _of_service(document.model, services)
+    if isinstance(document.model, Gateway):
+        return _of_gateway(document.model, services)
+    return iter(())
+
+
+def _of_service(service: Service, services: Services) -> Iterator[_Dangling]:
+    for index, upstream in enumerate(service.upstreams):
+        if upstream.service not in services:
+            yield _unknown_service(("upstreams", index, "service"), upstream.service, services)
+
+
+def _of_gateway(gateway: Gateway, services: Services) -> Iterator[_Dangling]:
+    for index, route in enumerate(gateway.routes):
+        for path, target in route.targets():
+            yield from _of_target(("routes", index, *path), target, services)
+
+
+def _of_target(path: Path, target: ServiceTarget, services: Services) -> Iterator[_Dangling]:
+    if target.service not in services:
+        yield _unknown_service((*path, "service"), target.service, services)
+        return
+    service = services[target.service]
+    if target.subset is None or service is None or target.subset in service.subsets:
+        return
+    message = f"service `{target.service}` has no subset `{target.subset}`"
+    hint = did_you_mean(target.subset, service.subsets)
+    yield _Dangling((*path, "subset"), message, listed(service.subsets), hint)
+
+
+def _unknown_service(path: Path, name: str, services: Services) -> _Dangling:
+    hint = did_you_mean(name, services) or f"add services/{name}.yaml"
+    return _Dangling(path, f"there is no service `{name}`", listed(services), hint)

@@ -1,0 +1,223 @@
+"""Keeps the data plane on what is known: a world becomes a snapshot, endpoints and secrets.
+
+A change is taken whole or not at all. When it is refused, by us or by the data plane, the last good one keeps serving
+and `Status.refused` says why.
+"""
+
+import logging
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+from sidecar.admin.status import Status
+from sidecar.dataplane import DataPlane
+from sidecar.errors import IdentityError, SeamError, SidecarError
+from sidecar.identity.authority import Leaf
+from sidecar.identity.process import load_pairs
+from sidecar.snapshot import Role, certificates, compile, endpoints
+from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
+from sidecar.telemetry.otlp import OtlpSettings
+from sidecar.wire import control_pb2 as control
+from sidecar.wire.snapshot_pb2 import Listener
+from sidecar.world import World
+
+# The flags that move a sidecar's own listeners; all others have their address from a document.
+FLAGS = {"inbound": "--inbound-port", "outbound": "--outbound-port"}
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    """The way of every change into the data plane; called from one thread."""
+
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        status: Status,
+        role: Role,
+        directory: Path,
+        trust_domain: str,
+        leaf: Leaf,
+        otlp: OtlpSettings,
+    ) -> None:
+        self._dataplane = dataplane
+        self._status = status
+        self._role = role
+        self._directory = directory
+        self._trust_domain = trust_domain
+        self._otlp = otlp
+        self._leaf = leaf
+        # A gateway's certificates by identity name.
+        self._certificates: Mapping[str, control.Identity] = {}
+        # What was last read from their files, and by what to see that the files are others now.
+        self._read: Mapping[str, control.Identity] = {}
+        self._stamps: Mapping[str, object] = {}
+        self._secrets_version = 0
+        # Every cluster that was ever asked for and still exists, with the endpoints last sent.
+        self._endpoints: dict[str, bytes] = {}
+        self._endpoints_version = 0
+        # The listeners that the snapshot in force has: configured address by name.
+        self.listeners: Mapping[str, str] = {}
+
+    def start(self, world: World) -> None:
+        """Apply the first world. Raises SidecarError: there is no last good one to fall back on."""
+        self._apply(world)
+
+    def change(self, world: World) -> None:
+        """Apply the next world, or keep the last good one and tell."""
+        self._log_refusals(world)
+        try:
+            self._apply(world)
+        except SidecarError as error:
+            self._status.refused = str(error)
+            log.error("change refused, the last good configuration keeps serving: %s", error)
+        else:
+            self._status.refused = ""
+
+    def install(self, leaf: Leaf) -> None:
+        """Show this leaf from the next handshake on."""
+        self._leaf = leaf
+        self._send_secrets(self._certificates)
+
+    def take(self, events: control.Events) -> None:
+        """Act on what the data plane says."""
+        for event in events.events:
+            match event.WhichOneof("kind"):
+                case "cluster_wanted":
+                    self.want(event.cluster_wanted.cluster)
+                case "panicked":
+                    log.error("a connection ended by a fault in the data plane: %s", event.panicked.message)
+                case "drained" if event.drained.aborted:
+                    log.warning("%d requests were cut off at the end of the grace", event.drained.aborted)
+        if events.dropped:
+            # A wish may be among them: what has no endpoints yet gets them now.
+            log.warning("%d events of the data plane were dropped", events.dropped)
+            for cluster in self._dataplane.clusters().clusters:
+                if cluster.version == 0:
+                    self.want(cluster.name)
+
+    def want(self, cluster: str) -> None:
+        """Send this cluster's endpoints now, and again whenever they change."""
+        self._endpoints[cluster] = b""
+        self._send_endpoints(cluster)
+
+    def _apply(self, world: World) -> None:
+        status = self._status
+        pairs = self._load_certificates(world)
+        if status.version and world.documents == status.world.documents and pairs == self._certificates:
+            status.world = world
+            return
+        if world.mesh.trust_domain != self._trust_domain:
+            raise IdentityError(
+                f"trust_domain changed from {self._trust_domain} to {world.mesh.trust_domain}: "
+                "identities change with it, so restart every sidecar and gateway of the mesh"
+            )
+        snapshot = compile(world, self._role, status.version + 1)
+        self._otlp.overlay(snapshot.telemetry)
+        for listener in snapshot.listeners:
+            if listener.address not in self.listeners.values():
+                _check_free(listener)
+        # Secrets first, for a snapshot names them; the old ones stay until it has been taken.
+        self._send_secrets({**self._certificates, **pairs})
+        try:
+            status.version = self._dataplane.apply(snapshot)
+        except SeamError:
+            self._send_secrets(self._certificates)
+            raise
+        if self._certificates.keys() - pairs.keys():
+            self._send_secrets(pairs)
+        self._certificates = pairs
+        status.world = world
+        self.listeners = {listener.name: listener.address for listener in snapshot.listeners}
+        for gone in self._endpoints.keys() - {cluster.name for cluster in snapshot.clusters}:
+            del self._endpoints[gone]
+        for cluster in self._endpoints:
+            self._send_endpoints(cluster)
+
+    def _load_certificates(self, world: World) -> Mapping[str, control.Identity]:
+        named = certificates(world, self._role)
+        if not named:
+            return {}
+        files = {
+            name: (self._directory / certificate.cert, self._directory / certificate.key)
+            for name, certificate in named.items()
+        }
+        # Reading them takes longer than all the rest of a change, so it is done when they differ.
+        stamps = {name: (*pair, *map(_stamp, pair)) for name, pair in files.items()}
+        if stamps != self._stamps:
+            self._read = {
+                name: control.Identity(
+                    name=name, certificate_chain=pair.certificate_chain, private_key=pair.private_key
+                )
+                for name, pair in load_pairs(files).items()
+            }
+            self._stamps = stamps
+        return self._read
+
+    def _send_secrets(self, pairs: Mapping[str, control.Identity]) -> None:
+        self._secrets_version += 1
+        own = control.Identity(
+            name=MESH_IDENTITY, certificate_chain=self._leaf.certificate_chain, private_key=self._leaf.private_key
+        )
+        bundle = control.TrustBundle(name=MESH_TRUST_BUNDLE, roots=self._leaf.roots, trust_domains=[self._trust_domain])
+        self._dataplane.apply_secrets(
+            control.Secrets(version=self._secrets_version, identities=[own, *pairs.values()], trust_bundles=[bundle])
+        )
+
+    def _send_endpoints(self, cluster: str) -> None:
+        # The version is put in when the list is known to differ from the one sent before.
+        update = endpoints(self._status.world, self._role, cluster, 0)
+        if update is None:
+            return
+        content = update.SerializeToString(deterministic=True)
+        if content == self._endpoints[cluster]:
+            return
+        self._endpoints_version += 1
+        update.version = self._endpoints_version
+        try:
+            self._dataplane.apply_endpoints(update)
+        except SeamError as error:
+            log.error("endpoints of %s refused: %s", cluster, error)
+            return
+        self._endpoints[cluster] = content
+
+    def _log_refusals(self, world: World) -> None:
+        before = self._status.world.refusals
+        for place, problems in world.refusals.items():
+            if before.get(place) != problems:
+                log.error("document refused, its last good version keeps serving:\n%s", "\n".join(map(str, problems)))
+        for place in before.keys() - world.refusals.keys():
+            log.info("%s is good again", place)
+
+
+def _stamp(path: Path) -> object:
+    """Differs when the file was written anew; None when it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _check_free(listener: Listener) -> None:
+    """Raise SeamError when this listener's address cannot be had.
+
+    The data plane binds with SO_REUSEPORT, by which the kernel would let a second process of this user share the port
+    without an error and take half of its connections.
+    """
+    host, _, port = listener.address.rpartition(":")
+    address = ip_address(host.strip("[]"))
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Connections in TIME_WAIT are no obstacle, listeners are.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(address), int(port)))
+        except OSError as error:
+            flag = FLAGS.get(listener.name)
+            remedy = f"with {flag} N (0 for a free one)" if flag else f"in {listener.origin.place}"
+            raise SeamError(
+                f"listener {listener.name} cannot listen on {listener.address}: {error.strerror}; "
+                f"stop what uses it, or choose another port {remedy}"
+            ) from error

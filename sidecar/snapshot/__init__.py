@@ -1,0 +1,183 @@
+"""Pure: a World and a role become the Snapshot and the endpoints that the data plane runs. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sidecar.config.document import Document, Key
+from sidecar.config.model import Certificate, Gateway, Service
+from sidecar.config.model.gateway import GatewayListener
+from sidecar.snapshot.cluster import (
+    APP,
+    MESH_IDENTITY,
+    MESH_TRUST_BUNDLE,
+    NO_DOCUMENT,
+    app_cluster,
+    mesh_cluster,
+    origin,
+    service_of,
+)
+from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
+from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
+from sidecar.wire import control_pb2, telemetry_pb2
+from sidecar.wire import snapshot_pb2 as wire
+from sidecar.world import World
+
+__all__ = ["GatewayRole", "Role", "SidecarRole", "certificates", "compile", "endpoints"]
+
+
+def compile(world: World, role: Role, version: int) -> wire.Snapshot:
+    """Everything but endpoints and secrets. Never fails: what a document lacks is a default."""
+    if isinstance(role, SidecarRole):
+        listeners, tables = _sidecar(world, role)
+    else:
+        listeners, tables = _gateway(world, role)
+    return wire.Snapshot(
+        version=version,
+        listeners=listeners,
+        route_tables=tables,
+        clusters=_clusters(world, role, tables),
+        telemetry=_telemetry(world, role),
+    )
+
+
+def endpoints(world: World, role: Role, cluster: str, version: int) -> control_pb2.EndpointsUpdate | None:
+    """The whole endpoint list of one cluster ("app", "orders", "orders/v1"); None: this role has no such cluster.
+
+    The list is empty when the service has no document, or nobody is in the subset: waiting would not help.
+    """
+    if cluster == APP:
+        if not isinstance(role, SidecarRole):
+            return None
+        app = control_pb2.Endpoint(id=role.app_address, address=role.app_address, weight=1, healthy=True)
+        return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=[app])
+    name, subset = service_of(cluster)
+    service = world.services.get(name, NO_DOCUMENT)
+    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=_instances(service, subset))
+
+
+def certificates(world: World, role: Role) -> Mapping[str, Certificate]:
+    """By Secrets.identities name ("edge/0") the certificate files that a gateway's listeners show; `{}` for a sidecar.
+
+    Paths are as written: relative ones are meant from the configuration directory.
+    """
+    if isinstance(role, SidecarRole) or role.name not in world.gateways:
+        return {}
+    names = _certificate_names(world.gateways[role.name])
+    return {name: certificate for certificate, name in names.items()}
+
+
+def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list[wire.RouteTable]]:
+    place = origin(world, role.service)
+    listeners = [
+        wire.Listener(
+            name="inbound",
+            address=role.inbound,
+            direction=wire.DIRECTION_INBOUND,
+            route_table="inbound",
+            tls=wire.ServerTls(
+                identities=[MESH_IDENTITY], trust_bundle=MESH_TRUST_BUNDLE, require_client_certificate=True
+            ),
+            origin=place,
+        ),
+        wire.Listener(
+            name="outbound",
+            address=role.outbound,
+            direction=wire.DIRECTION_OUTBOUND,
+            route_table="outbound",
+            origin=place,
+        ),
+    ]
+    tables = [inbound_table(world, role.service), outbound_table(world)]
+    for index, upstream in enumerate(world.services.get(role.service, NO_DOCUMENT).upstreams):
+        name = f"upstream-{upstream.service}"
+        listeners.append(
+            wire.Listener(
+                name=name,
+                address=f"127.0.0.1:{upstream.port}",
+                direction=wire.DIRECTION_OUTBOUND,
+                route_table=name,
+                origin=origin(world, role.service, "upstreams", index),
+            )
+        )
+        tables.append(upstream_table(world, upstream.service))
+    return listeners, tables
+
+
+def _gateway(world: World, role: GatewayRole) -> tuple[list[wire.Listener], list[wire.RouteTable]]:
+    document = world.documents.get(Key("gateway", role.name))
+    if document is None or not isinstance(document.model, Gateway):
+        return [], []
+    names = _certificate_names(document.model)
+    listeners = [
+        _edge_listener(document, index, name, listener, names)
+        for index, (name, listener) in enumerate(_named_listeners(document.model.listeners))
+    ]
+    return listeners, [edge_table(world, document, document.model)]
+
+
+def _edge_listener(
+    document: Document, index: int, name: str, listener: GatewayListener, names: Mapping[Certificate, str]
+) -> wire.Listener:
+    tls = None
+    if listener.tls is not None:
+        tls = wire.ServerTls(identities=[names[certificate] for certificate in listener.tls.certificates])
+    return wire.Listener(
+        name=name,
+        address=str(listener),
+        direction=wire.DIRECTION_EDGE,
+        route_table="edge",
+        tls=tls,
+        origin=wire.Origin(place=document.origin("listeners", index)),
+    )
+
+
+def _named_listeners(listeners: Iterable[GatewayListener]) -> list[tuple[str, GatewayListener]]:
+    """ "edge-8443"; where several have one port (on other addresses, or 0) the later ones are "edge-8443-2" …"""
+    seen: dict[int, int] = {}
+    named = []
+    for listener in listeners:
+        count = seen[listener.port] = seen.get(listener.port, 0) + 1
+        named.append((f"edge-{listener.port}" if count == 1 else f"edge-{listener.port}-{count}", listener))
+    return named
+
+
+def _certificate_names(gateway: Gateway) -> dict[Certificate, str]:
+    """Each certificate once, in the order written."""
+    written = [
+        certificate for listener in gateway.listeners if listener.tls for certificate in listener.tls.certificates
+    ]
+    return {certificate: f"edge/{number}" for number, certificate in enumerate(dict.fromkeys(written))}
+
+
+def _clusters(world: World, role: Role, tables: Iterable[wire.RouteTable]) -> list[wire.Cluster]:
+    """Those that the routes lead to."""
+    names = {destination.cluster for table in tables for route in table.routes for destination in route.destinations}
+    clusters = [mesh_cluster(world, name) for name in sorted(names - {APP})]
+    return [app_cluster(world, role.service), *clusters] if isinstance(role, SidecarRole) else clusters
+
+
+def _instances(service: Service, subset: str) -> list[control_pb2.Endpoint]:
+    where = service.subsets[subset].where if subset in service.subsets else None
+    return [
+        control_pb2.Endpoint(
+            id=endpoint.address,
+            address=endpoint.address,
+            weight=endpoint.weight,
+            meta=endpoint.meta,
+            healthy=True,
+        )
+        for endpoint in service.endpoints
+        if not subset or (where is not None and where.matches(endpoint.meta))
+    ]
+
+
+def _telemetry(world: World, role: Role) -> telemetry_pb2.Telemetry:
+    mesh = world.mesh
+    name = role.service if isinstance(role, SidecarRole) else role.name
+    return telemetry_pb2.Telemetry(
+        tracing=telemetry_pb2.Tracing(
+            enabled=mesh.tracing.enabled, ratio=float(mesh.tracing.ratio), resource={"service.name": name}
+        ),
+        access_log=telemetry_pb2.AccessLog(enabled=mesh.access_log.enabled),
+    )

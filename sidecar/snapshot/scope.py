@@ -1,0 +1,105 @@
+"""What requests a list of routes sees before its own matches are asked: the match of whatever leads to it.
+
+A gateway's route to a service puts the service's routes below its own match; both must hold then, which is one match
+that is computed here. The paths of the service's routes are those that the service sees, so after a rewrite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sidecar.config.model.path import ALL_PATHS, PathPattern
+from sidecar.config.model.route import Match
+from sidecar.wire import snapshot_pb2 as wire
+
+_ROOT = PathPattern("/", star=False)
+
+
+class Narrowed(NamedTuple):
+    """What a route of the data plane matches, and how it changes the path."""
+
+    match: wire.Match
+    rewrite: wire.PathRewrite | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Requests by host (none given = all), and by the match of the outer route, whose rewrite comes first."""
+
+    hosts: tuple[str, ...] = ()
+    match: Match = field(default_factory=Match)
+    rewrite: PathPattern | None = None
+
+    def whole(self) -> Narrowed:
+        """The match of everything in this scope."""
+        path = self.match.path or ALL_PATHS
+        return Narrowed(self._wire(path, self.match.methods, self.match.headers), _rewrite(self.rewrite))
+
+    def narrowed(self, inner: Match) -> Iterator[Narrowed]:
+        """The matches of what `inner` takes of this scope; none when nothing can match both."""
+        methods = _both_methods(self.match.methods, inner.methods)
+        headers = _both_headers(self.match.headers, inner.headers)
+        if methods == () or headers is None:
+            return
+        for path, rewrite in self._paths(inner.path or ALL_PATHS):
+            yield Narrowed(self._wire(path, methods, headers), _rewrite(rewrite))
+
+    def covered_by(self, inner: Match) -> bool:
+        """Whether `inner` takes everything in this scope."""
+        path = self.rewrite or self.match.path or ALL_PATHS
+        return (
+            path.meet(inner.path or ALL_PATHS) == path
+            and _both_methods(self.match.methods, inner.methods) == self.match.methods
+            and _both_headers(self.match.headers, inner.headers) == self.match.headers
+        )
+
+    def _paths(self, inner: PathPattern) -> Iterator[tuple[PathPattern, PathPattern | None]]:
+        """The paths as the client sends them, each with what it is rewritten to."""
+        outer = self.match.path or ALL_PATHS
+        if self.rewrite is None:
+            if met := outer.meet(inner):
+                yield met, None
+            return
+        met = self.rewrite.meet(inner)
+        if met is None:
+            return
+        below = met.base.removeprefix(self.rewrite.base)
+        sent = [f"{outer.base}{below}"]
+        if met == _ROOT and self.rewrite == ALL_PATHS:
+            # `/api/*` rewritten to `/*` makes `/` of `/api` too.
+            sent.append(outer.base)
+        for base in sent:
+            if base or met.star:
+                yield PathPattern(base, met.star), met
+
+    def _wire(self, path: PathPattern, methods: tuple[str, ...] | None, headers: dict[str, str]) -> wire.Match:
+        match = wire.Match(
+            hosts=self.hosts,
+            methods=methods or (),
+            headers=[wire.HeaderMatch(name=name, exact=value) for name, value in headers.items()],
+        )
+        if path.star and (path.base or self.rewrite is not None):
+            match.path.prefix = path.base or "/"
+        elif not path.star:
+            match.path.exact = path.base
+        return match
+
+
+def _rewrite(pattern: PathPattern | None) -> wire.PathRewrite | None:
+    return None if pattern is None else wire.PathRewrite(prefix=pattern.base or "/")
+
+
+def _both_methods(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """None = all methods, () = none."""
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    return tuple(method for method in outer if method in inner)
+
+
+def _both_headers(outer: dict[str, str], inner: dict[str, str]) -> dict[str, str] | None:
+    """None: a header cannot have both values."""
+    if any(outer.get(name, value) != value for name, value in inner.items()):
+        return None
+    return {**outer, **inner}

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go programs at pinned
+# versions, in a cache outside the clone. A second run finds everything and does nothing.
+set -euo pipefail
+
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
+
+# command:package
+debian=(curl:curl nghttpd:nghttp2-server nghttp:nghttp2-client)
+
+# Directory in the cache, then what `go install` is asked for. The directory names the version, so a new pin is a new one.
+h2spec=(h2spec-2.6.0 github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108)
+interop=(grpc-interop-1.85.0
+  google.golang.org/grpc/interop/client@v1.85.0
+  google.golang.org/grpc/interop/server@v1.85.0)
+
+stop() {
+  printf 'missing: %s\n   get it: %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+install_debian() {
+  local wanted=() pair
+  for pair in "${debian[@]}"; do
+    PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || wanted+=("${pair##*:}")
+  done
+  [ "${#wanted[@]}" -gt 0 ] || return 0
+  command -v apt-get >/dev/null || stop "${wanted[*]}" "install them with this system's package tool"
+  local root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo --non-interactive true 2>/dev/null || stop "${wanted[*]}" "as root: apt-get install ${wanted[*]}"
+    root=(sudo)
+  fi
+  echo "installing ${wanted[*]}"
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${wanted[@]}"
+}
+
+install_go() {
+  local place="$tools/$1"
+  shift
+  [ -d "$place" ] && return 0
+  # 1.21 is the first Go that fetches the toolchain that a module asks for.
+  go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || stop "Go 1.21 or newer" "https://go.dev/dl"
+  echo "installing $*"
+  mkdir -p "$tools"
+  # Built aside and moved, so that a broken build leaves nothing that looks whole.
+  local partial
+  partial=$(mktemp -d "$tools/partial.XXXXXX")
+  trap 'rm -rf "$partial"' EXIT
+  GOBIN="$partial" go install "$@"
+  mv -T "$partial" "$place"
+  chmod 755 "$place"
+  trap - EXIT
+}
+
+install_debian
+install_go "${h2spec[@]}"
+install_go "${interop[@]}"

@@ -1,0 +1,52 @@
+"""The programs of others that these tests run, and where `install.sh` has put them."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.mesh import eventually
+
+
+def debian(command: str) -> str:
+    """Path of a program from a Debian package; AssertionError with the way to get it."""
+    path = shutil.which(command, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    assert path is not None, f"{command} is missing: run `make real`, which installs it"
+    return path
+
+
+def cached(version: str, command: str) -> str:
+    """Path of a Go program at its pinned version; AssertionError with the way to get it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = cache / "sidecar-mesh/tools" / version / command
+    assert path.exists(), f"{path} is missing: run `make real`, which installs it"
+    return str(path)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for programs that cannot say which one they took."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """Run a server of others until the block ends; it is ready when `port` accepts."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+
+        def accepts() -> bool:
+            assert process.poll() is None, f"{command[0]} exited:\n{log.read_text()}"
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        eventually(f"{command[0]} accepts on {port}", accepts, within=10)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)

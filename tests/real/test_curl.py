@@ -1,0 +1,102 @@
+"""curl, the client that everybody has, and nghttp, through a gateway and a sidecar."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mesh import Mesh
+from tests.real.echo import echo_server
+from tests.real.programs import debian, free_port, serving
+
+pytestmark = pytest.mark.real
+
+# Longer than any window or buffer on the way.
+BODY = bytes(range(256)) * 8192
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The gateway's address before an HTTP/1.1 app that echoes."""
+    with echo_server() as port, Mesh(tmp_path_factory.mktemp("web")) as mesh:
+        yield mesh.exposed("web", port, protocol="http").edge
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The gateway's address before nghttpd, which speaks HTTP/2 only and serves the file `body`."""
+    directory, port = tmp_path_factory.mktemp("files"), free_port()
+    (directory / "body").write_bytes(BODY)
+    command = [debian("nghttpd"), "--no-tls", "--address=127.0.0.1", f"--htdocs={directory}", str(port)]
+    with serving(command, port, directory / "nghttpd.log"), Mesh(directory) as mesh:
+        yield mesh.exposed("files", port, protocol="http2").edge
+
+
+def curl(*arguments: str, body: bytes = b"") -> bytes:
+    """What curl prints; AssertionError with its own words when it fails."""
+    command = [debian("curl"), "--silent", "--show-error", "--fail", "--max-time", "20", *arguments]
+    done = subprocess.run(command, input=body, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+both_versions = pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+
+
+@both_versions
+def test_a_request_arrives_as_it_was_sent(web: str, version: str) -> None:
+    text = curl(version, "--header", "X-Shop: tea & cake", f"http://{web}/a%20b/c?d=e%2Ff").decode()
+    assert text.startswith("GET /a%20b/c?d=e%2Ff HTTP/1.1\n")
+    assert "x-shop: tea & cake" in text.lower()
+    assert f"host: {web}" in text.lower()
+
+
+@both_versions
+def test_a_body_comes_back_byte_for_byte(web: str, version: str) -> None:
+    assert curl(version, "--data-binary", "@-", f"http://{web}/", body=BODY) == BODY
+
+
+@both_versions
+def test_a_body_of_unknown_length_comes_back_byte_for_byte(web: str, version: str) -> None:
+    assert curl(version, "--request", "POST", "--upload-file", "-", f"http://{web}/", body=BODY) == BODY
+
+
+@both_versions
+def test_an_http2_application_serves_both(files: str, version: str) -> None:
+    assert curl(version, f"http://{files}/body") == BODY
+
+
+def test_one_http1_connection_serves_many_requests(web: str) -> None:
+    urls = [f"http://{web}/{n}" for n in range(5)]
+    opened = curl("--http1.1", "--output", "/dev/null", "--write-out", "%{num_connects} ", *with_output(urls)).decode()
+    assert opened.split() == ["1", "0", "0", "0", "0"]
+
+
+def test_one_http2_connection_serves_many_requests_at_once(web: str) -> None:
+    """By nghttp: curl 7.88, which Debian 12 has, fails to use a connection again after --http2-prior-knowledge."""
+    urls = [f"http://{web}/{n}" for n in range(5)]
+    done = subprocess.run(
+        [debian("nghttp"), "--verbose", "--null-out", *urls], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("Connected") == 1
+    assert done.stdout.count(":status: 200") == len(urls)
+
+
+def with_output(urls: list[str]) -> list[str]:
+    """curl pairs an --output with each URL."""
+    first, *rest = urls
+    return [first, *(part for url in rest for part in ("--output", "/dev/null", url))]
+
+
+def test_a_client_that_offers_the_upgrade_to_http2_is_served(web: str) -> None:
+    assert curl("--http2", f"http://{web}/").startswith(b"GET / HTTP/1.1\n")
+
+
+def test_http_1_0_is_served(web: str) -> None:
+    assert curl("--http1.0", f"http://{web}/").startswith(b"GET / HTTP/1.1\n")
+
+
+def test_a_head_request_has_no_body(files: str) -> None:
+    head = curl("--http1.1", "--head", f"http://{files}/body").decode().lower()
+    assert head.startswith("http/1.1 200")
+    assert f"content-length: {len(BODY)}" in head

@@ -1,0 +1,201 @@
+"""The admin server answers what runs here, on loopback, to loopback, and changes nothing."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from sidecar.admin.metrics import Family
+from sidecar.admin.server import AdminServer
+from sidecar.admin.status import Status
+from sidecar.dataplane import DataPlane
+from sidecar.errors import SidecarError
+from sidecar.sources.files import FileSource
+from sidecar.wire import control_pb2 as control
+from sidecar.world import World
+from tests.double import SeamDouble
+
+
+class Admin:
+    """A running admin server and how to ask it."""
+
+    def __init__(self, address: str, status: Status, seam: SeamDouble, session: ClientSession) -> None:
+        self.address, self.status, self.seam, self._session = address, status, seam, session
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
+        """Status, body and headers."""
+        async with self._session.request(method, f"http://{self.address}{path}", headers=headers) as response:
+            return response.status, await response.text(), dict(response.headers)
+
+    async def json(self, path: str) -> Any:
+        """The body as JSON."""
+        return json.loads((await self.ask(path))[1])
+
+
+@asynccontextmanager
+async def admin() -> AsyncIterator[Admin]:
+    seam, status = SeamDouble(), Status("sidecar", "orders")
+    families = [Family("sidecar_exported_spans", "counter", "Spans.", lambda: {'outcome="lost"': 12345678})]
+    server = AdminServer(DataPlane(seam), status, families)
+    address = await server.start(0)
+    async with ClientSession() as session:
+        yield Admin(address, status, seam, session)
+    await server.close()
+
+
+async def test_ready_says_what_it_waits_for_and_then_that_it_is_ready() -> None:
+    async with admin() as server:
+        status, body, _ = await server.ask("/ready")
+        assert status == 503
+        assert json.loads(body)["waiting_for"] == "the data plane"
+
+        server.status.state = "ready"
+        status, body, _ = await server.ask("/ready")
+        assert status == 200
+        assert json.loads(body) == {
+            "ready": True,
+            "state": "ready",
+            "role": "sidecar",
+            "name": "orders",
+            "config_version": 0,
+        }
+
+        server.status.state = "draining"
+        assert (await server.ask("/ready"))[0] == 503
+        assert (await server.ask("/live"))[0] == 200
+
+
+async def test_a_refusal_is_told_but_does_not_make_us_unready(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text("traicing: {}\n")
+    async with admin() as server:
+        server.status.state = "ready"
+        server.status.world = World().apply(FileSource(tmp_path).read())
+        server.status.refused = "listener edge-80: in use"
+        status, body, _ = await server.ask("/ready")
+        config = await server.json("/api/v1/config")
+
+    assert status == 200
+    assert json.loads(body)["refused"] == "listener edge-80: in use"
+    (refusal,) = config["refusals"]
+    assert refusal["place"] == "mesh.yaml:1:1"
+    assert "tracing" in refusal["hint"]
+    assert config["refused"] == "listener edge-80: in use"
+
+
+async def test_the_config_in_force_is_shown_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services/orders.yaml").write_text("protocol: grpc\ntimeout: 5s\n")
+    async with admin() as server:
+        server.status.world = World().apply(FileSource(tmp_path).read())
+        server.status.version = 4
+        config = await server.json("/api/v1/config")
+
+    assert config["version"] == 4
+    assert config["documents"] == [
+        {
+            "kind": "service",
+            "name": "orders",
+            "place": "services/orders.yaml",
+            "fields": {"protocol": "grpc", "timeout": "5s"},
+        }
+    ]
+
+
+async def test_clusters_listeners_and_failures_come_from_the_data_plane() -> None:
+    async with admin() as server:
+        endpoint = control.EndpointState(id="a", address="127.0.0.1:21001", healthy=True, requests_total=2**60)
+        cluster = control.ClusterState(name="orders", version=2, endpoints=[endpoint])
+        server.seam.reply = control.Reply(clusters=control.Clusters(clusters=[cluster]))
+        clusters = await server.json("/api/v1/clusters")
+        bound = control.ListenerBound(name="inbound", address="127.0.0.1:21000")
+        server.seam.reply = control.Reply(listeners=control.Listeners(listeners=[bound]))
+        listeners = await server.json("/api/v1/listeners")
+        failure = control.Failure(
+            unix_nanos=1_700_000_000_123_000_000,
+            reason="no-route",
+            duration_us=1500,
+            attempts=[control.Attempt(endpoint="a", why="connect refused", duration_us=250)],
+        )
+        server.seam.reply = control.Reply(failures=control.Failures(failures=[failure]))
+        failures = await server.json("/api/v1/failures?limit=1")
+
+    assert clusters["clusters"][0]["endpoints"][0]["requests_total"] == 2**60
+    assert listeners == {"listeners": [{"name": "inbound", "address": "127.0.0.1:21000"}]}
+    (explained,) = failures["failures"]
+    assert explained["time"] == "2023-11-14T22:13:20.123+00:00"
+    assert (explained["reason"], explained["ms"]) == ("no-route", 1.5)
+    assert explained["attempts"] == [{"endpoint": "a", "why": "connect refused", "ms": 0.25}]
+
+
+async def test_metrics_of_both_halves_are_one_exposition_in_either_form() -> None:
+    async with admin() as server:
+        _, text, headers = await server.ask("/metrics")
+        _, openmetrics, openmetrics_headers = await server.ask("/metrics", Accept="application/openmetrics-text")
+
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert openmetrics_headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    from_openmetrics = list(parse_openmetrics(openmetrics))  # type: ignore[no-untyped-call]
+    for families in (list(parse_text(text)), from_openmetrics):
+        samples = {sample.name: sample.value for family in families for sample in family.samples}
+        assert samples == {"up": 1, "sidecar_exported_spans_total": 12345678}
+
+
+async def test_a_page_that_rebinds_its_name_to_us_reads_nothing() -> None:
+    async with admin() as server:
+        for host in ("evil.example.com", "evil.example.com:19000", "10.0.0.1", "127.0.0.1.evil.com", "[::1"):
+            status, body, _ = await server.ask("/api/v1/config", Host=host)
+            assert status == 403, host
+            assert "documents" not in body
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:19000", "127.0.0.1:19000", "[::1]:19000"])
+async def test_loopback_names_are_let_in(host: str) -> None:
+    async with admin() as server:
+        assert (await server.ask("/live", Host=host))[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_only_reads_are_served(method: str) -> None:
+    async with admin() as server:
+        status, body, headers = await server.ask("/api/v1/config", method)
+
+    assert status == 405
+    assert headers["Allow"] == "GET,HEAD"
+    assert headers["Content-Type"].startswith("application/problem+json")
+    assert json.loads(body)["status"] == 405
+
+
+async def test_head_has_no_body() -> None:
+    async with admin() as server:
+        assert (await server.ask("/live", "HEAD"))[:2] == (200, "")
+
+
+async def test_what_is_not_there_is_told() -> None:
+    async with admin() as server:
+        status, body, _ = await server.ask("/api/v1/nothing")
+
+    assert status == 404
+    assert "/api/v1/nothing" in json.loads(body)["detail"]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many"])
+async def test_a_limit_out_of_bounds_is_refused(limit: str) -> None:
+    async with admin() as server:
+        status, body, _ = await server.ask(f"/api/v1/failures?limit={limit}")
+
+    assert status == 400
+    assert "is not a number from 1 to 1000" in json.loads(body)["detail"]
+
+
+async def test_a_port_in_use_is_told_with_the_way_out() -> None:
+    async with admin() as server:
+        second = AdminServer(DataPlane(SeamDouble()), Status("sidecar", "web"), [])
+        port = int(server.address.rpartition(":")[2])
+        with pytest.raises(SidecarError, match=rf"cannot listen on 127.0.0.1:{port}: .*--admin-port N"):
+            await second.start(port)

@@ -1,0 +1,103 @@
+"""The command as a person meets it: help, mistakes, and the exit code of each end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def sidecar(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `sidecar` to its end."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "OTEL_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "sidecar", *arguments],
+        env={**inherited, "COLUMNS": "120", **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("verb", [("run",), ("gateway",), ("version",), ("config", "check")])
+def test_help_starts_with_examples(verb: tuple[str, ...]) -> None:
+    done = sidecar(*verb, "--help")
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.index("Examples:") < done.stdout.index("Options:")
+    assert f"sidecar {' '.join(verb)}" in done.stdout[done.stdout.index("Examples:") :]
+
+
+def test_help_lists_every_verb() -> None:
+    done = sidecar("--help")
+
+    for verb in ("run", "gateway", "config", "version"):
+        assert f"\n  {verb} " in done.stdout
+
+
+def test_without_a_source_nothing_is_guessed() -> None:
+    for done in (sidecar("run", "--service", "orders", "--port", "8080"), sidecar("gateway", "--name", "edge")):
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert "Consul, which is not supported yet" in done.stderr
+        assert "--config DIR" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--port", "0"), "--port"),
+        (("--port", "8080", "--inbound-port", "65536"), "--inbound-port"),
+        (("--port", "8080", "--app-address", "localhost"), "'localhost' is not an IP address"),
+        (("--port", "8080", "--grace", "30"), "'30' is not a duration: expected a number with its unit"),
+        (("--port", "8080", "--log-level", "loud"), "'loud' is none of debug, info, warning, error"),
+    ],
+)
+def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = sidecar("run", "--service", "orders", "--config", str(tmp_path), *arguments)
+
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+def test_bad_configuration_ends_with_78_and_every_problem(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services/orders.yaml").write_text("protocol: htttp\ntimeout: 5\n")
+    done = sidecar("run", "--service", "orders", "--port", "8080", SIDECAR_CONFIG=str(tmp_path))
+
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert "services/orders.yaml:1:11" in done.stderr
+    assert "services/orders.yaml:2:10" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_directory_that_is_not_there_ends_with_78(tmp_path: Path) -> None:
+    done = sidecar("gateway", "--name", "edge", "--config", str(tmp_path / "nowhere"))
+
+    assert done.returncode == 78
+    assert "nowhere cannot be read: No such file or directory" in done.stderr
+
+
+def test_an_unusable_ca_ends_with_1(tmp_path: Path) -> None:
+    (tmp_path / "state/ca").mkdir(parents=True)
+    done = sidecar(
+        *("run", "--service", "orders", "--port", "8080", "--config", str(tmp_path)),
+        *("--state-dir", str(tmp_path / "state")),
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("sidecar: the local CA in ")
+    assert "key.pem cannot be read" in done.stderr
+
+
+def test_version_is_data_on_standard_output() -> None:
+    text, structured = sidecar("version"), sidecar("version", "-o", "json")
+
+    assert text.stdout.startswith("sidecar ")
+    facts = json.loads(structured.stdout)
+    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert set(facts) == {"version", "python", "platform", "dataplane"}

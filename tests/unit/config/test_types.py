@@ -1,0 +1,108 @@
+"""The types with units, the paths and the names."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
+
+from sidecar.config.model.base import format_duration, format_share, parse_duration, parse_share
+from sidecar.config.model.path import ALL_PATHS, PathPattern, parse_path
+from sidecar.config.spelling import listed, nearest
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("0s", timedelta(0)),
+        ("100ms", timedelta(milliseconds=100)),
+        ("1.5s", timedelta(milliseconds=1500)),
+        ("2m", timedelta(minutes=2)),
+        ("1h", timedelta(hours=1)),
+    ],
+)
+def test_a_duration_has_a_unit(text: str, duration: timedelta) -> None:
+    assert parse_duration(text) == duration
+
+
+@pytest.mark.parametrize("value", ["5", 5, 1.5, "5 s", "-5s", "s", "5sec", "", "0.5ms", "9999h", True, None, (), {}])
+def test_what_is_no_duration_is_refused(value: object) -> None:
+    with pytest.raises(PydanticCustomError):
+        parse_duration(value)
+
+
+@given(st.integers(min_value=0, max_value=49 * 24 * 3_600_000))
+def test_a_duration_is_read_as_it_is_written(milliseconds: int) -> None:
+    duration = timedelta(milliseconds=milliseconds)
+
+    assert parse_duration(format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize(("text", "share"), [("0%", "0"), ("5%", "0.05"), ("0.1%", "0.001"), ("100%", "1")])
+def test_a_share_is_written_in_percent(text: str, share: str) -> None:
+    assert parse_share(text) == Decimal(share)
+    assert format_share(Decimal(share)) == text
+
+
+@pytest.mark.parametrize("value", ["101%", "-1%", "5", 5, 0.5, "half", "", "%", "100.1%", False, None])
+def test_what_is_no_share_is_refused(value: object) -> None:
+    with pytest.raises(PydanticCustomError):
+        parse_share(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "matched", "unmatched"),
+    [
+        ("/api", ["/api"], ["/api/", "/api/x", "/apis", "/"]),
+        ("/api/*", ["/api", "/api/", "/api/x/y"], ["/apis", "/"]),
+        ("/*", ["/", "/x"], []),
+        ("/", ["/"], ["/x"]),
+    ],
+)
+def test_a_path_matches_as_it_reads(text: str, matched: list[str], unmatched: list[str]) -> None:
+    pattern = parse_path(text)
+
+    assert str(pattern) == text
+    assert [path for path in [*matched, *unmatched] if pattern.covers(path)] == matched
+
+
+@pytest.mark.parametrize(
+    "value", ["", "api", "/api*", "/a/*/b", "/a?b", "/a#b", "/a b", "//", "/a//b", "//*", "/a/../b", "/ü", "/%zz", 5]
+)
+def test_what_is_no_path_is_refused(value: object) -> None:
+    with pytest.raises(PydanticCustomError):
+        parse_path(value)
+
+
+segments = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3)
+patterns = st.builds(PathPattern, segments.map(lambda parts: "".join(f"/{part}" for part in parts)), st.just(True)) | (
+    st.builds(PathPattern, segments.map(lambda parts: "/" + "/".join(parts)), st.just(False))
+)
+paths = segments.map(lambda parts: "/" + "/".join(parts))
+
+
+@given(patterns, patterns, paths)
+def test_where_two_patterns_meet_both_match(one: PathPattern, other: PathPattern, path: str) -> None:
+    met = one.meet(other)
+
+    assert (met is not None and met.covers(path)) == (one.covers(path) and other.covers(path))
+    assert other.meet(one) == met
+
+
+def test_every_pattern_meets_all_paths_in_itself() -> None:
+    assert ALL_PATHS.meet(PathPattern("/api", star=True)) == PathPattern("/api", star=True)
+
+
+def test_the_nearest_name_is_found() -> None:
+    assert nearest("timeot", ["timeout", "retry"]) == "timeout"
+    assert nearest("load-balancer", ["load_balancer", "retry"]) == "load_balancer"
+    assert nearest("zebra", ["timeout", "retry"]) is None
+    assert nearest("t" * 1000, ["timeout"]) is None
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    assert listed(["b", "a"]) == "`a`, `b`"
+    assert listed([]) == "none"
+    assert listed([str(number) for number in range(20)], limit=2) == "`0`, `1` and 18 more"

@@ -1,0 +1,121 @@
+"""Sending OTLP: what may be tried again is, what may not is not, and every span is counted."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from sidecar.telemetry.export import Exporter, ExportError, count_rejected, count_spans
+from sidecar.telemetry.otlp import Target
+from tests.unit.telemetry.receiver import Receiver, receiver, request
+
+
+class Waits:
+    """A sleep that only remembers."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        await asyncio.sleep(0)
+
+
+def target(received: Receiver, **changes: object) -> Target:
+    fields = {"url": received.url, "headers": {"api-key": "k"}, "timeout": 5.0, "gzip": False}
+    return Target(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+async def test_a_request_arrives_with_its_type_and_headers() -> None:
+    async with receiver() as (received, session):
+        await Exporter(session, target(received)).send(request(2), 5)
+
+        assert received.bodies == [request(2)]
+        assert received.requests[0].path == "/v1/traces"
+        assert received.requests[0].headers["Content-Type"] == "application/x-protobuf"
+        assert received.requests[0].headers["User-Agent"] == "sidecar"
+        assert received.requests[0].headers["api-key"] == "k"
+
+
+async def test_gzip_is_used_when_asked_for() -> None:
+    async with receiver() as (received, session):
+        await Exporter(session, target(received, gzip=True)).send(request(50), 5)
+
+        assert received.requests[0].headers["Content-Encoding"] == "gzip"
+        assert int(received.requests[0].headers["Content-Length"]) < len(request(50))
+        assert received.bodies == [request(50)]
+
+
+async def test_a_busy_receiver_is_tried_again_with_growing_waits() -> None:
+    waits = Waits()
+    async with receiver() as (received, session):
+        received.statuses = [503, 502, 504, 429]
+        await Exporter(session, target(received), waits.sleep, lambda: 0.0).send(request(1), 5)
+
+        assert waits.seconds == [1, 2, 4, 8]
+        assert len(received.bodies) == 5
+
+
+async def test_the_wait_is_shortened_by_chance_and_set_by_the_receiver() -> None:
+    waits = Waits()
+    async with receiver() as (received, session):
+        received.statuses = [503]
+        await Exporter(session, target(received), waits.sleep, lambda: 0.5).send(request(1), 5)
+        received.statuses, received.headers = [429], {"Retry-After": "7"}
+        await Exporter(session, target(received), waits.sleep, lambda: 0.5).send(request(1), 5)
+
+    assert waits.seconds == [0.75, 7]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 500, 501, 301])
+async def test_a_refusal_is_not_tried_again(status: int) -> None:
+    async with receiver() as (received, session):
+        received.statuses = [status]
+        with pytest.raises(ExportError, match=f"HTTP {status}"):
+            await Exporter(session, target(received)).send(request(1), 5)
+
+        assert len(received.bodies) == 1
+
+
+async def test_nobody_there_is_given_up_in_time() -> None:
+    async with receiver() as (_, session):
+        closed = Target("http://127.0.0.1:9/v1/traces", {}, 5.0, gzip=False)
+        with pytest.raises(ExportError, match=r"Cannot connect .*, given up after 0.05 s"):
+            await Exporter(session, closed).send(request(1), 0.05)
+
+
+def test_where_it_goes_is_told_without_credentials() -> None:
+    secret = Target("https://user:pass@collector.example.com:443/v1/traces?key=k", {}, 5.0, gzip=False)
+
+    assert Exporter(None, secret).place == "https://collector.example.com:443/v1/traces"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("scopes", "spans"), [((), 0), ((3,), 3), ((2, 0, 5), 7)])
+def test_spans_are_counted_without_decoding(scopes: tuple[int, ...], spans: int) -> None:
+    assert count_spans(request(*scopes)) == spans
+
+
+def test_two_requests_behind_one_another_are_one_request() -> None:
+    both = request(2) + request(3)
+
+    assert count_spans(both) == 5
+    assert len(ExportTraceServiceRequest.FromString(both).resource_spans) == 2
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_can_break_the_count(message: bytes) -> None:
+    assert count_spans(message) >= 0
+    assert count_rejected(message) >= 0
+
+
+def test_what_the_receiver_refused_is_read_from_its_reply() -> None:
+    partial = ExportTracePartialSuccess(rejected_spans=300, error_message="too old")
+
+    assert count_rejected(ExportTraceServiceResponse(partial_success=partial).SerializeToString()) == 300
+    assert count_rejected(b"") == 0

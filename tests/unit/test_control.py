@@ -1,0 +1,291 @@
+"""Every change reaches the data plane whole, or not at all and with a reason."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from sidecar.admin.status import Status
+from sidecar.control import Control
+from sidecar.dataplane import DataPlane
+from sidecar.errors import IdentityError, SeamError
+from sidecar.identity.local_ca import LocalAuthority
+from sidecar.identity.spiffe import ServiceId
+from sidecar.snapshot import GatewayRole, Role, SidecarRole
+from sidecar.sources.files import FileSource
+from sidecar.telemetry.otlp import read_environment
+from sidecar.wire import control_pb2 as control
+from sidecar.wire.snapshot_pb2 import Snapshot
+from sidecar.world import World
+from tests.double import SeamDouble, wanted
+
+ORDERS = SidecarRole("orders", inbound="127.0.0.1:0", outbound="127.0.0.1:0")
+EDGE = GatewayRole("edge")
+
+
+class Side:
+    """A control side over a directory of documents and a data plane that only listens."""
+
+    def __init__(self, directory: Path, role: Role) -> None:
+        self.directory = directory
+        self.seam = SeamDouble()
+        self.status = Status("sidecar", "orders")
+        self.leaf = LocalAuthority(directory / "state", "mesh.local").issue(ServiceId("mesh.local", "orders"))
+        environ = {"OTEL_SERVICE_NAME": "orders-eu"}
+        self.control = Control(
+            DataPlane(self.seam),
+            self.status,
+            role,
+            directory,
+            "mesh.local",
+            self.leaf,
+            read_environment(environ, "orders"),
+        )
+        self.source = FileSource(directory)
+
+    def write(self, place: str, text: str) -> None:
+        path = self.directory / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def world(self) -> World:
+        return self.status.world.apply(self.source.read())
+
+    def start(self) -> None:
+        self.control.start(self.world())
+
+    def change(self) -> None:
+        self.control.change(self.world())
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Side:
+    side = Side(tmp_path, ORDERS)
+    side.write("services/inventory.yaml", "protocol: http\nendpoints: [{address: 127.0.0.1:21001}]\n")
+    return side
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Side:
+    side = Side(tmp_path, EDGE)
+    issued = trustme.CA().issue_cert("shop.example.com")
+    (tmp_path / "edge.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+    (tmp_path / "edge.key").write_bytes(issued.private_key_pem.bytes())
+    side.write("services/web.yaml", "protocol: http\n")
+    side.write("gateways/edge.yaml", GATEWAY)
+    return side
+
+
+GATEWAY = """
+listeners:
+  - {port: 0, tls: {certificates: [{cert: edge.pem, key: edge.key}]}}
+routes:
+  - {name: all, to: {service: web}}
+"""
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_secrets_come_before_the_snapshot_that_names_them(orders: Side) -> None:
+    orders.start()
+
+    assert orders.seam.calls == ["apply_secrets", "apply"]
+    (secrets,) = orders.seam.secrets
+    assert [identity.name for identity in secrets.identities] == ["mesh"]
+    assert secrets.trust_bundles[0].trust_domains == ["mesh.local"]
+    assert list(secrets.trust_bundles[0].roots) == list(orders.leaf.roots)
+    assert orders.status.version == 1
+    assert orders.control.listeners == {"inbound": "127.0.0.1:0", "outbound": "127.0.0.1:0"}
+
+
+def test_the_environment_lies_over_the_documents_telemetry(orders: Side) -> None:
+    orders.start()
+
+    tracing = orders.seam.snapshots[0].telemetry.tracing
+    assert tracing.resource["service.name"] == "orders-eu"
+    assert not tracing.enabled
+
+
+def test_endpoints_go_when_they_are_wanted_and_when_they_change_only(orders: Side) -> None:
+    orders.start()
+    assert orders.seam.endpoints == []
+
+    orders.control.take(control.Events(events=[wanted("inventory")]))
+    orders.write("mesh.yaml", "tracing: {ratio: 5%}\n")
+    orders.change()
+    assert [update.endpoints[0].address for update in orders.seam.endpoints] == ["127.0.0.1:21001"]
+
+    orders.write("services/inventory.yaml", "protocol: http\nendpoints: [{address: 127.0.0.1:21002}]\n")
+    orders.change()
+    first, second = orders.seam.endpoints
+    assert second.endpoints[0].address == "127.0.0.1:21002"
+    assert second.version > first.version
+
+
+def test_a_cluster_that_is_wanted_again_is_sent_again(orders: Side) -> None:
+    orders.start()
+    orders.control.want("inventory")
+    orders.control.want("inventory")
+
+    assert [update.cluster for update in orders.seam.endpoints] == ["inventory", "inventory"]
+
+
+def test_a_lost_wish_is_made_good(orders: Side) -> None:
+    orders.start()
+    waiting = control.ClusterState(name="inventory")
+    served = control.ClusterState(name="app", version=3)
+    orders.seam.reply = control.Reply(clusters=control.Clusters(clusters=[waiting, served]))
+
+    orders.control.take(control.Events(dropped=1))
+
+    assert [update.cluster for update in orders.seam.endpoints] == ["inventory"]
+
+
+def test_a_broken_document_is_told_and_its_last_good_version_serves(
+    orders: Side, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders.start()
+    orders.write("services/inventory.yaml", "protocol: htttp\n")
+    orders.change()
+
+    assert orders.seam.calls.count("apply") == 1
+    assert "services/inventory.yaml" in orders.status.world.refusals
+    assert "document refused, its last good version keeps serving" in caplog.text
+    assert "services/inventory.yaml:1:11" in caplog.text
+
+
+def test_a_snapshot_that_the_data_plane_refuses_leaves_everything_as_it_was(orders: Side) -> None:
+    orders.start()
+    good = orders.status.world
+
+    def refuse(_: Snapshot) -> None:
+        raise ValueError("listener inbound: no")
+
+    orders.seam.judge = refuse
+    orders.write("services/inventory.yaml", "protocol: http2\n")
+    orders.change()
+    assert orders.status.refused == "listener inbound: no"
+    assert orders.status.world is good
+    assert orders.status.version == 1
+
+    orders.seam.judge = lambda snapshot: None
+    orders.change()
+    assert orders.status.refused == ""
+    assert orders.status.version == 2
+
+
+def test_another_trust_domain_needs_a_restart(orders: Side) -> None:
+    orders.start()
+    orders.write("mesh.yaml", "trust_domain: other.local\n")
+    orders.change()
+
+    assert "trust_domain changed from mesh.local to other.local" in orders.status.refused
+    assert orders.seam.calls.count("apply") == 1
+
+
+def test_a_new_leaf_is_shown_with_a_higher_version(orders: Side) -> None:
+    orders.start()
+    leaf = LocalAuthority(orders.directory / "state", "mesh.local").issue(ServiceId("mesh.local", "orders"))
+
+    orders.control.install(leaf)
+
+    before, after = orders.seam.secrets
+    assert after.identities[0].private_key == leaf.private_key
+    assert after.version > before.version
+
+
+def test_a_gateway_shows_the_certificates_of_its_document(edge: Side) -> None:
+    edge.start()
+
+    (secrets,) = edge.seam.secrets
+    assert [identity.name for identity in secrets.identities] == ["mesh", "edge/0"]
+    assert edge.seam.snapshots[0].listeners[0].tls.identities == ["edge/0"]
+
+
+def test_an_unreadable_certificate_stops_the_start_by_name(edge: Side) -> None:
+    (edge.directory / "edge.key").unlink()
+
+    with pytest.raises(IdentityError, match=r"edge.key cannot be read"):
+        edge.start()
+    assert edge.seam.calls == []
+
+
+def test_a_certificate_that_broke_later_keeps_the_last_good_one(edge: Side) -> None:
+    edge.start()
+    (edge.directory / "edge.key").write_text("broken")
+    edge.write("services/web.yaml", "protocol: http2\n")
+    edge.change()
+
+    assert "edge.key holds no PEM private key" in edge.status.refused
+    assert len(edge.seam.secrets) == 1
+
+
+def test_secrets_go_back_when_the_snapshot_with_them_is_refused(edge: Side) -> None:
+    edge.start()
+
+    def refuse(_: Snapshot) -> None:
+        raise ValueError("no")
+
+    edge.seam.judge = refuse
+    issued = trustme.CA().issue_cert("new.example.com")
+    (edge.directory / "edge.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+    (edge.directory / "edge.key").write_bytes(issued.private_key_pem.bytes())
+    edge.write("services/web.yaml", "protocol: http2\n")
+    edge.change()
+
+    first, tried, restored = edge.seam.secrets
+    assert tried.identities[1] != first.identities[1]
+    assert restored.identities[1] == first.identities[1]
+
+    edge.seam.judge = lambda snapshot: None
+    edge.change()
+    assert edge.seam.secrets[-1].identities[1] == tried.identities[1]
+
+
+def test_a_certificate_that_is_not_shown_any_more_is_forgotten(edge: Side) -> None:
+    edge.start()
+    edge.write("gateways/edge.yaml", GATEWAY.replace(", tls: {certificates: [{cert: edge.pem, key: edge.key}]}", ""))
+    edge.change()
+
+    assert [identity.name for identity in edge.seam.secrets[-1].identities] == ["mesh"]
+
+
+def test_a_port_in_use_is_told_with_the_flag_that_moves_it(tmp_path: Path, taken: int) -> None:
+    side = Side(tmp_path, SidecarRole("orders", inbound="127.0.0.1:0", outbound=f"127.0.0.1:{taken}"))
+
+    with pytest.raises(SeamError, match=rf"listener outbound cannot listen on 127.0.0.1:{taken}: .* --outbound-port N"):
+        side.start()
+    assert side.seam.calls == []
+
+
+def test_a_port_in_use_is_told_with_the_place_that_names_it(edge: Side, taken: int) -> None:
+    edge.start()
+    edge.write("gateways/edge.yaml", f"{GATEWAY.rstrip()}\n".replace("port: 0,", f"port: {taken}, address: 127.0.0.1,"))
+    edge.change()
+
+    assert f"listener edge-{taken} cannot listen" in edge.status.refused
+    assert "choose another port in gateways/edge.yaml:3" in edge.status.refused
+
+
+def test_our_own_listeners_are_not_in_our_way(tmp_path: Path, taken: int) -> None:
+    role = SidecarRole("orders", inbound="127.0.0.1:0", outbound="127.0.0.1:0")
+    side = Side(tmp_path, role)
+    side.start()
+    # As if the data plane had bound it.
+    side.control.listeners = {"upstream-inventory": f"127.0.0.1:{taken}"}
+    side.write("services/inventory.yaml", "protocol: http\n")
+    upstreams: dict[str, Any] = {"service": "inventory", "port": taken}
+    side.write("services/orders.yaml", f"protocol: http\nupstreams: [{upstreams}]\n")
+    side.change()
+
+    assert side.status.refused == ""
+    assert side.status.version == 2

@@ -1,0 +1,29 @@
+"""A running sidecar holds in memory only what it uses."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Each of these would cost megabytes or tenths of a second.
+UNUSED = {"grpc", "opentelemetry", "rich", "requests", "cryptography", "jinja2"}
+
+
+def loaded(program: str) -> set[str]:
+    """Top-level modules after `program`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_a_running_sidecar_loads_no_library_that_it_does_not_use() -> None:
+    assert loaded("import sidecar.cli, sidecar.app") & UNUSED == set()
+
+
+@pytest.mark.parametrize("module", ["aiohttp", "pydantic", "ruamel", "google", "watchfiles"])
+def test_help_and_version_wait_for_none_of_what_runs(module: str) -> None:
+    assert module not in loaded("import sidecar.cli")
