@@ -157,11 +157,6 @@ impl Record {
         &self.exchange.request_id
     }
 
-    /// True when the request is a gRPC call.
-    pub fn is_grpc(&self) -> bool {
-        self.exchange.grpc
-    }
-
     /// The route was found; `metrics` are its cells in this listener's direction.
     pub fn routed(&mut self, route: &Arc<Route>, metrics: &Arc<RouteMetrics>) {
         self.exchange.route = Some(Arc::clone(route));
@@ -221,9 +216,12 @@ impl Record {
         }
     }
 
-    /// The current attempt is over; None: it succeeded. One that nobody ends ends with the exchange and shares its
-    /// outcome.
+    /// The current attempt is over. One that succeeded (None) lasts as long as the exchange and shares its outcome, so
+    /// that nobody need ask for the time.
     pub fn attempt_ended(&mut self, why: Option<Reason>) {
+        if why.is_none() {
+            return;
+        }
         if let Some(open) = self.exchange.attempts.open() {
             open.why = why;
             open.ended = Some(clock::now().duration_since(self.started));
