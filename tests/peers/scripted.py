@@ -4,11 +4,11 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from tests.peers.message import Ended
+from tests.peers.message import CutOff, Ended
 
 # Seconds that a client waits for bytes before its test fails; long, for a busy machine.
 PATIENCE = 20.0
@@ -27,7 +27,8 @@ P = TypeVar("P", bound=Peer)
 class ScriptedServer(Generic[P]):
     """Accepts on a free port of 127.0.0.1 and runs `script` in a thread for each connection, until the block ends.
 
-    A script ends when its connection does. What it fails with beyond that fails the test, at the end of the block.
+    A script ends when its connection does, or breaks off. What it fails with beyond that fails the test, at the end of
+    the block.
     """
 
     def __init__(self, speak: Callable[[socket.socket], P], script: Callable[[P], None]) -> None:
@@ -70,10 +71,9 @@ class ScriptedServer(Generic[P]):
 
     def _run(self, connection: socket.socket) -> None:
         try:
-            peer = self._speak(connection)
-            self.script(peer)
-            peer.close()
-        except (Ended, ConnectionError):
+            with closing(self._speak(connection)) as peer:
+                self.script(peer)
+        except (Ended, CutOff, ConnectionError):
             pass
         except Exception as failure:
             if not self._ending:
