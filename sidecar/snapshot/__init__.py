@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sidecar.config.document import Document, Key
-from sidecar.config.model import Certificate, Gateway, Service
+from sidecar.config.model import Certificate, Gateway
 from sidecar.config.model.gateway import GatewayListener
 from sidecar.snapshot.cluster import (
     APP,
     MESH_IDENTITY,
     MESH_TRUST_BUNDLE,
-    NO_DOCUMENT,
     app_cluster,
     mesh_cluster,
     origin,
-    service_of,
 )
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
 from sidecar.wire import control_pb2, telemetry_pb2
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import World
+from sidecar.world import Instance, Target, World
 
-__all__ = ["GatewayRole", "Role", "SidecarRole", "certificates", "compile", "endpoints"]
+__all__ = ["GatewayRole", "Role", "SidecarRole", "certificates", "compile", "endpoints", "watched"]
 
 
 def compile(world: World, role: Role, version: int) -> wire.Snapshot:
@@ -42,18 +40,32 @@ def compile(world: World, role: Role, version: int) -> wire.Snapshot:
 
 
 def endpoints(world: World, role: Role, cluster: str, version: int) -> control_pb2.EndpointsUpdate | None:
-    """The whole endpoint list of one cluster ("app", "orders", "orders/v1"); None: this role has no such cluster.
+    """The whole endpoint list of one cluster ("app", "orders", "orders/v1"); None: it is not known (yet).
 
-    The list is empty when the service has no document, or nobody is in the subset: waiting would not help.
+    Without discovery the list is empty when the service has no document, or nobody is in the subset: waiting would not
+    help. With it a service whose document has no endpoints has those of Consul's catalog.
     """
     if cluster == APP:
         if not isinstance(role, SidecarRole):
             return None
         app = control_pb2.Endpoint(id=role.app_address, address=role.app_address, weight=1, healthy=True)
         return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=[app])
-    name, subset = service_of(cluster)
-    service = world.services.get(name, NO_DOCUMENT)
-    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=_instances(service, subset))
+    target = Target.of(cluster)
+    instances = _instances(world, target)
+    if instances is None:
+        return None
+    if target.subset:
+        where = world.subset(target.service, target.subset)
+        instances = tuple(item for item in instances if where is not None and where.matches(item.meta, item.tags))
+    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=map(_endpoint, instances))
+
+
+def watched(world: World, cluster: str) -> Target | None:
+    """What a source has to watch for this cluster's endpoints; None: nothing, they are in a document."""
+    target = Target.of(cluster).whole
+    if cluster == APP or not world.discovered or _documented(world, target):
+        return None
+    return target
 
 
 def certificates(world: World, role: Role) -> Mapping[str, Certificate]:
@@ -89,7 +101,7 @@ def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list
         ),
     ]
     tables = [inbound_table(world, role.service), outbound_table(world)]
-    for index, upstream in enumerate(world.services.get(role.service, NO_DOCUMENT).upstreams):
+    for index, upstream in enumerate(world.service(role.service).upstreams):
         name = f"upstream-{upstream.service}"
         listeners.append(
             wire.Listener(
@@ -128,7 +140,7 @@ def _edge_listener(
         direction=wire.DIRECTION_EDGE,
         route_table="edge",
         tls=tls,
-        origin=wire.Origin(place=document.origin("listeners", index)),
+        origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
     )
 
 
@@ -157,19 +169,28 @@ def _clusters(world: World, role: Role, tables: Iterable[wire.RouteTable]) -> li
     return [app_cluster(world, role.service), *clusters] if isinstance(role, SidecarRole) else clusters
 
 
-def _instances(service: Service, subset: str) -> list[control_pb2.Endpoint]:
-    where = service.subsets[subset].where if subset in service.subsets else None
-    return [
-        control_pb2.Endpoint(
-            id=endpoint.address,
-            address=endpoint.address,
-            weight=endpoint.weight,
-            meta=endpoint.meta,
-            healthy=True,
-        )
-        for endpoint in service.endpoints
-        if not subset or (where is not None and where.matches(endpoint.meta))
-    ]
+def _instances(world: World, target: Target) -> tuple[Instance, ...] | None:
+    """All endpoints of the service; None: not known yet."""
+    if world.discovered and not _documented(world, target):
+        return world.endpoints.get(target.whole)
+    return tuple(
+        Instance(id=endpoint.address, address=endpoint.address, weight=endpoint.weight, meta=endpoint.meta)
+        for endpoint in world.service(target.service).endpoints
+    )
+
+
+def _documented(world: World, target: Target) -> bool:
+    return not target.datacenter and bool(world.service(target.service).endpoints)
+
+
+def _endpoint(instance: Instance) -> control_pb2.Endpoint:
+    return control_pb2.Endpoint(
+        id=instance.id,
+        address=instance.address,
+        weight=instance.weight,
+        meta=instance.meta,
+        healthy=instance.healthy,
+    )
 
 
 def _telemetry(world: World, role: Role) -> telemetry_pb2.Telemetry:
