@@ -38,7 +38,7 @@ class Running:
         they change it. Durations are written as the admin API tells them: "1500ms", "2s".
         """
         endpoints = [{"address": address} for address in addresses]
-        return self._write(name, tls="disabled", **{"endpoints": endpoints, **fields})
+        return self._write(name, **{"tls": "disabled", "endpoints": endpoints, **fields})
 
     def with_sidecar(self, name: str, app_port: int, **fields: Any) -> Proxy:
         """Add a service whose only instance is behind a sidecar, and reached by mutual TLS."""
@@ -75,16 +75,16 @@ def live(proxy: Proxy, kind: str, name: str, fields: Json) -> None:
     eventually(f"{kind} {name} live at {proxy.name}", is_live, within=10)
 
 
-def failures(proxy: Proxy, service: str) -> list[Json]:
-    """What the proxy says of calls to this service that ended badly, newest first."""
-    status, body = proxy.get("/api/v1/failures")
+def failures(proxy: Proxy, host: str) -> list[Json]:
+    """What the proxy says of calls to this host that ended badly, newest first."""
+    status, body = proxy.get("/api/v1/failures?limit=1000")
     assert status == 200
-    return [failure for failure in json.loads(body)["failures"] if failure["cluster"].partition("/")[0] == service]
+    return [failure for failure in json.loads(body)["failures"] if failure["authority"] == host]
 
 
-def last_failure(proxy: Proxy, service: str) -> Json:
+def last_failure(proxy: Proxy, host: str) -> Json:
     """The newest of them; it stands there a moment after its answer does."""
-    return eventually(f"a failure of {service} at {proxy.name}", lambda: failures(proxy, service))[0]
+    return eventually(f"a failure of {host} at {proxy.name}", lambda: failures(proxy, host))[0]
 
 
 @pytest.fixture(scope="session")

@@ -36,34 +36,28 @@ class Http1:
         self.socket.sendall(b"".join(part.encode() if isinstance(part, str) else part for part in parts))
 
     def head(self) -> Head:
-        """The next start line and fields. Raises Ended when none comes."""
-        start = self._read.readline()
+        """The next start line and fields. Raises Ended when none comes, CutOff when the connection is reset."""
+        start = self._line()
         if not start:
             raise Ended
         return Head(start.decode("latin-1").rstrip("\r\n"), self._fields())
 
     def chunk(self) -> bytes:
         """The next chunk; b"" is the last one, after which the trailers follow."""
-        line = self._read.readline()
+        line = self._line()
         if not line:
             raise CutOff(b"", "the connection ended before a chunk")
         size = int(line.split(b";")[0], 16)
-        data = self._read.read(size)
-        if len(data) < size:
-            raise CutOff(data, "the connection ended inside a chunk")
+        data = self._exactly(size)
         if size:
-            self._read.readline()
+            self._line()
         return data
 
     def content(self, fields: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
         """Content and trailers of a message with these fields. Raises CutOff."""
         if "chunked" in fields.get("transfer-encoding", ""):
             return self._chunked()
-        length = int(fields.get("content-length", "0"))
-        body = self._read.read(length)
-        if len(body) < length:
-            raise CutOff(body, f"the connection ended before {length} bytes had come")
-        return body, {}
+        return self._exactly(int(fields.get("content-length", "0"))), {}
 
     def ask(self, request: Request) -> Answer:
         """Send a request, and return its answer. Raises CutOff and Ended."""
@@ -121,9 +115,27 @@ class Http1:
     ) -> None:
         self.close()
 
+    def _line(self) -> bytes:
+        try:
+            return self._read.readline()
+        except ConnectionError as error:
+            raise CutOff(b"", f"the connection was reset ({error})") from error
+
+    def _exactly(self, size: int) -> bytes:
+        """So many bytes. Raises CutOff."""
+        data = b""
+        try:
+            while len(data) < size and (more := self._read.read1(size - len(data))):
+                data += more
+        except ConnectionError as error:
+            raise CutOff(data, f"the connection was reset ({error})") from error
+        if len(data) < size:
+            raise CutOff(data, f"the connection ended inside {size} bytes")
+        return data
+
     def _fields(self) -> dict[str, str]:
         fields = {}
-        while line := self._read.readline().decode("latin-1").rstrip("\r\n"):
+        while line := self._line().decode("latin-1").rstrip("\r\n"):
             name, _, value = line.partition(":")
             fields[name.lower()] = value.strip()
         return fields

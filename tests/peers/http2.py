@@ -10,6 +10,7 @@ import h2.config
 import h2.connection
 import h2.events
 from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame
 
 from tests.peers import scripted
 from tests.peers.message import Answer, App, CutOff, Ended, Request
@@ -160,9 +161,9 @@ class Http2:
         self.flush()
 
     def go_away(self, last: int, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Send GOAWAY: streams above `last` were not processed."""
-        self.h2.close_connection(code, last_stream_id=last)
-        self.flush()
+        """Send GOAWAY: streams above `last` were not processed, the others go on."""
+        # `h2` would take the whole connection for closed.
+        self.socket.sendall(GoAwayFrame(0, last_stream_id=last, error_code=code).serialize())
 
     def until(self, holds: Callable[[], bool], stream: Stream | None = None) -> None:
         """Read until it holds. When the connection ends before: Ended, or CutOff when a stream is concerned."""
