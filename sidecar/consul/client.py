@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # An agent takes 200 connections of one client address (limits.http_max_conns_per_client), shared by all sidecars of a
-# host. Of our 16, some are kept free of watches, so that a call never waits for one to end.
+# host. Of our 16, some are kept free of watches, so that a call never waits for one to end. What the watches are:
+# documents 2 (gateway 3), certificates 2, registration 1, config entries 1, names 1, checks 1, intentions 1, and
+# instances 4 (sidecar.sources.catalog.BLOCKING).
 CONNECTIONS = 16
-CALLS = 2
+CALLS = 3
 # Seconds of one blocking query. A connection that died silently is noticed after it.
 WAIT = 60.0
 # Consul's bounds: it takes longer ones for 10 minutes.
@@ -94,6 +96,8 @@ class ConsulClient:
     ) -> None:
         self.settings = settings
         self.contact = Contact()
+        # Watches that fail now: path and reason.
+        self.failing: dict[str, str] = {}
         self._seam = Seam(settings, connections)
         self._watches = asyncio.Semaphore(connections - CALLS)
         self.watches_free = connections - CALLS
@@ -105,10 +109,14 @@ class ConsulClient:
         """End every connection."""
         await self._seam.http.close()
 
-    async def get(self, path: str, query: Query | None = None, *, within: float = CALL_WITHIN) -> Answer:
-        """One read of "/v1/kv/sidecar/mesh"; it blocks when `query` has an index and a wait. `within` is in seconds."""
-        answer: Answer = await self._call("GET", path, query, within=within)
-        return answer
+    async def get(
+        self, path: str, query: Query | None = None, *, within: float = CALL_WITHIN, known: bytes = b""
+    ) -> Answer:
+        """One read of "/v1/kv/sidecar/mesh"; it blocks when `query` has an index and a wait. `within` is in seconds.
+
+        An answer whose digest is `known` comes without its value.
+        """
+        return await self._call("GET", path, query, within=within, known=known)
 
     async def put(self, path: str, body: object = None, query: Query | None = None) -> Any:
         """One write; `body` is sent as it is when it is bytes, else as JSON. Returns the decoded answer."""
@@ -124,17 +132,20 @@ class ConsulClient:
         answer = await self._call("PUT", "/v1/txn", None, data=body, accepted=(409,))
         return [str(error.get("What", error)) for error in answer.value.get("Errors") or ()]
 
-    async def watch(self, path: str, query: Query | None = None, *, wait: float = WAIT) -> AsyncGenerator[Answer, None]:
+    async def watch(
+        self, path: str, query: Query | None = None, *, wait: float = WAIT, every_index: bool = False
+    ) -> AsyncGenerator[Answer, None]:
         """The value now, and again whenever it has changed, for ever. Failures are logged and tried again.
 
-        Holds one of the client's connections from the first answer to the end: close it (`aclosing`).
+        `every_index`: again whenever the index has moved, then without a value where that is as before.
+        Holds one of the client's connections to its end: close it (`aclosing`).
         """
         wait = min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
         # Consul adds up to a sixteenth, so that watches do not wake together.
         within = wait + wait / 16 + CALL_WITHIN
         rounds = Bucket(ROUNDS_PER_SECOND, BURST)
         backoff = Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)
-        index, last, failing = 0, b"", ""
+        index, last = 0, b""
         async with self._watch_slot(path):
             while True:
                 if pause := rounds.take(self.clock()):
@@ -143,18 +154,18 @@ class ConsulClient:
                 try:
                     answer = await self._call("GET", path, {**(query or {}), **blocking}, within=within, known=last)
                 except ConsulError as error:
-                    if str(error) != failing:
-                        failing = str(error)
-                        log.warning("%s; what was known last stays in force", failing)
+                    if str(error) != self.failing.get(path):
+                        self.failing[path] = str(error)
+                        log.warning("%s; what was known last stays in force", error)
                     await self.sleep(backoff.after_failure(self.chance()))
                     continue
-                if failing:
+                if self.failing.pop(path, ""):
                     log.info("Consul at %s answers %s again", self.settings.address, path)
-                    failing = ""
                 backoff.reset()
                 # Backwards: a server was restored, or another one answered; what changed since is not known then.
+                moved = answer.index != index
                 index = 0 if answer.index < index else max(1, answer.index)
-                if answer.digest != last:
+                if answer.digest != last or (every_index and moved):
                     last = answer.digest
                     yield answer
 
@@ -168,6 +179,7 @@ class ConsulClient:
                 yield
             finally:
                 self.watches_free += 1
+                self.failing.pop(path, None)
 
     async def _call(
         self,
