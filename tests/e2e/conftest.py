@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
+from tests.peers.grpc_app import GrpcApp, grpc_app
 
 Json = dict[str, Any]
 
@@ -92,3 +93,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Mesh(tmp_path_factory.mktemp("running")) as mesh:
         mesh.document("gateways/edge", listeners=[LOOPBACK])
         yield Running(mesh, mesh.sidecar("web", 1), mesh.gateway("edge"))
+
+
+@pytest.fixture(scope="session")
+def echo(running: Running) -> Iterator[GrpcApp]:
+    """The gRPC service `echo`, behind a sidecar of its own."""
+    with grpc_app() as app:
+        running.with_sidecar("echo", app.port, protocol="grpc")
+        yield app

@@ -1,14 +1,13 @@
 """gRPC by grpcio on both sides: client → gateway → mTLS → sidecar → app. Nothing of a call gets lost on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 import pytest
 
 from tests.e2e.conftest import Running, last_failure
-from tests.peers import grpc_app
 from tests.peers.grpc_app import GrpcApp, Stub, calling
 
 # Seconds; far above what any call here takes, far below what a test may.
@@ -17,15 +16,8 @@ PATIENCE = 20.0
 LARGE = bytes(range(251)) * ((4 << 20) // 251)
 
 
-@pytest.fixture(scope="module")
-def app(running: Running) -> Iterator[GrpcApp]:
-    with grpc_app.grpc_app() as app:
-        running.with_sidecar("echo", app.port, protocol="grpc")
-        yield app
-
-
 @pytest.fixture
-async def stub(running: Running, app: GrpcApp) -> AsyncIterator[Stub]:
+async def stub(running: Running, echo: GrpcApp) -> AsyncIterator[Stub]:
     """The app's methods, through the gateway."""
     async with calling(running.edge.edge, "echo") as stub:
         yield stub
@@ -109,18 +101,18 @@ async def test_a_call_without_a_deadline_stays_without(stub: Stub) -> None:
     assert await stub.tell(b"") == b"none"
 
 
-async def test_the_callers_deadline_ends_the_call_everywhere(running: Running, app: GrpcApp, stub: Stub) -> None:
-    app.forget()
+async def test_the_callers_deadline_ends_the_call_everywhere(running: Running, echo: GrpcApp, stub: Stub) -> None:
+    echo.forget()
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await stub.hang(b"", timeout=0.5)
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert await asyncio.to_thread(app.cancelled.wait, PATIENCE)
+    assert await asyncio.to_thread(echo.cancelled.wait, PATIENCE)
 
 
-async def test_the_routes_timeout_ends_a_call_that_has_none(running: Running, app: GrpcApp) -> None:
-    hasty = running.service(f"127.0.0.1:{app.port}", protocol="grpc", timeout="300ms")
-    app.forget()
+async def test_the_routes_timeout_ends_a_call_that_has_none(running: Running, echo: GrpcApp) -> None:
+    hasty = running.service(f"127.0.0.1:{echo.port}", protocol="grpc", timeout="300ms")
+    echo.forget()
     async with calling(running.web.outbound, hasty) as stub:
         call = stub.hang(b"")
         with pytest.raises(grpc.aio.AioRpcError, match="The route's timeout ended before the response") as failure:
@@ -128,13 +120,13 @@ async def test_the_routes_timeout_ends_a_call_that_has_none(running: Running, ap
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert dict(failure.value.trailing_metadata())["x-sidecar-reason"] == "timeout"
-    assert await asyncio.to_thread(app.cancelled.wait, PATIENCE)
+    assert await asyncio.to_thread(echo.cancelled.wait, PATIENCE)
     known = last_failure(running.web, hasty)
     assert (known["reason"], known["grpc_status"]) == ("timeout", "DEADLINE_EXCEEDED")
 
 
-async def test_the_routes_timeout_shortens_the_callers(running: Running, app: GrpcApp) -> None:
-    hasty = running.service(f"127.0.0.1:{app.port}", protocol="grpc", timeout="3s")
+async def test_the_routes_timeout_shortens_the_callers(running: Running, echo: GrpcApp) -> None:
+    hasty = running.service(f"127.0.0.1:{echo.port}", protocol="grpc", timeout="3s")
     async with calling(running.web.outbound, hasty) as stub:
         left = float(await stub.tell(b"", timeout=PATIENCE))
     assert 0 < left <= 3

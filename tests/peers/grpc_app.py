@@ -95,7 +95,8 @@ class GrpcApp:
         ends_well = self._begin(context)
         for message in messages:
             yield message.upper()
-        ends_well()
+        if context.is_active():
+            ends_well()
 
     def fail(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         """An error with the message as its words, and details in binary."""

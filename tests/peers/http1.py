@@ -8,6 +8,9 @@ from typing import NamedTuple, Self
 from tests.peers import scripted
 from tests.peers.message import Answer, App, CutOff, Ended, Request
 
+# Bytes of one write.
+PIECE = 16 * 1024
+
 
 class Head(NamedTuple):
     """A start line and its fields."""
@@ -25,6 +28,8 @@ class Http1:
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
+        # Bytes sent.
+        self.sent = 0
         self._read = connection.makefile("rb")
 
     @classmethod
@@ -33,7 +38,12 @@ class Http1:
 
     def send(self, *parts: bytes | str) -> None:
         """Write these bytes, whatever they mean."""
-        self.socket.sendall(b"".join(part.encode() if isinstance(part, str) else part for part in parts))
+        left = memoryview(b"".join(part.encode() if isinstance(part, str) else part for part in parts))
+        while left:
+            # In pieces: a blocking send returns when all of it is taken.
+            sent = self.socket.send(left[:PIECE])
+            left = left[sent:]
+            self.sent += sent
 
     def head(self) -> Head:
         """The next start line and fields. Raises Ended when none comes, CutOff when the connection is reset."""

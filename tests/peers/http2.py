@@ -31,14 +31,14 @@ class Stream:
     ended: bool = False
     # The code with which the other side reset it.
     reset: int | None = None
-    # The peer's request or response head has come.
-    begun: bool = False
+    # Bytes that came and that the other side has not been told to be read.
+    unread: int = 0
 
 
 class Http2:
     """One connection. Methods that wait read whatever comes meanwhile, for all streams.
 
-    With `reads=False` received content is never acknowledged: a reader that does not read.
+    With `reads=False` received content is not acknowledged before `resume`: a reader that does not read.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class Http2:
         if settings:
             self.h2.update_settings(dict(settings))
         self.streams: dict[int, Stream] = {}
+        # Bytes of content sent.
+        self.sent = 0
         # The GOAWAY frame that came, and the streams that nobody has taken.
         self.goaway: h2.events.ConnectionTerminated | None = None
         self._new: list[Stream] = []
@@ -146,6 +148,7 @@ class Http2:
             self.h2.send_data(stream.id, bytes(left[:room]), end_stream=end and room == len(left))
             left = left[room:]
             self.flush()
+            self.sent += room
         if end and not data:
             self.h2.end_stream(stream.id)
             self.flush()
@@ -164,6 +167,13 @@ class Http2:
         """Send GOAWAY: streams above `last` were not processed, the others go on."""
         # `h2` would take the whole connection for closed.
         self.socket.sendall(GoAwayFrame(0, last_stream_id=last, error_code=code).serialize())
+
+    def resume(self) -> None:
+        """Read from now on, and say that what has come is read."""
+        self.reads = True
+        for stream in self.streams.values():
+            self._acknowledge(stream)
+        self.flush()
 
     def until(self, holds: Callable[[], bool], stream: Stream | None = None) -> None:
         """Read until it holds. When the connection ends before: Ended, or CutOff when a stream is concerned."""
@@ -198,21 +208,28 @@ class Http2:
     ) -> None:
         self.close()
 
+    def _acknowledge(self, stream: Stream) -> None:
+        if stream.unread and not stream.ended:
+            self.h2.acknowledge_received_data(stream.unread, stream.id)
+            stream.unread = 0
+
     def _see(self, event: h2.events.Event) -> None:
         match event:
             case h2.events.RequestReceived():
-                stream = Stream(event.stream_id, _fields(event.headers), begun=True)
+                stream = Stream(event.stream_id, _fields(event.headers))
                 self.streams[stream.id] = stream
                 self._new.append(stream)
             case h2.events.ResponseReceived():
                 stream = self.streams[event.stream_id]
-                stream.fields, stream.begun = _fields(event.headers), True
+                stream.fields = _fields(event.headers)
             case h2.events.InformationalResponseReceived():
                 self.streams[event.stream_id].interim.append(int(_fields(event.headers)[":status"]))
             case h2.events.DataReceived():
-                self.streams[event.stream_id].body += event.data
-                if self.reads and event.flow_controlled_length:
-                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                stream = self.streams[event.stream_id]
+                stream.body += event.data
+                stream.unread += event.flow_controlled_length or 0
+                if self.reads:
+                    self._acknowledge(stream)
             case h2.events.TrailersReceived():
                 self.streams[event.stream_id].trailers = _fields(event.headers)
             case h2.events.StreamEnded():

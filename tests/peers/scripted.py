@@ -10,6 +10,8 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from tests.peers.message import CutOff, Ended
 
+# Bytes of each socket buffer at a test's own end: what a stalled side has taken is then the proxies' doing.
+SOCKET_BUFFER = 64 * 1024
 # Seconds that a client waits for bytes before its test fails; long, for a busy machine.
 PATIENCE = 20.0
 
@@ -37,7 +39,9 @@ class ScriptedServer(Generic[P]):
         self.script = script
         # Connections accepted so far.
         self.accepted = 0
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._listening = _own(socket.socket())
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen(1024)
         self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._ending = False
@@ -59,7 +63,6 @@ class ScriptedServer(Generic[P]):
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._run, args=(connection,), name="scripted connection")
             with self._lock:
                 if self._ending:
@@ -109,9 +112,18 @@ class ScriptedServer(Generic[P]):
 def connect(address: str) -> socket.socket:
     """A connection to "127.0.0.1:41234" that does not wait longer than PATIENCE for anything."""
     host, _, port = address.rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = _own(socket.socket())
+    connection.settimeout(PATIENCE)
+    connection.connect((host, int(port)))
     return connection
+
+
+def _own(unconnected: socket.socket) -> socket.socket:
+    """With our options, which connections inherit from the socket that accepts them."""
+    unconnected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+    unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    return unconnected
 
 
 def reset(connection: socket.socket) -> None:
