@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from sidecar.admin.metrics import Family
 from sidecar.consul.client import ConsulClient
@@ -26,6 +25,7 @@ from sidecar.identity.authority import Leaf
 from sidecar.identity.consul_connect import ConsulConnect
 from sidecar.snapshot import GatewayRole, Role
 from sidecar.sources.catalog import Catalog
+from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.sources.kv import KvSource
 from sidecar.world import Target, Update, World
 
@@ -112,7 +112,7 @@ class ConsulEngine:
 
     async def _try_leaf(self, role: Role) -> None:
         """Tell early, and why, when this agent gives us no certificate; the watch of it would try for ever."""
-        await self._client.get(f"/v1/agent/connect/ca/leaf/{quote(_service(role), safe='')}")
+        await self._client.get(f"/v1/agent/connect/ca/leaf/{_service(role)}")
 
     def _begin_from_disk(self, last_good: LastGood, why: ConsulError) -> Beginning:
         leaf = last_good.leaf
@@ -220,9 +220,9 @@ class Told:
 
     def __init__(self, client: ConsulClient, catalog: Catalog, role: Role) -> None:
         self._authority = ConsulConnect(client, _service(role))
-        documents = KvSource(client, gateway=isinstance(role, GatewayRole))
+        sources = (KvSource(client, gateway=isinstance(role, GatewayRole)), DiscoveryChains(client), catalog)
         self.leaves: Stream[Leaf] = Stream(self._authority.watch())
-        self.updates: tuple[Stream[Update], ...] = (Stream(documents.watch()), Stream(catalog.watch()))
+        self.updates: tuple[Stream[Update], ...] = tuple(Stream(source.watch()) for source in sources)
 
     def on_site(self, world: World) -> World:
         """The world with the trust domain and the datacenter of the newest leaf."""

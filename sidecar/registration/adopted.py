@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from sidecar.consul.client import ConsulClient
 from sidecar.errors import ConsulError
@@ -54,7 +53,7 @@ async def find(client: ConsulClient, service_id: str) -> Adopted:
 
 async def follow(client: ConsulClient, proxy_id: str) -> AsyncIterator[Adopted]:
     """The registration after each change of it; ConsulError when it is gone or the agent does not answer."""
-    path = f"/v1/agent/service/{quote(proxy_id, safe='')}"
+    path = f"/v1/agent/service/{proxy_id}"
     known = ""
     while True:
         query = {"hash": known, "wait": f"{WAIT:g}s"} if known else {}

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
-from urllib.parse import quote
 
 from sidecar.consul.client import ConsulClient
 from sidecar.errors import ConsulError
@@ -160,7 +159,7 @@ class Registration:
             async with asyncio.timeout(WITHDRAW_WITHIN), self._turn:
                 for name in (self._instance.proxy_id, self._instance.id):
                     if await self._owner(name) == self._token:
-                        await self._client.put(f"/v1/agent/service/deregister/{quote(name, safe='')}")
+                        await self._client.put(f"/v1/agent/service/deregister/{name}")
                         removed = True
         except (ConsulError, TimeoutError) as error:
             log.warning("not deregistered, the agent will call us critical within %g s: %s", TTL, error)
@@ -201,7 +200,7 @@ class Registration:
 
     async def _tell(self, health: Health) -> bool:
         """False: the agent has forgotten us."""
-        path = f"/v1/agent/check/update/{quote(self._instance.check_id, safe='')}"
+        path = f"/v1/agent/check/update/{self._instance.check_id}"
         try:
             await self._client.put(path, {"Status": _status(health), "Output": health.output})
         except ConsulError as error:
@@ -221,7 +220,7 @@ class Registration:
 
     async def _owner(self, name: str) -> str | None:
         """The number of the process that registered this id, "" when it was not one of ours, None when nobody did."""
-        known = (await self._client.get(f"/v1/agent/service/{quote(name, safe='')}")).value
+        known = (await self._client.get(f"/v1/agent/service/{name}")).value
         return None if known is None else str((known.get("Meta") or {}).get(INSTANCE, ""))
 
     def _lost(self, why: str) -> None:

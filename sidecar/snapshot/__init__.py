@@ -101,19 +101,30 @@ def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list
         ),
     ]
     tables = [inbound_table(world, role.service), outbound_table(world)]
-    for index, upstream in enumerate(world.service(role.service).upstreams):
-        name = f"upstream-{upstream.service}"
+    for service, (address, upstream_place) in _upstreams(world, role).items():
+        name = f"upstream-{service}"
         listeners.append(
             wire.Listener(
                 name=name,
-                address=f"127.0.0.1:{upstream.port}",
+                address=address,
                 direction=wire.DIRECTION_OUTBOUND,
                 route_table=name,
-                origin=origin(world, role.service, "upstreams", index),
+                origin=upstream_place,
             )
         )
-        tables.append(upstream_table(world, upstream.service))
+        tables.append(upstream_table(world, service))
     return listeners, tables
+
+
+def _upstreams(world: World, role: SidecarRole) -> dict[str, tuple[str, wire.Origin | None]]:
+    """By service the address and the place of its local port; the document's word goes before the registration's."""
+    registered: dict[str, tuple[str, wire.Origin | None]] = {
+        upstream.service: (upstream.address, None) for upstream in role.upstreams
+    }
+    return registered | {
+        upstream.service: (f"127.0.0.1:{upstream.port}", origin(world, role.service, "upstreams", index))
+        for index, upstream in enumerate(world.service(role.service).upstreams)
+    }
 
 
 def _gateway(world: World, role: GatewayRole) -> tuple[list[wire.Listener], list[wire.RouteTable]]:
