@@ -51,6 +51,15 @@ class Running:
     def route(self, route: Json) -> None:
         """Add a route to the gateway, or replace the one of its name; returns once it is live."""
         self._routes = [route, *(other for other in self._routes if other["name"] != route["name"])]
+        self._write_gateway()
+
+    def remove(self, name: str) -> None:
+        """Delete a service's document, and the gateway's route to it."""
+        self._routes = [route for route in self._routes if route["name"] != name]
+        self._write_gateway()
+        (self.mesh.config / f"services/{name}.yaml").unlink()
+
+    def _write_gateway(self) -> None:
         gateway = {"listeners": [LOOPBACK], "routes": self._routes}
         self.mesh.document("gateways/edge", **gateway)
         live(self.edge, "gateway", "edge", gateway)

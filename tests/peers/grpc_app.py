@@ -53,6 +53,9 @@ class GrpcApp:
     begun: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
     cancelled_at: float = 0.0
+    # Calls to Unary.
+    calls: int = 0
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     # Lets calls to Hang end well.
     go: threading.Event = field(default_factory=threading.Event)
 
@@ -76,6 +79,8 @@ class GrpcApp:
 
     def unary(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         """The message; metadata of the call that begins with "x-" comes back, first and as trailers."""
+        with self._counting:
+            self.calls += 1
         sent = tuple((name, value) for name, value in context.invocation_metadata() if name.startswith("x-"))
         context.send_initial_metadata(tuple((f"first-{name}", value) for name, value in sent))
         context.set_trailing_metadata(tuple((f"last-{name}", value) for name, value in sent))

@@ -1,6 +1,7 @@
 """HTTP/2 by Python's `h2`, both sides: streams that a test opens, answers, stalls or breaks as it likes."""
 
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,6 +18,8 @@ from tests.peers.message import Answer, App, CutOff, Ended, Request
 
 # Bytes of one read.
 READ = 65536
+# Bytes before a frame's payload: length, type, flags, stream (RFC 9113 section 4.1).
+FRAME_HEADER = 9
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Http2:
     ) -> None:
         self.socket = connection
         self.reads = reads
+        self._is_client = client
         # Inbound checks stay on: what a proxy sends must be legal. Outbound ones are off: a script may break the rules.
         config = h2.config.H2Configuration(
             client_side=client,
@@ -64,9 +68,12 @@ class Http2:
         self.streams: dict[int, Stream] = {}
         # Bytes of content sent.
         self.sent = 0
-        # The GOAWAY frame that came, and the streams that nobody has taken.
-        self.goaway: h2.events.ConnectionTerminated | None = None
+        # GOAWAY frames that a client was sent: the last stream that will be answered, and the code.
+        self.goaways: list[tuple[int, int]] = []
+        # Requests that nobody has taken yet.
         self._new: list[Stream] = []
+        # Bytes of a frame that is not complete.
+        self._partial = b""
         self.h2.initiate_connection()
         self.flush()
 
@@ -190,7 +197,7 @@ class Http2:
         data = self.socket.recv(READ)
         if not data:
             raise Ended
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(self._without_goaway(data) if self._is_client else data):
             self._see(event)
         self.flush()
 
@@ -207,6 +214,22 @@ class Http2:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """Whole frames, GOAWAY taken out: with it `h2` would take the connection for closed, though streams go on."""
+        self._partial += data
+        passed = b""
+        while len(self._partial) >= FRAME_HEADER:
+            end = FRAME_HEADER + int.from_bytes(self._partial[:3], "big")
+            if len(self._partial) < end:
+                break
+            frame, self._partial = self._partial[:end], self._partial[end:]
+            if frame[3] == GoAwayFrame.type:
+                last, code = struct.unpack_from(">II", frame, FRAME_HEADER)
+                self.goaways.append((last, code))
+            else:
+                passed += frame
+        return passed
 
     def _acknowledge(self, stream: Stream) -> None:
         if stream.unread and not stream.ended:
@@ -237,8 +260,6 @@ class Http2:
             case h2.events.StreamReset():
                 if (broken := self.streams.get(event.stream_id)) is not None:
                     broken.reset = int(event.error_code)
-            case h2.events.ConnectionTerminated():
-                self.goaway = event
 
 
 def server(app: App) -> scripted.ScriptedServer[Http2]:

@@ -114,7 +114,11 @@ def connect(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     connection = _own(socket.socket())
     connection.settimeout(PATIENCE)
-    connection.connect((host, int(port)))
+    try:
+        connection.connect((host, int(port)))
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
