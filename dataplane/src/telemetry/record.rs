@@ -87,8 +87,6 @@ pub struct Record {
     metrics: Option<Arc<RouteMetrics>>,
     /// Index of the route's destination that was picked.
     destination: Option<usize>,
-    received: Cell<u64>,
-    sent: Cell<u64>,
     consumed: bool,
 }
 
@@ -146,8 +144,6 @@ impl Record {
             exchange,
             metrics: None,
             destination: None,
-            received: Cell::new(0),
-            sent: Cell::new(0),
             consumed: false,
         }
     }
@@ -261,13 +257,13 @@ impl Record {
     }
 
     /// Bytes of the request's content came from the caller.
-    pub fn received(&self, bytes: usize) {
-        self.received.set(self.received.get() + bytes as u64);
+    pub fn received(&mut self, bytes: u64) {
+        self.exchange.received += bytes;
     }
 
     /// Bytes of the response's content went to the caller.
-    pub fn sent(&self, bytes: usize) {
-        self.sent.set(self.sent.get() + bytes as u64);
+    pub fn sent(&mut self, bytes: u64) {
+        self.exchange.sent += bytes;
     }
 
     /// The exchange is over.
@@ -292,8 +288,6 @@ impl Record {
     fn close(&mut self) {
         let exchange = &mut self.exchange;
         exchange.duration = clock::now().duration_since(self.started);
-        exchange.received = self.received.get();
-        exchange.sent = self.sent.get();
         if exchange.grpc && exchange.grpc_status.is_none() {
             exchange.grpc_status = match (exchange.reason, exchange.status) {
                 (Some(reason), _) => Some(GrpcStatus::new(reason.grpc_status())),
