@@ -268,6 +268,32 @@ def test_with_one_of_two_instances_dead_no_call_fails(running: Running) -> None:
     assert failures(running.web, service) == []
 
 
+def test_with_one_of_two_instances_dead_no_upload_fails(running: Running) -> None:
+    # Nothing of a request is sent before there is a connection, so its size does not matter.
+    body = bytes(1 << 20)
+    with refusing() as dead, http1.server(lambda request: Answer(200, sized(request.body), request.body)) as alive:
+        service = running.service(dead, alive.address)
+        with Http1.connect(running.web.outbound) as peer:
+            request = Request("POST", "/", service, sized(body), body)
+            assert all(peer.ask(request).body == body for _ in range(5))
+
+
+def test_an_endpoint_that_goes_away_ends_what_it_has_begun(running: Running) -> None:
+    def one_stream_for_each_connection(peer: Http2) -> None:
+        stream = peer.next_stream()
+        peer.go_away(last=stream.id)
+        peer.give(stream, Answer(200, sized(b"tea"), b"tea"))
+        peer.until(lambda: False)
+
+    with http2.scripted_server(one_stream_for_each_connection) as server:
+        service = running.service(server.address, protocol="http2")
+        with Http2.connect(running.web.outbound) as peer:
+            answers = [peer.ask(Request(host=service)) for _ in range(5)]
+
+        assert {(answer.status, answer.body) for answer in answers} == {(200, b"tea")}
+        assert server.accepted == 5
+
+
 @pytest.mark.parametrize("script", [refuses_the_stream, goes_away])
 def test_what_an_endpoint_refused_another_one_answers(running: Running, script: Callable[[Http2], None]) -> None:
     with http2.scripted_server(script) as refuses, good() as alive:
@@ -346,6 +372,36 @@ def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(
         if isinstance(peer, Http2):
             assert peer.ask(Request(host=steady)).body == b"steady"
         assert ask(running.web.outbound, steady).body == b"steady"
+
+
+def stops_inside1(peer: Http1) -> None:
+    peer.take()
+    peer.send(GET_HEAD, "content-length: 8\r\n\r\nhalf")
+    peer.is_over()
+
+
+def stops_inside2(peer: Http2) -> None:
+    stream = peer.next_stream()
+    peer.respond(stream)
+    peer.data(stream, b"half")
+    peer.until(lambda: stream.reset is not None, stream)
+
+
+@pytest.mark.parametrize("client", [Http1, Http2])
+@pytest.mark.parametrize(
+    "fault",
+    [one("stops", stops_inside1, 200, "timeout"), two("stops", stops_inside2, 200, "timeout")],
+    ids=lambda fault: fault.name,
+)
+def test_an_answer_that_stops_is_broken_off_by_the_timeout(
+    running: Running, client: type[Http1] | type[Http2], fault: Fault
+) -> None:
+    with fault.server() as server, client.connect(running.web.outbound) as peer:
+        service = running.service(server.address, protocol=fault.protocol, timeout="300ms")
+        with pytest.raises(CutOff) as cut:
+            peer.ask(Request(host=service))
+        assert cut.value.received == b"half"
+        assert last_failure(running.web, service)["reason"] == "timeout"
 
 
 # --- gRPC callers get gRPC answers ------------------------------------------------------------------------------------

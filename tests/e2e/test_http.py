@@ -225,6 +225,18 @@ def test_an_answer_may_end_before_the_upload(running: Running, client: Client, p
         assert peer.ask(Request("GET", "/", "nowhere")).status == 404
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@both_clients
+def test_an_answer_that_ends_with_its_connection_is_whole(running: Running, client: Client, version: str) -> None:
+    def closes_at_the_end(peer: Http1) -> None:
+        peer.take()
+        peer.send(f"HTTP/{version} 200 OK\r\n\r\nall of it")
+
+    with http1.scripted_server(closes_at_the_end) as server:
+        answer = ask(running, client, Request(host=running.service(server.address)))
+    assert (answer.status, answer.body) == (200, b"all of it")
+
+
 @both_apps
 def test_a_client_that_waits_for_100_continue_is_told_to_go_on(running: Running, apps: None, app: str) -> None:
     with Http1.connect(running.edge.edge) as peer:

@@ -50,7 +50,6 @@ class Http2:
         *,
         client: bool = False,
         reads: bool = True,
-        settings: Mapping[int, int] | None = None,
     ) -> None:
         self.socket = connection
         self.reads = reads
@@ -63,8 +62,6 @@ class Http2:
             normalize_outbound_headers=False,
         )
         self.h2 = h2.connection.H2Connection(config)
-        if settings:
-            self.h2.update_settings(dict(settings))
         self.streams: dict[int, Stream] = {}
         # Bytes of content sent.
         self.sent = 0
@@ -143,13 +140,16 @@ class Http2:
     # --- as either ----------------------------------------------------------------------------------------------------
 
     def data(self, stream: Stream, data: bytes, *, end: bool = False) -> None:
-        """Send content as the windows allow. Raises CutOff when the stream is reset meanwhile."""
+        """Send content as the windows allow, until the answer to it is complete. Raises CutOff when it breaks off."""
         left = memoryview(data)
         while left:
             room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size, len(left))
             if room == 0:
                 self.read()
                 if stream.reset is not None:
+                    if stream.ended:
+                        # The answer is complete and does not need the rest (RFC 9113 section 8.1).
+                        return
                     raise CutOff(b"", _words(stream))
                 continue
             self.h2.send_data(stream.id, bytes(left[:room]), end_stream=end and room == len(left))
