@@ -74,9 +74,9 @@ wheel: ## build the distribution into dist/
 	$(timed) $(quietly) $(environment); \
 	maturin build --locked --out dist
 
-lock: ## renew requirements/dev.lock from pyproject.toml (needs uv)
+lock: ## bring requirements/dev.lock up to pyproject.toml (needs uv; UPGRADE=--upgrade renews all pins)
 	$(timed) command -v uv >/dev/null || { echo 'missing: uv; get it: pip install uv' >&2; exit 1; }; \
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --group build --group lint --group test pyproject.toml \
 	  --output-file requirements/dev.lock
 

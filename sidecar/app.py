@@ -21,19 +21,15 @@ from sidecar.admin.status import Status
 from sidecar.child import Child
 from sidecar.control import Control
 from sidecar.dataplane import DataPlane
-from sidecar.errors import ConfigError, Problem, SeamError, SourceError
-from sidecar.identity.authority import Authority, Leaf
-from sidecar.identity.process import LocalIssuer
-from sidecar.identity.rotation import Rotation
-from sidecar.identity.spiffe import ServiceId
+from sidecar.engine import Announcement, Beginning, Engine, SidecarFor
+from sidecar.engine.directory import DirectoryEngine
+from sidecar.errors import SeamError
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.cluster import APP
-from sidecar.sources.files import FileSource
 from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
 from sidecar.telemetry.pump import AccessLogPump, MetricPump, SpanPump, write_stdout
 from sidecar.wire import control_pb2 as control
-from sidecar.world import World
 
 # Seconds. Listeners are bound in milliseconds; a machine that needs longer is in trouble, and says so.
 BOUND_WITHIN = 10.0
@@ -42,111 +38,111 @@ BOUND_WITHIN = 10.0
 EVENTS, EVENTS_WITHIN = 256, 0.25
 # Seconds for the last spans, metrics and log lines to leave.
 FLUSH_WITHIN = 3.0
-# Seconds between tries to watch a source that failed.
-WATCH_AGAIN_AFTER = 2.0
+# Said at every start of a sidecar, and in /ready.
+OPEN_TO_THE_MESH = "every verified peer of the mesh may call this service: intentions are not enforced yet"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the command line says. `grace` is in seconds; `command` is the application to start, maybe none."""
+    """All that the command line says. `grace` is in seconds; `command` is the application to start, maybe none.
 
-    role: Role
-    config: Path
+    `config` is the directory of documents; without one the engine is Consul, where `announcement` is made.
+    """
+
+    role: Role | SidecarFor
+    config: Path | None
     admin_port: int
     state_directory: Path
     run_directory: Path
     grace: float
     command: tuple[str, ...]
     environ: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """The service that we are in the mesh; a gateway is one, too."""
-        return self.role.name if isinstance(self.role, GatewayRole) else self.role.service
-
-    @property
-    def kind(self) -> str:
-        """The role's name in files and answers."""
-        return "gateway" if isinstance(self.role, GatewayRole) else "sidecar"
+    announcement: Announcement = field(default_factory=Announcement)
+    # Instead of what the environment says; "" for that.
+    consul_address: str = ""
+    consul_token_file: str = ""
 
 
 async def run(settings: Settings) -> int:
     """Run until a signal or the application's end; returns the exit code.
 
-    Raises ConfigError or SourceError when the first configuration cannot be used, another SidecarError when anything
-    else stops the start.
+    Raises ConfigError, SourceError or ConsulError when there is nothing to begin with, another SidecarError when
+    anything else stops the start.
     """
-    app = build(settings)
-    try:
-        await app.become_ready()
-        return await app.serve()
-    finally:
-        await app.drain()
+    async with aiohttp.ClientSession() as session:
+        engine = choose(settings, session)
+        try:
+            app = build(settings, engine, await engine.begin(), session)
+            try:
+                await app.become_ready()
+                return await app.serve()
+            finally:
+                await app.drain()
+        finally:
+            await engine.close()
 
 
 # --- build ------------------------------------------------------------------------------------------------------------
 
 
-def build(settings: Settings) -> "App":
-    """Configuration, then identity, then the data plane, then all that stands around it; nothing is bound yet."""
-    source = FileSource(settings.config)
-    world = first_world(source, settings.role)
-    otlp = read_environment(settings.environ, settings.name)
+def choose(settings: Settings, session: aiohttp.ClientSession) -> Engine:
+    """A directory of documents when one is named, else Consul: never one for the other."""
+    role = settings.role
+    if settings.config is not None and not isinstance(role, SidecarFor):
+        return DirectoryEngine(settings.config, settings.state_directory, role)
+    # Here, so that a sidecar without Consul does not carry its libraries.
+    from sidecar.consul.client import ConsulClient
+    from sidecar.consul.settings import read
+    from sidecar.engine.consul import ConsulEngine
+    from sidecar.engine.presence import Adopting, Registered
+
+    agent = read(settings.environ, address=settings.consul_address, token_file=settings.consul_token_file)
+    client = ConsulClient(agent)
+    presence = (
+        Adopting(client, role)
+        if isinstance(role, SidecarFor)
+        else Registered(client, session, role, settings.announcement)
+    )
+    return ConsulEngine(client, presence, settings.state_directory)
+
+
+def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp.ClientSession) -> "App":
+    """The data plane and all that stands around it; nothing is bound yet."""
+    role = begun.role
+    kind, name = ("gateway", role.name) if isinstance(role, GatewayRole) else ("sidecar", role.service)
+    otlp = read_environment(settings.environ, name)
     for warning in otlp.warnings:
         log.warning("%s", warning)
 
-    authority = LocalIssuer(settings.state_directory, world.mesh.trust_domain)
-    identity = ServiceId(world.mesh.trust_domain, settings.name)
-    leaf = authority.issue(identity)
-
-    status = Status(settings.kind, settings.name)
-    plane = dataplane.start(options(settings, otlp))
-    session = aiohttp.ClientSession()
+    status = Status(kind, name, details=lambda: details(role, engine))
+    plane = dataplane.start(options(role, name, otlp))
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
     metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
     pumps = [pump for pump in (AccessLogPump(plane, write_stdout), spans, metrics) if pump is not None]
     return App(
         settings=settings,
-        source=source,
-        first_world=world,
-        authority=authority,
-        identity=identity,
-        leaf=leaf,
+        engine=engine,
+        begun=begun,
         status=status,
         plane=plane,
-        control=Control(plane, status, settings.role, settings.config, world.mesh.trust_domain, leaf, otlp),
-        admin=AdminServer(plane, status, families(status, spans)),
-        session=session,
+        control=Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant),
+        admin=AdminServer(plane, status, [*families(status, spans), *engine.families()]),
         pumps=pumps,
     )
 
 
-def first_world(source: FileSource, role: Role) -> World:
-    """The world to start with: there is no last good one, so every document must be good. Raises ConfigError."""
-    world = World().apply(source.read())
-    problems = [problem for found in world.refusals.values() for problem in found]
-    if isinstance(role, GatewayRole) and not problems and role.name not in world.gateways:
-        known = ", ".join(sorted(world.gateways)) or "none"
-        problems.append(
-            Problem(
-                f"gateways/{role.name}.yaml",
-                f"there is no document for the gateway `{role.name}`",
-                expected=f"this file in {source.directory}; gateways that have one: {known}",
-                hint="write it, or choose another gateway with --name",
-            )
-        )
-    if problems:
-        raise ConfigError(problems)
-    return world
+def details(role: Role, engine: Engine) -> Mapping[str, object]:
+    """What `/ready` says beside the state."""
+    return {**engine.details(), **({"authorization": OPEN_TO_THE_MESH} if isinstance(role, SidecarRole) else {})}
 
 
-def options(settings: Settings, otlp: OtlpSettings) -> control.Options:
+def options(role: Role, name: str, otlp: OtlpSettings) -> control.Options:
     """How the data plane starts."""
     # An app holds one or two connections, so more workers would sit idle beside it; a gateway has many.
-    workers = len(os.sched_getaffinity(0)) if isinstance(settings.role, GatewayRole) else 1
-    return control.Options(workers=workers, service=settings.name, span_buffer=otlp.batching.max_queue_size)
+    workers = len(os.sched_getaffinity(0)) if isinstance(role, GatewayRole) else 1
+    return control.Options(workers=workers, service=name, span_buffer=otlp.batching.max_queue_size)
 
 
 def families(status: Status, spans: SpanPump | None) -> list[Family]:
@@ -189,16 +185,12 @@ class App:
     """One sidecar or gateway, fully built."""
 
     settings: Settings
-    source: FileSource
-    first_world: World
-    authority: Authority
-    identity: ServiceId
-    leaf: Leaf
+    engine: Engine
+    begun: Beginning
     status: Status
     plane: DataPlane
     control: Control
     admin: AdminServer
-    session: aiohttp.ClientSession
     pumps: Sequence[Pump]
     child: Child | None = None
     run_file: Path | None = None
@@ -208,19 +200,22 @@ class App:
 
     async def become_ready(self) -> None:
         """Bind, apply, announce; then the application may start."""
-        settings = self.settings
+        settings, status = self.settings, self.status
         self.signals = Signals(self.end_at_once)
         admin = await self.admin.start(settings.admin_port)
-        self.control.start(self.first_world)
-        if isinstance(settings.role, SidecarRole):
+        self.control.start(self.begun.world, self.begun.leaf)
+        if isinstance(self.begun.role, SidecarRole):
             # Every inbound request needs it, and it is known.
             self.control.want(APP)
         bound = await self.listeners_bound()
-        self.status.state = "ready"
+        status.state = "ready"
         directory = rundir.RunDirectory(settings.run_directory)
-        self.run_file = directory.write(settings.kind, settings.name, admin, bound)
+        self.run_file = directory.write(status.role, status.name, admin, bound)
         ports = ", ".join(f"{name} {address}" for name, address in {**bound, "admin": admin}.items())
-        log.info("%s %s is ready: %s", settings.kind, settings.name, ports)
+        log.info("%s %s is ready: %s", status.role, status.name, ports)
+        if isinstance(self.begun.role, SidecarRole):
+            log.warning("%s", OPEN_TO_THE_MESH)
+        await self.engine.announce(bound, admin)
         if settings.command:
             self.child = await Child.start(settings.command)
 
@@ -240,14 +235,14 @@ class App:
     # --- run ------------------------------------------------------------------------------------------------------
 
     async def serve(self) -> int:
-        """Follow the source, the data plane and the clock until something ends us; returns the exit code."""
+        """Follow the engine and the data plane until something ends us; returns the exit code."""
         fault: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
         def watch_for_fault(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) and not fault.done():
                 fault.set_result(error)
 
-        work = [self.watch(), self.follow_events(), self.rotate(), *(pump.run() for pump in self.pumps)]
+        work = [*self.engine.loops(self.control), self.follow_events(), *(pump.run() for pump in self.pumps)]
         for part in work:
             task = asyncio.create_task(part)
             task.add_done_callback(watch_for_fault)
@@ -259,32 +254,15 @@ class App:
 
         if fault.done():
             log.error("a part of the control side failed, ending", exc_info=fault.result())
+        # Before the application hears of it, and before a listener closes: nobody new shall come to an end.
+        await self.engine.withdraw()
         code = await self.end_child(self.child, ended) if self.child and ended else 0
         return 1 if fault.done() else code
-
-    async def watch(self) -> None:
-        """Source → world → data plane, for every change. A source that fails is tried again; the last good serves."""
-        while True:
-            try:
-                async for documents in self.source.watch():
-                    self.control.change(self.status.world.apply(documents))
-            except SourceError as error:
-                self.status.refused = str(error)
-                log.error("the configuration cannot be read, the last good one keeps serving: %s", error)
-            await asyncio.sleep(WATCH_AGAIN_AFTER)
 
     async def follow_events(self) -> None:
         """Act on the data plane's events as they come."""
         while True:
             self.control.take(await self.plane.poll_events(EVENTS, EVENTS_WITHIN))
-
-    async def rotate(self) -> None:
-        """Keep the leaf fresh."""
-
-        async def issue() -> Leaf:
-            return await asyncio.to_thread(self.authority.issue, self.identity)
-
-        await Rotation().run(self.leaf, issue, self.control.install)
 
     async def end_child(self, child: Child, ended: "asyncio.Task[int]") -> int:
         """Pass the signal on, wait for the application as long as requests get at most; returns its exit code."""
@@ -308,7 +286,6 @@ class App:
         await asyncio.gather(*self.background, return_exceptions=True)
         await asyncio.gather(*(pump.flush(FLUSH_WITHIN) for pump in self.pumps))
         await self.admin.close()
-        await self.session.close()
         self.remove_run_file()
 
     def end_at_once(self, number: int) -> None:

@@ -6,24 +6,30 @@ and `Status.refused` says why.
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
-from sidecar.errors import IdentityError, SeamError, SidecarError
+from sidecar.errors import IdentityError, Problem, SeamError, SidecarError
 from sidecar.identity.authority import Leaf
 from sidecar.identity.process import load_pairs
-from sidecar.snapshot import Role, certificates, compile, endpoints
+from sidecar.snapshot import Role, certificates, compile, endpoints, watched
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
 from sidecar.telemetry.otlp import OtlpSettings
 from sidecar.wire import control_pb2 as control
 from sidecar.wire.snapshot_pb2 import Listener
-from sidecar.world import World
+from sidecar.world import EndpointsUpdate, Instance, Target, Update, World
 
 # The flags that move a sidecar's own listeners; all others have their address from a document.
 FLAGS = {"inbound": "--inbound-port", "outbound": "--outbound-port"}
+
+# A world without what no snapshot is made of.
+NO_ENDPOINTS: Mapping[Target, tuple[Instance, ...]] = MappingProxyType({})
+NO_REFUSALS: Mapping[str, tuple[Problem, ...]] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
 
@@ -37,32 +43,52 @@ class Control:
         status: Status,
         role: Role,
         directory: Path,
-        trust_domain: str,
-        leaf: Leaf,
         otlp: OtlpSettings,
+        want: Callable[[Target, bool], None] = lambda target, mesh: None,
+        unwant: Callable[[Target], None] = lambda target: None,
     ) -> None:
+        """`directory` is where relative paths of certificates start.
+
+        `want` hears of a service whose endpoints are needed, and whether its sidecars are meant; `unwant` of its end.
+        """
         self._dataplane = dataplane
         self._status = status
         self._role = role
         self._directory = directory
-        self._trust_domain = trust_domain
         self._otlp = otlp
-        self._leaf = leaf
+        self._want, self._unwant = want, unwant
         # A gateway's certificates by identity name.
         self._certificates: Mapping[str, control.Identity] = {}
         # What was last read from their files, and by what to see that the files are others now.
         self._read: Mapping[str, control.Identity] = {}
         self._stamps: Mapping[str, object] = {}
+        # What the snapshot in force was compiled from.
+        self._compiled: object = None
         self._secrets_version = 0
         # Every cluster that was ever asked for and still exists, with the endpoints last sent.
         self._endpoints: dict[str, bytes] = {}
         self._endpoints_version = 0
+        # What a source was asked to watch for them.
+        self._watched: dict[Target, bool] = {}
         # The listeners that the snapshot in force has: configured address by name.
         self.listeners: Mapping[str, str] = {}
 
-    def start(self, world: World) -> None:
+    def start(self, world: World, leaf: Leaf) -> None:
         """Apply the first world. Raises SidecarError: there is no last good one to fall back on."""
+        self._leaf = leaf
+        self._trust_domain = world.trust_domain
         self._apply(world)
+
+    def update(self, update: Update) -> None:
+        """Apply what a source says, or keep the last good world and tell."""
+        world = self._status.world.apply(update)
+        if not isinstance(update, EndpointsUpdate):
+            self.change(world)
+            return
+        self._status.world = world
+        for cluster in self._endpoints:
+            if Target.of(cluster).whole == update.target:
+                self._send_endpoints(cluster)
 
     def change(self, world: World) -> None:
         """Apply the next world, or keep the last good one and tell."""
@@ -70,10 +96,27 @@ class Control:
         try:
             self._apply(world)
         except SidecarError as error:
-            self._status.refused = str(error)
-            log.error("change refused, the last good configuration keeps serving: %s", error)
+            self.refuse(str(error))
         else:
             self._status.refused = ""
+
+    def become(self, role: Role) -> None:
+        """Apply another role, or keep the last good one and tell."""
+        before, self._role = self._role, role
+        self._compiled = None
+        self.change(self._status.world)
+        if self._status.refused:
+            self._role = before
+
+    @property
+    def world(self) -> World:
+        """What is in force."""
+        return self._status.world
+
+    def refuse(self, why: str) -> None:
+        """A change could not be taken, or not even be read."""
+        self._status.refused = why
+        log.error("change refused, the last good configuration keeps serving: %s", why)
 
     def install(self, leaf: Leaf) -> None:
         """Show this leaf from the next handshake on."""
@@ -98,19 +141,21 @@ class Control:
                     self.want(cluster.name)
 
     def want(self, cluster: str) -> None:
-        """Send this cluster's endpoints now, and again whenever they change."""
+        """Send this cluster's endpoints as soon as they are known, and again whenever they change."""
         self._endpoints[cluster] = b""
+        self._tell_watched()
         self._send_endpoints(cluster)
 
     def _apply(self, world: World) -> None:
         status = self._status
         pairs = self._load_certificates(world)
-        if status.version and world.documents == status.world.documents and pairs == self._certificates:
+        compiled = (self._role, replace(world, endpoints=NO_ENDPOINTS, refusals=NO_REFUSALS), pairs)
+        if compiled == self._compiled:
             status.world = world
             return
-        if world.mesh.trust_domain != self._trust_domain:
+        if world.trust_domain != self._trust_domain:
             raise IdentityError(
-                f"trust_domain changed from {self._trust_domain} to {world.mesh.trust_domain}: "
+                f"trust_domain changed from {self._trust_domain} to {world.trust_domain}: "
                 "identities change with it, so restart every sidecar and gateway of the mesh"
             )
         snapshot = compile(world, self._role, status.version + 1)
@@ -128,12 +173,25 @@ class Control:
         if self._certificates.keys() - pairs.keys():
             self._send_secrets(pairs)
         self._certificates = pairs
+        self._compiled = compiled
         status.world = world
         self.listeners = {listener.name: listener.address for listener in snapshot.listeners}
         for gone in self._endpoints.keys() - {cluster.name for cluster in snapshot.clusters}:
             del self._endpoints[gone]
+        self._tell_watched()
         for cluster in self._endpoints:
             self._send_endpoints(cluster)
+
+    def _tell_watched(self) -> None:
+        """Have a source watch the endpoints that stand in no document, and no others."""
+        found = (watched(self.world, cluster) for cluster in self._endpoints)
+        targets = {target: self.world.service(target.service).tls == "mutual" for target in found if target is not None}
+        for target, mesh in targets.items():
+            if self._watched.get(target) != mesh:
+                self._want(target, mesh)
+        for target in self._watched.keys() - targets:
+            self._unwant(target)
+        self._watched = targets
 
     def _load_certificates(self, world: World) -> Mapping[str, control.Identity]:
         named = certificates(world, self._role)

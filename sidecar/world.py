@@ -3,30 +3,196 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.model.path import PathPattern
+from sidecar.config.model.route import Match
+from sidecar.config.model.traffic import Retry
 from sidecar.config.references import dangling
+from sidecar.config.where import Where
 from sidecar.errors import Problem
 
-K = TypeVar("K", Key, str)
+
+class Target(NamedTuple):
+    """A service's endpoints: all of them or a subset's, in our own datacenter ("") or in another one."""
+
+    service: str
+    subset: str = ""
+    datacenter: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """The name of its cluster: "orders", "orders/v1", "orders@dc2"."""
+        subset = f"/{self.subset}" if self.subset else ""
+        return f"{self.service}{subset}{f'@{self.datacenter}' if self.datacenter else ''}"
+
+    @property
+    def whole(self) -> Target:
+        """All endpoints of the service there: what is watched, for subsets too."""
+        return self._replace(subset="")
+
+    @classmethod
+    def of(cls, cluster: str) -> Target:
+        """What a cluster's name says."""
+        rest, _, datacenter = cluster.partition("@")
+        service, _, subset = rest.partition("/")
+        return cls(service, subset, datacenter)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance of a service, as Consul's catalog has it. `address` is "10.0.0.7:21000"."""
+
+    # Stable: the node and the id of what callers connect to.
+    id: str
+    address: str
+    weight: int = 1
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    # Passing or warning, and not in maintenance.
+    healthy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRoute:
+    """A route that Consul's config entries make: as one of a service document, but it may lead to other services."""
+
+    name: str
+    destinations: tuple[tuple[Target, int], ...]
+    match: Match = field(default_factory=Match)
+    rewrite: PathPattern | None = None
+    # 0 = none, None = not said.
+    timeout: timedelta | None = None
+    attempts: int | None = None
+
+    @property
+    def retry(self) -> Retry | None:
+        """As a service document's route has it."""
+        return Retry(attempts=self.attempts) if self.attempts is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What Consul's config entries say of one service; a field that is None is not said there."""
+
+    protocol: str | None = None
+    routes: tuple[ChainRoute, ...] = ()
+    # None: a filter that cannot be judged here; nobody is in that subset.
+    subsets: Mapping[tuple[str, str], Where | None] = field(default_factory=dict)
+    load_balancer: str | None = None
+    connect_timeout: timedelta | None = None
+    # "service-resolver orders: Failover": what an entry asks for and we do not do, for people.
+    not_carried_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where we are in Consul's mesh."""
+
+    trust_domain: str
+    datacenter: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsUpdate:
+    """All instances of a service (`target` has no subset); None: they are not watched any more."""
+
+    target: Target
+    instances: tuple[Instance, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NamesUpdate:
+    """The services that the catalog of a datacenter has ("": our own)."""
+
+    datacenter: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainsUpdate:
+    """All that config entries say, by service; `protocol` is what proxy-defaults says for all others."""
+
+    chains: Mapping[str, Chain]
+    protocol: str | None = None
+    # Of entries that concern no single service.
+    not_carried_out: tuple[str, ...] = ()
+
+
+K = TypeVar("K", Key, str, Target)
 V = TypeVar("V")
 
 # What a source may say; a union that grows with the sources.
-Update = DocumentSet
+Update = DocumentSet | EndpointsUpdate | NamesUpdate | ChainsUpdate | Site
+
+# Stand for a service whose document is missing (the mesh's defaults, no endpoints), and for what Consul does not say.
+NO_DOCUMENT, NO_CHAIN = Service(), Chain()
 
 
 @dataclass(frozen=True)
 class World:
-    """The documents that serve, and by place the problems of what was refused. `World()` is empty: all defaults."""
+    """What serves: documents, and from Consul endpoints and config entries. `World()` is empty: all defaults."""
 
     documents: Mapping[Key, Document] = field(default_factory=lambda: MappingProxyType({}))
     # "services/orders.yaml" -> its problems. An entry clears when the document is fixed or removed.
     refusals: Mapping[str, tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # Whether services may exist without a document: Consul knows them.
+    discovered: bool = False
+    # By service and datacenter; what is not in it is not known (yet).
+    endpoints: Mapping[Target, tuple[Instance, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # The services of each datacenter ("": our own).
+    names: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    entries: ChainsUpdate = field(default_factory=lambda: ChainsUpdate(MappingProxyType({})))
+    # None without Consul.
+    site: Site | None = None
+
+    @cached_property
+    def trust_domain(self) -> str:
+        """Of our mesh: Consul's own, else that of the mesh document."""
+        return self.site.trust_domain if self.site is not None else self.mesh.trust_domain
+
+    @cached_property
+    def datacenter(self) -> str:
+        """Our own. Without Consul there is one, and its name is that of Consul's default."""
+        return self.site.datacenter if self.site is not None else "dc1"
+
+    @cached_property
+    def service_names(self) -> tuple[str, ...]:
+        """Every service of our datacenter that has a document, config entries or instances, in order."""
+        return tuple(sorted({*self.services, *self.entries.chains, *self.names.get("", ())}))
+
+    def chain(self, service: str) -> Chain:
+        """What config entries say of a service."""
+        found = self.entries.chains.get(service)
+        if found is not None:
+            return found
+        return Chain(protocol=self.entries.protocol) if self.entries.protocol else NO_CHAIN
+
+    def service(self, name: str) -> Service:
+        """Its document, or none; a field that is not written there is as config entries say."""
+        service, chain = self.services.get(name, NO_DOCUMENT), self.chain(name)
+        said = {field: getattr(chain, field) for field in ("protocol", "load_balancer", "connect_timeout")}
+        filled = {
+            field: value for field, value in said.items() if value is not None and field not in service.model_fields_set
+        }
+        return service.model_copy(update=filled) if filled else service
+
+    @cached_property
+    def _chain_subsets(self) -> Mapping[tuple[str, str], Where | None]:
+        return {name: where for chain in self.entries.chains.values() for name, where in chain.subsets.items()}
+
+    def subset(self, service: str, subset: str) -> Where | None:
+        """Who is in a subset: what the document says, else what a resolver says; None: nobody."""
+        document = self.services.get(service)
+        if document is not None and subset in document.subsets:
+            return document.subsets[subset].where
+        return self._chain_subsets.get((service, subset))
 
     @cached_property
     def mesh(self) -> Mesh:
@@ -45,7 +211,24 @@ class World:
         return {key.name: item.model for key, item in self.documents.items() if isinstance(item.model, Gateway)}
 
     def apply(self, update: Update) -> World:
-        """The world after `update`. A refused document keeps serving in its last good version, and alone.
+        """The world after `update`."""
+        match update:
+            case DocumentSet():
+                return self._with_documents(update)
+            case EndpointsUpdate():
+                endpoints = {key: known for key, known in self.endpoints.items() if key != update.target}
+                if update.instances is not None:
+                    endpoints[update.target] = update.instances
+                return replace(self, endpoints=MappingProxyType(endpoints))
+            case NamesUpdate(datacenter, names):
+                return replace(self, names=MappingProxyType({**self.names, datacenter: names}))
+            case ChainsUpdate():
+                return replace(self, entries=update)
+            case Site():
+                return replace(self, site=update)
+
+    def _with_documents(self, update: DocumentSet) -> World:
+        """A refused document keeps serving in its last good version, and alone.
 
         A document that was good and whose references lead nowhere since another one changed keeps serving too,
         with a refusal that tells so: its other routes are as good as before.
@@ -60,7 +243,7 @@ class World:
             services = _services(documents, update)
             for key in sorted(key for key in documents if key.kind == kind):
                 document = documents[key]
-                problems = dangling(document, services)
+                problems = dangling(document, services, discovered=update.discovered)
                 if not problems:
                     continue
                 refusals[document.place] = (*refusals.get(document.place, ()), *problems)
@@ -69,12 +252,10 @@ class World:
                     del documents[key]
                 else:
                     documents[key] = last_good
-        return World(
-            MappingProxyType(dict(sorted(documents.items()))), MappingProxyType(dict(sorted(refusals.items())))
-        )
+        return replace(self, documents=_in_order(documents), refusals=_in_order(refusals), discovered=update.discovered)
 
 
-def _in_order(mapping: dict[K, V]) -> Mapping[K, V]:
+def _in_order(mapping: Mapping[K, V]) -> Mapping[K, V]:
     return MappingProxyType(dict(sorted(mapping.items())))
 
 

@@ -9,7 +9,7 @@ use crate::clock::{self, Instant, Sleep};
 use crate::error::{Error, Reason};
 
 /// When the exchange must be over: the route's timeout or the caller's, whichever is earlier.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,

@@ -5,10 +5,10 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,199 +71,240 @@ pub struct Caller {
     pub address: SocketAddr,
 }
 
-/// Carries out one exchange.
-pub async fn exchange(
+/// Carries out one exchange. What every exchange needs is made before the future, so that it stands in there once.
+pub fn exchange(
     scope: Rc<Scope>,
     caller: Rc<Caller>,
     request: Request<()>,
     body: Body,
-    mut responder: Responder,
-) {
-    let _in_flight = scope.drain.guard();
+    responder: Responder,
+) -> impl Future<Output = ()> {
+    let in_flight = scope.drain.guard();
     let (parts, ()) = request.into_parts();
-    let mut record = Record::start(
+    let record = Record::start(
         &scope.observer,
         &scope.listener,
         &parts,
         caller.peer.clone(),
         caller.address,
     );
-    match answer(&scope, &parts, body, &mut responder, &mut record).await {
-        Ok(answer) => relay(answer, responder, &mut record).await,
-        Err(error) => {
-            record.failed(&error);
-            let trusted = caller.peer.is_some() || scope.listener.direction == Direction::Outbound;
-            refuse(&error, &parts, trusted, responder, &mut record).await;
+    let mut call = Call { record, upload: Upload::new(body), responder, deadline: Deadline::default() };
+    async move {
+        match call.answer(&scope, &parts).await {
+            Ok(answer) => call.relay(answer).await,
+            Err(error) => {
+                let trusted = caller.peer.is_some() || scope.listener.direction == Direction::Outbound;
+                call.refuse(&error, &parts, trusted).await;
+            }
         }
+        call.record.finish();
+        drop(in_flight);
     }
-    record.finish();
 }
 
-/// The head of an upstream's response, and everything that the rest of the exchange still needs.
+/// What an exchange holds from its first step to its last.
+struct Call {
+    record: Record,
+    upload: Upload,
+    responder: Responder,
+    deadline: Deadline,
+}
+
+/// The head of an upstream's response, and what must live as long as its content.
 struct Answer {
     head: Response<()>,
     body: Body,
-    upload: Upload,
     lease: Lease,
-    deadline: Deadline,
     _picked: Picked,
     _permit: Permit,
 }
 
-/// Finds the route and tries endpoints until one answers.
-async fn answer(
-    scope: &Scope,
-    parts: &Parts,
-    body: Body,
-    responder: &mut Responder,
-    record: &mut Record,
-) -> Result<Answer, Error> {
-    if parts.method == Method::CONNECT {
-        return Err(Error::new(Reason::NotImplemented).because("CONNECT"));
-    }
-    let host = parts.uri.authority().map_or("", |authority| authority.as_str());
-    let target = scope
-        .routes
-        .find(host, parts)
-        .ok_or_else(|| Error::new(Reason::NoRoute))?;
-    let route = &target.route;
-    record.routed(route, &target.metrics);
+impl Call {
+    /// Finds the route and tries endpoints until one answers.
+    async fn answer(&mut self, scope: &Scope, parts: &Parts) -> Result<Answer, Error> {
+        if parts.method == Method::CONNECT {
+            return Err(Error::new(Reason::NotImplemented).because("CONNECT"));
+        }
+        let host = parts.uri.authority().map_or("", |authority| authority.as_str());
+        let target = scope
+            .routes
+            .find(host, parts)
+            .ok_or_else(|| Error::new(Reason::NoRoute))?;
+        let route = &target.route;
+        self.record.routed(route, &target.metrics);
 
-    let destination = split::pick(&route.destinations, route.total_weight, random::u64());
-    let upstream = &target.upstreams[destination];
-    record.cluster(&upstream.config, destination);
+        let destination = split::pick(&route.destinations, route.total_weight, random::u64());
+        let upstream = &target.upstreams[destination];
+        self.record.cluster(&upstream.config, destination);
 
-    let mut deadline = Deadline::new(route.timeout, grpc::timeout(&parts.headers));
-    if !upstream.is_warm() {
-        patiently(upstream.warm(), responder, &mut deadline).await??;
-    }
-    let (total, healthy) = upstream.candidates();
-    record.candidates(total as usize, healthy as usize);
-    let permit = upstream.enter()?;
+        self.deadline = Deadline::new(route.timeout, grpc::timeout(&parts.headers));
+        if !upstream.is_warm() {
+            // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
+            self.patiently(Box::pin(upstream.warm())).await??;
+        }
+        let (total, healthy) = upstream.candidates();
+        self.record.candidates(total, healthy);
+        let permit = upstream.enter()?;
 
-    let mut upload = Upload::new(body);
-    let mut attempts = Attempts::new(route.attempts);
-    loop {
-        let picked = upstream.pick(attempts.tried())?;
-        attempts.made(picked.index());
-        record.attempt_started(&picked.endpoint().label, picked.endpoint().address);
-        let tried = attempt(&picked, route, parts, &mut upload, responder, record, &mut deadline).await;
-        match tried {
-            Ok((head, body, lease)) => {
-                return Ok(Answer { head, body, upload, lease, deadline, _picked: picked, _permit: permit });
-            }
-            Err(error) => {
-                picked.failed();
-                record.attempt_ended(Some(error.reason));
-                if !attempts.again(&error, upload.can_replay()) {
-                    return Err(error);
+        let mut attempts = Attempts::new(route.attempts);
+        loop {
+            let picked = upstream.pick(attempts.tried())?;
+            attempts.made(picked.index());
+            self.record
+                .attempt_started(&picked.endpoint().label, picked.endpoint().address);
+            match self.attempt(&picked, route, parts).await {
+                Ok((head, body, lease)) => return Ok(Answer { head, body, lease, _picked: picked, _permit: permit }),
+                Err(error) => {
+                    picked.failed();
+                    self.record.attempt_ended(Some(error.reason));
+                    if !attempts.again(&error, self.upload.can_replay()) {
+                        return Err(error);
+                    }
                 }
             }
         }
     }
-}
 
-/// Sends the request to one endpoint and waits for the head of its response. The request's content goes on meanwhile.
-async fn attempt(
-    picked: &Picked,
-    route: &Route,
-    parts: &Parts,
-    upload: &mut Upload,
-    responder: &mut Responder,
-    record: &mut Record,
-    deadline: &mut Deadline,
-) -> Result<(Response<()>, Body, Lease), Error> {
-    let mut lease = match picked.ready() {
-        Some(lease) => lease,
-        None => patiently(picked.checkout(), responder, deadline).await??,
-    };
-    record.attempt_connected(lease.peer().cloned());
-
-    if parts.extensions.get::<Upgrade>().is_some() {
-        patiently(lease.settled(), responder, deadline).await?;
+    /// Sends the request to one endpoint and waits for the head of its response; the request's content goes on
+    /// meanwhile.
+    async fn attempt(
+        &mut self,
+        picked: &Picked,
+        route: &Route,
+        parts: &Parts,
+    ) -> Result<(Response<()>, Body, Lease), Error> {
+        let mut lease = match picked.ready() {
+            Some(lease) => lease,
+            None => self.patiently(Box::pin(picked.checkout())).await??,
+        };
+        self.record.attempt_connected(lease.peer().cloned());
+        if parts.extensions.get::<Upgrade>().is_some() {
+            self.patiently(Box::pin(lease.settled())).await?;
+        }
+        let request = forward::request(parts, route, lease.peer().is_some(), self.deadline.left(), &self.record)?;
+        let (mut response, sink) = lease.send(request, self.upload.is_empty())?;
+        self.upload.begin(sink);
+        let (head, body) = std::future::poll_fn(|cx| {
+            self.upload.poll(cx)?;
+            while let Poll::Ready(head) = response.poll(cx)? {
+                match head {
+                    Head::Interim(head) => self.responder.inform(head),
+                    Head::Final(head, body) => return Poll::Ready(Ok((head, body))),
+                }
+            }
+            self.poll_patience(cx).map(Err)
+        })
+        .await?;
+        self.upload.commit();
+        Ok((head, body, lease))
     }
-    let request = forward::request(parts, route, lease.peer().is_some(), deadline.left(), record)?;
-    let (mut head, sink) = lease.send(request, upload.is_empty())?;
-    upload.begin(sink);
-    loop {
-        let waiting = std::future::poll_fn(|cx| {
-            upload.poll(cx)?;
-            head.poll(cx)
-        });
-        match patiently(waiting, responder, deadline).await?? {
-            Head::Interim(head) => responder.inform(head),
-            Head::Final(head, body) => {
-                upload.commit();
-                return Ok((head, body, lease));
+
+    /// Passes the response on while the rest of the request goes up; ends when the response has.
+    async fn relay(&mut self, answer: Answer) {
+        let Answer { head, body, mut lease, .. } = answer;
+        let (head, ()) = head.into_parts();
+        self.record.response_head(&head);
+        let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if is_tunnel {
+            // The timeout is for the answer; what follows lasts as long as its two ends like.
+            self.deadline = Deadline::default();
+        }
+        // A call is over with its status, whatever the caller still wanted to send.
+        let is_call = grpc::is_grpc(&head.headers);
+        let is_end = body.is_end();
+        let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
+            Ok(sink) => sink,
+            Err(error) => return self.record.failed(&Error::new(Reason::DownstreamReset).because(error)),
+        };
+        let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
+        let ended = std::future::poll_fn(|cx| {
+            // A request that breaks off after the response has begun shows at the response's own ends.
+            let _upload = self.upload.poll(cx);
+            if let Poll::Ready(ended) = download.poll(cx, &mut Trailers(&mut self.record)) {
+                return Poll::Ready(ended.map_err(broken));
+            }
+            if let Poll::Ready(error) = download.sink.poll_reset(cx) {
+                return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
+            }
+            self.deadline.poll(cx).map(Err)
+        })
+        .await;
+        if ended.is_ok() && !is_call && !self.upload.is_done() {
+            Box::pin(self.upload_rest(if is_tunnel { None } else { Some(UPLOAD_PATIENCE) })).await;
+        }
+        self.record.received(self.upload.moved());
+        self.record.sent(download.moved());
+        match ended {
+            Ok(()) if self.upload.is_done() => lease.completed(),
+            Ok(()) => {}
+            Err(error) => {
+                download.sink.reset(reset_code(&error));
+                self.record.failed(&error);
             }
         }
     }
-}
 
-/// Passes the response on while the rest of the request goes up; ends when the response has.
-async fn relay(answer: Answer, responder: Responder, record: &mut Record) {
-    let Answer { head, body, mut upload, mut lease, mut deadline, .. } = answer;
-    let (head, ()) = head.into_parts();
-    record.response_head(&head);
-    let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if is_tunnel {
-        // The timeout is for the answer; what follows lasts as long as its two ends like.
-        deadline = Deadline::new(None, None);
-    }
-    // A call is over with its status, whatever the caller still wanted to send.
-    let patience = if is_tunnel { None } else { Some(UPLOAD_PATIENCE) };
-    let is_call = grpc::is_grpc(&head.headers);
-    let sink = match responder.respond(Response::from_parts(head, ()), body.is_end()) {
-        Ok(sink) => sink,
-        Err(error) => return record.failed(&Error::new(Reason::DownstreamReset).because(error)),
-    };
-    let mut download = Pump::new(if body.is_end() { Body::Empty } else { body }, sink);
-    let mut trailers = Trailers(record);
-    let ended = std::future::poll_fn(|cx| {
-        // A request that breaks off after the response has begun is seen at the response's own ends.
-        let _upload = upload.poll(cx);
-        if let Poll::Ready(ended) = download.poll(cx, &mut trailers) {
-            return Poll::Ready(ended.map_err(broken));
-        }
-        if let Poll::Ready(error) = download.sink.poll_reset(cx) {
-            return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
-        }
-        deadline.poll(cx).map(Err)
-    })
-    .await;
-    if ended.is_ok() && !is_call {
-        upload_rest(&mut upload, &mut deadline, patience).await;
-    }
-    record.received(upload.moved() as usize);
-    record.sent(download.moved() as usize);
-    match ended {
-        Ok(()) if upload.is_done() => lease.completed(),
-        Ok(()) => {}
-        Err(error) => {
-            download.sink.reset(reset_code(&error));
-            record.failed(&error);
+    /// An endpoint may answer before it has the whole request and still want the rest (RFC 9113 section 8.1); it gets it,
+    /// as long as some of it moves within each `patience`.
+    async fn upload_rest(&mut self, patience: Option<Duration>) {
+        loop {
+            let moved = self.upload.moved();
+            let mut pause = patience.map(|patience| Box::pin(clock::sleep(patience)));
+            let is_over = std::future::poll_fn(|cx| {
+                let is_over = self.upload.poll(cx).is_err() || self.upload.poll_over(cx).is_ready();
+                if is_over || self.deadline.poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                match &mut pause {
+                    Some(pause) => pause.as_mut().poll(cx).map(|()| false),
+                    None => Poll::Pending,
+                }
+            });
+            if is_over.await || self.upload.moved() == moved {
+                return;
+            }
         }
     }
-}
 
-/// An endpoint may answer before it has the whole request and still want the rest (RFC 9113 section 8.1); it gets it, as
-/// long as some of it moves within each `patience`.
-async fn upload_rest(upload: &mut Upload, deadline: &mut Deadline, patience: Option<Duration>) {
-    loop {
-        let moved = upload.moved();
-        let mut pause = patience.map(|patience| Box::pin(clock::sleep(patience)));
-        let is_over = std::future::poll_fn(|cx| {
-            if upload.poll(cx).is_err() || upload.poll_over(cx).is_ready() || deadline.poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            match &mut pause {
-                Some(pause) => pause.as_mut().poll(cx).map(|()| false),
-                None => Poll::Pending,
-            }
-        });
-        if is_over.await || upload.moved() == moved {
+    /// Answers in the proxy's own name, or breaks off when nobody waits any more.
+    async fn refuse(&mut self, error: &Error, parts: &Parts, trusted: bool) {
+        self.record.failed(error);
+        if error.reason == Reason::DownstreamReset {
+            return self.responder.reset(ResetCode::CANCEL);
+        }
+        let request_id = self.record.request_id().to_string();
+        let Reply { head, content } = reply::explain(error, parts, Audience { trusted, request_id: &request_id });
+        let (head, ()) = head.into_parts();
+        self.record.response_head(&head);
+        let Ok(mut sink) = self
+            .responder
+            .respond(Response::from_parts(head, ()), content.is_none())
+        else {
             return;
+        };
+        if let Some(content) = content {
+            self.record.sent(content.len() as u64);
+            // Small enough for any codec's buffer; a caller that has gone meanwhile needs no answer.
+            let _gone = sink.send_data(content, true);
         }
+        let _gone = std::future::poll_fn(|cx| sink.poll_flush(cx)).await;
+    }
+
+    /// Waits for `work` no longer than the caller and the deadline do.
+    async fn patiently<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Error> {
+        std::future::poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_patience(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Ready when the caller is gone or the deadline is over.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if let Poll::Ready(error) = self.responder.poll_reset(cx) {
+            return Poll::Ready(Error::new(Reason::DownstreamReset).because(error));
+        }
+        self.deadline.poll(cx)
     }
 }
 
@@ -276,41 +317,6 @@ impl Observe for Trailers<'_> {
     fn trailers(&mut self, trailers: &HeaderMap) {
         self.0.trailers(trailers);
     }
-}
-
-/// Answers in the proxy's own name, or breaks off when nobody waits any more.
-async fn refuse(error: &Error, parts: &Parts, trusted: bool, responder: Responder, record: &mut Record) {
-    if error.reason == Reason::DownstreamReset {
-        return responder.reset(ResetCode::CANCEL);
-    }
-    let request_id = record.request_id().to_string();
-    let Reply { head, content } = reply::explain(error, parts, Audience { trusted, request_id: &request_id });
-    let (head, ()) = head.into_parts();
-    record.response_head(&head);
-    let Ok(mut sink) = responder.respond(Response::from_parts(head, ()), content.is_none()) else {
-        return;
-    };
-    if let Some(content) = content {
-        record.sent(content.len());
-        // Small enough for any codec's buffer; a caller that has gone meanwhile needs no answer.
-        let _gone = sink.send_data(content, true);
-    }
-    let _gone = std::future::poll_fn(|cx| sink.poll_flush(cx)).await;
-}
-
-/// Waits for `work` no longer than the caller and the deadline do.
-async fn patiently<F: Future>(work: F, responder: &mut Responder, deadline: &mut Deadline) -> Result<F::Output, Error> {
-    let mut work = pin!(work);
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        if let Poll::Ready(error) = responder.poll_reset(cx) {
-            return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
-        }
-        deadline.poll(cx).map(Err)
-    })
-    .await
 }
 
 fn broken(broken: Broken) -> Error {
@@ -327,5 +333,21 @@ fn reset_code(error: &Error) -> ResetCode {
         Reason::DownstreamReset | Reason::Timeout => ResetCode::CANCEL,
         Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
         _ => ResetCode::INTERNAL_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: impl FnOnce(Rc<Scope>, Rc<Caller>, Request<()>, Body, Responder) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    #[test]
+    fn an_exchange_stays_small() {
+        // Each stream is one task of this size; 256 of them should leave room in a core's second-level cache.
+        let size = size_of_future(exchange);
+        assert!(size <= 2560, "an exchange takes {size} bytes");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
+#[cfg(feature = "python")]
+use std::os::fd::{BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Connections that wait for `accept`; the kernel caps it at `net.core.somaxconn` (4096 on Linux).
 const BACKLOG: i32 = 4096;
 /// "Bad file descriptor" on every Unix.
+#[cfg(feature = "python")]
 const EBADF: i32 = 9;
 
 /// Opens a listening socket that shares its port with the other workers'.
@@ -43,6 +46,7 @@ pub fn taken(address: SocketAddr) -> io::Result<bool> {
 }
 
 /// Duplicates a descriptor that somebody else owns and keeps.
+#[cfg(feature = "python")]
 pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor < 0 {
         return Err(io::Error::from_raw_os_error(EBADF));

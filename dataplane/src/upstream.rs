@@ -70,12 +70,9 @@ impl Upstream {
     }
 
     /// How many endpoints there are, and how many can be picked.
-    pub fn candidates(&self) -> (u32, u32) {
+    pub fn candidates(&self) -> (usize, usize) {
         let candidates = self.candidates.borrow();
-        (
-            candidates.members.endpoints.len() as u32,
-            candidates.balancer.healthy() as u32,
-        )
+        (candidates.members.endpoints.len(), candidates.balancer.healthy())
     }
 
     /// True when an endpoint list has arrived.

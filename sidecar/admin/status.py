@@ -1,5 +1,6 @@
 """What the control side knows of itself: written by the composition root, read by the admin server."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,3 +22,5 @@ class Status:
     # Version of the snapshot that the data plane runs; 0 = none yet.
     version: int = 0
     refused: str = ""
+    # What `/ready` says beside the state, asked for each answer.
+    details: Callable[[], Mapping[str, object]] = dict

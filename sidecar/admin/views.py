@@ -21,7 +21,7 @@ def ready(status: Status) -> Json:
         answer["refused"] = status.refused
     if status.world.refusals:
         answer["refusals"] = _refusals(status.world)
-    return answer
+    return {**answer, **status.details()}
 
 
 def config(status: Status) -> Json:

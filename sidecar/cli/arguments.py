@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from sidecar.engine import Announcement, SidecarFor
     from sidecar.snapshot import Role
 
 PORT = {"min": 0, "max": 65535, "metavar": "PORT"}
@@ -22,8 +23,51 @@ Config = Annotated[
         envvar="SIDECAR_CONFIG",
         metavar="DIR",
         show_default=False,
-        help="Directory with the documents: mesh.yaml, services/NAME.yaml, gateways/NAME.yaml.",
+        help="Directory with the documents: mesh.yaml, services/NAME.yaml, gateways/NAME.yaml. "
+        "Without it all comes from Consul.",
     ),
+]
+ConsulAddress = Annotated[
+    str,
+    typer.Option(
+        "--consul-addr",
+        metavar="ADDRESS",
+        show_default="$CONSUL_HTTP_ADDR, else 127.0.0.1:8500",
+        help="Consul's agent: 127.0.0.1:8500, https://host:8501 or unix:///path.",
+    ),
+]
+ConsulTokenFile = Annotated[
+    str,
+    typer.Option(
+        "--consul-token-file",
+        metavar="FILE",
+        show_default="$CONSUL_HTTP_TOKEN_FILE, else $CONSUL_HTTP_TOKEN",
+        help="File with the token for Consul; read again when it changes.",
+    ),
+]
+Id = Annotated[
+    str,
+    typer.Option(
+        "--id", metavar="ID", show_default="NAME-PORT", help="Consul's id for this instance, one on its agent."
+    ),
+]
+Advertise = Annotated[
+    str,
+    typer.Option(
+        "--advertise",
+        metavar="IP",
+        show_default="the agent's, or ours towards a remote agent",
+        help="Address by which others reach this host, for Consul.",
+    ),
+]
+Meta = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meta", metavar="KEY=VALUE", show_default=False, help="For Consul and `where`: version=2. Repeatable."
+    ),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", show_default=False, help="For Consul. Repeatable.")
 ]
 AdminPort = Annotated[int, typer.Option(**PORT, help="Port of the admin server on 127.0.0.1; 0 takes a free one.")]
 StateDir = Annotated[
@@ -42,15 +86,21 @@ LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warni
 LEVELS = ("debug", "info", "warning", "error")
 
 
-def config_directory(config: Path | None) -> Path:
-    """The directory of documents. Without one the source is Consul, which this version does not speak."""
-    if config is None:
-        raise typer.BadParameter(
-            "without it the configuration comes from Consul, which is not supported yet: "
-            "name a directory of documents with --config DIR or SIDECAR_CONFIG=DIR",
-            param_hint="--config",
-        )
-    return config
+def announcement(
+    instance_id: str, advertise: str, meta: list[str] | None, tags: list[str] | None, check: str = "none"
+) -> "Announcement":
+    """How the mesh is told of us."""
+    from sidecar.engine import Announcement
+
+    pairs = {}
+    for item in meta or ():
+        key, separator, value = item.partition("=")
+        if not separator or not key:
+            raise typer.BadParameter(f"{item!r} is not KEY=VALUE", param_hint="--meta")
+        pairs[key] = value
+    if advertise:
+        endpoint(advertise, 0, "--advertise")
+    return Announcement(instance_id, advertise, pairs, tuple(tags or ()), check)
 
 
 def endpoint(address: str, port: int, flag: str) -> str:
@@ -95,7 +145,15 @@ def _state_directory(environ: Mapping[str, str]) -> Path:
 
 
 def start(
-    role: "Role", config: Path, admin_port: int, state_dir: Path | None, grace: float, command: list[str]
+    role: "Role | SidecarFor",
+    config: Path | None,
+    admin_port: int,
+    state_dir: Path | None,
+    grace: float,
+    announcement: "Announcement",
+    consul_address: str,
+    consul_token_file: str,
+    command: Sequence[str] = (),
 ) -> None:
     """Run to the end in this process."""
     # Here, so that help, version and usage errors do not wait for what a running sidecar needs.
@@ -112,5 +170,8 @@ def start(
         grace=grace,
         command=tuple(command),
         environ=os.environ,
+        announcement=announcement,
+        consul_address=consul_address,
+        consul_token_file=consul_token_file,
     )
     raise typer.Exit(asyncio.run(app.run(settings)))

@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 
 from sidecar.cli import config, gateway, run, version
-from sidecar.errors import ConfigError, SidecarError, SourceError
+from sidecar.errors import ConfigError, ConsulError, SidecarError, SourceError
 
 FAILED = 1
 BAD_CONFIG = 78
@@ -31,6 +31,8 @@ def main() -> NoReturn:
     """Run the command; every error of ours ends as its message and an exit code."""
     try:
         cli()
+    except ConsulError as error:
+        _exit(error, FAILED)
     except (ConfigError, SourceError) as error:
         _exit(error, BAD_CONFIG)
     except SidecarError as error:

@@ -1,4 +1,4 @@
-"""`sidecar config`: look at configuration without running anything."""
+"""`sidecar config`: look at configuration, and move it, without running anything."""
 
 import json
 import os
@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sidecar.cli import config_sync
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sidecar.errors import Problem
     from sidecar.world import World
 
-cli = typer.Typer(help="Check documents, and print their schema.", no_args_is_help=True)
+cli = typer.Typer(
+    help="Check documents, move them between a directory and Consul, and print their schema.", no_args_is_help=True
+)
+cli.command(short_help="Write a directory of documents to Consul.", help=config_sync.PUSH_HELP)(config_sync.push)
+cli.command(short_help="Write Consul's documents to a directory.", help=config_sync.PULL_HELP)(config_sync.pull)
+cli.command(short_help="Show what a push would change.", help=config_sync.DIFF_HELP)(config_sync.diff)
 
 
 class Output(StrEnum):

@@ -12,11 +12,14 @@ Run a gateway at the edge of the mesh.
 Examples:
 
 \b
-  # the gateway of ./mesh/gateways/edge.yaml
+  # the gateway of Consul's key sidecar/gateways/edge
+  sidecar gateway --name edge
+\b
+  # the gateway of ./mesh/gateways/edge.yaml, without Consul
   sidecar gateway --name edge --config ./mesh
 \b
   # on a host that already runs a sidecar
-  sidecar gateway --name edge --config ./mesh --admin-port 0
+  sidecar gateway --name edge --admin-port 0
 
 Its listeners, certificates and routes are in its document; its name is its service in the mesh.
 """
@@ -29,11 +32,26 @@ def gateway(
     state_dir: arguments.StateDir = None,
     grace: arguments.Grace = "30s",
     log_level: arguments.LogLevel = "info",
+    consul_addr: arguments.ConsulAddress = "",
+    consul_token_file: arguments.ConsulTokenFile = "",
+    instance_id: arguments.Id = "",
+    advertise: arguments.Advertise = "",
+    meta: arguments.Meta = None,
+    tag: arguments.Tags = None,
 ) -> None:
     """Check the arguments and run."""
-    directory = arguments.config_directory(config)
+    announcement = arguments.announcement(instance_id, advertise, meta, tag)
     arguments.log_to_stderr(log_level)
 
     from sidecar.snapshot import GatewayRole
 
-    arguments.start(GatewayRole(name), directory, admin_port, state_dir, arguments.seconds(grace, "--grace"), [])
+    arguments.start(
+        GatewayRole(name),
+        config,
+        admin_port,
+        state_dir,
+        arguments.seconds(grace, "--grace"),
+        announcement,
+        consul_addr,
+        consul_token_file,
+    )

@@ -12,14 +12,20 @@ Run the sidecar of one service.
 Examples:
 
 \b
-  # beside an application that listens on 8080
-  sidecar run --service orders --port 8080 --config ./mesh
+  # beside an application that listens on 8080; registers both with Consul's agent on this host
+  sidecar run --service orders --port 8080
 \b
   # start the application too, once the mesh is ready; end with it and with its exit code
-  sidecar run --service orders --port 8080 --config ./mesh -- python app.py
+  sidecar run --service orders --port 8080 -- python app.py
+\b
+  # for a service that somebody else registered, with a proxy, under the id orders-1
+  sidecar run --sidecar-for orders-1
+\b
+  # without Consul: all from a directory of documents
+  sidecar run --service orders --port 8080 --config ./mesh
 \b
   # a second instance on the same host, on free ports
-  sidecar run --service orders --port 8081 --inbound-port 0 --outbound-port 0 --admin-port 0 --config ./mesh
+  sidecar run --service orders --port 8081 --inbound-port 0 --outbound-port 0 --admin-port 0
 
 The mesh reaches the application through the inbound port, by mTLS; the application reaches the mesh through the
 outbound port, by plain HTTP to names like http://inventory.mesh.
@@ -27,8 +33,25 @@ outbound port, by plain HTTP to names like http://inventory.mesh.
 
 
 def run(
-    service: Annotated[str, typer.Option(metavar="NAME", help="The service that the application is an instance of.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port that the application listens on.")],
+    service: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="The service that the application is an instance of."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, metavar="PORT", show_default=False, help="Port that the application listens on."
+        ),
+    ] = None,
+    sidecar_for: Annotated[
+        str,
+        typer.Option(
+            "--sidecar-for",
+            metavar="ID",
+            show_default=False,
+            help="Consul's id of a service whose proxy is registered, which says the rest.",
+        ),
+    ] = "",
     config: arguments.Config = None,
     app_address: Annotated[
         str, typer.Option(metavar="IP", help="Address that the application listens on.")
@@ -44,21 +67,57 @@ def run(
     state_dir: arguments.StateDir = None,
     grace: arguments.Grace = "30s",
     log_level: arguments.LogLevel = "info",
+    consul_addr: arguments.ConsulAddress = "",
+    consul_token_file: arguments.ConsulTokenFile = "",
+    instance_id: arguments.Id = "",
+    advertise: arguments.Advertise = "",
+    meta: arguments.Meta = None,
+    tag: arguments.Tags = None,
+    check: Annotated[
+        str,
+        typer.Option(
+            metavar="CHECK",
+            help="How the application's health is asked for Consul: tcp, a path such as /healthz, or none.",
+        ),
+    ] = "tcp",
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="COMMAND", help="The application to start, after `--`.", show_default=False),
     ] = None,
 ) -> None:
     """Check the arguments and run."""
-    directory = arguments.config_directory(config)
+    announcement = arguments.announcement(instance_id, advertise, meta, tag, check)
+    outbound = arguments.endpoint("127.0.0.1", outbound_port, "--outbound-port")
     arguments.log_to_stderr(log_level)
 
+    from sidecar.engine import SidecarFor
     from sidecar.snapshot import SidecarRole
 
-    role = SidecarRole(
-        service=service,
-        app_address=arguments.endpoint(app_address, port, "--app-address"),
-        inbound=arguments.endpoint(inbound_address, inbound_port, "--inbound-address"),
-        outbound=arguments.endpoint("127.0.0.1", outbound_port, "--outbound-port"),
+    role: SidecarRole | SidecarFor
+    if sidecar_for:
+        if service or port:
+            raise typer.BadParameter("the registration says what --service and --port say", param_hint="--sidecar-for")
+        if config is not None:
+            raise typer.BadParameter("only Consul has registrations, so not with --config", param_hint="--sidecar-for")
+        role = SidecarFor(sidecar_for, outbound)
+    else:
+        if not service or not port:
+            missing = "--port" if service else "--service"
+            raise typer.BadParameter("give --service NAME and --port PORT, or --sidecar-for ID", param_hint=missing)
+        role = SidecarRole(
+            service=service,
+            app_address=arguments.endpoint(app_address, port, "--app-address"),
+            inbound=arguments.endpoint(inbound_address, inbound_port, "--inbound-address"),
+            outbound=outbound,
+        )
+    arguments.start(
+        role,
+        config,
+        admin_port,
+        state_dir,
+        arguments.seconds(grace, "--grace"),
+        announcement,
+        consul_addr,
+        consul_token_file,
+        command or (),
     )
-    arguments.start(role, directory, admin_port, state_dir, arguments.seconds(grace, "--grace"), command or [])

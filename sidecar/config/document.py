@@ -23,7 +23,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One valid document. `place` is its file ("services/orders.yaml"); `text` is what the person wrote."""
+    """One valid document. `place` is its file ("services/orders.yaml") or its key in Consul; `text` is as written."""
 
     key: Key
     place: str
@@ -31,6 +31,8 @@ class Document:
     model: Mesh | Service | Gateway
     # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners, upstreams.
     places: Mapping[Path, str] = field(repr=False)
+    # ModifyIndex of its key in Consul; 0 for a file.
+    index: int = 0
 
     def origin(self, *path: str | int) -> str:
         """The place of the part at `path`, or of the document when that part was not written."""
@@ -45,3 +47,5 @@ class DocumentSet:
     refusals: Mapping[str, tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
     # What the refused places would have been, where that can be told; a reference to it is not dangling.
     refused: frozenset[Key] = frozenset()
+    # Services may exist without a document: Consul knows them.
+    discovered: bool = False

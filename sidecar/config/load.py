@@ -25,6 +25,9 @@ SUFFIXES = (".yaml", ".json")
 FOLDERS: dict[str, Kind] = {"services": "service", "gateways": "gateway"}
 _LATER_FOLDERS = frozenset({"consumers", "plugins"})
 _PLACES = "mesh.yaml, services/<service>.yaml or gateways/<gateway>.yaml"
+# Below it are all documents in Consul's KV.
+PREFIX = "sidecar/"
+_KEYS = f"{PREFIX}mesh, {PREFIX}services/<service> or {PREFIX}gateways/<gateway>"
 MODELS: dict[str, type[Mesh | Service | Gateway]] = {"mesh": Mesh, "service": Service, "gateway": Gateway}
 # The parts whose places a snapshot names, all else is found again when there is a problem to report.
 _NAMED_PARTS = frozenset({"routes", "subsets", "listeners", "upstreams"})
@@ -38,30 +41,53 @@ def key_of(place: str) -> Key:
     if path.suffix not in SUFFIXES:
         hint = f"did you mean `{path.with_suffix('.yaml')}`?" if path.suffix == ".yml" else ""
         raise ConfigError([Problem(place, "a document ends with .yaml or .json", hint=hint)])
-    if len(path.parts) == 1 and path.stem == "mesh":
+    return _key(place, path.with_suffix(""), _PLACES)
+
+
+def key_of_consul(name: str) -> Key:
+    """Which document a key of Consul's KV holds ("sidecar/services/orders"). ConfigError: none of ours."""
+    if not name.isprintable():
+        raise ConfigError([Problem(ascii(name), "this key cannot be printed", _KEYS)])
+    path = PurePosixPath(name.removeprefix(PREFIX))
+    if path.suffix in (*SUFFIXES, ".yml"):
+        hint = f"did you mean `{PREFIX}{path.with_suffix('')}`?"
+        raise ConfigError([Problem(name, "a key has no suffix; its value is YAML or JSON", _KEYS, hint)])
+    return _key(name, path, _KEYS)
+
+
+def consul_name(key: Key) -> str:
+    """The key of Consul's KV that holds a document."""
+    if key.kind == "mesh":
+        return f"{PREFIX}mesh"
+    return f"{PREFIX}{next(folder for folder, kind in FOLDERS.items() if kind == key.kind)}/{key.name}"
+
+
+def _key(place: str, path: PurePosixPath, places: str) -> Key:
+    """`path` is below the root and without a suffix."""
+    if path.parts == ("mesh",):
         return Key("mesh", "")
     if len(path.parts) != 2 or path.parts[0] not in FOLDERS:
-        raise ConfigError([_misplaced(place, path)])
-    if path.stem == RESERVED and FOLDERS[path.parts[0]] == "service":
+        raise ConfigError([_misplaced(place, path, places)])
+    kind, name = FOLDERS[path.parts[0]], path.name
+    if name == RESERVED and kind == "service":
         raise ConfigError([Problem(place, f"`{RESERVED}` names the application beside a sidecar", "another name")])
-    if not re.fullmatch(LABEL_PATTERN, path.stem):
-        message = f"this is not a name of a {FOLDERS[path.parts[0]]}: `{path.stem}`"
-        raise ConfigError([Problem(place, message, LABEL_EXPECTED)])
-    return Key(FOLDERS[path.parts[0]], path.stem)
+    if not re.fullmatch(LABEL_PATTERN, name):
+        raise ConfigError([Problem(place, f"this is not a name of a {kind}: `{name}`", LABEL_EXPECTED)])
+    return Key(kind, name)
 
 
-def _misplaced(place: str, path: PurePosixPath) -> Problem:
-    if len(path.parts) == 1:
-        return Problem(place, "this is not a document", _PLACES, did_you_mean(path.stem, ["mesh"]))
+def _misplaced(place: str, path: PurePosixPath, places: str) -> Problem:
+    if len(path.parts) <= 1:
+        return Problem(place, "this is not a document", places, did_you_mean(path.name, ["mesh"]))
     folder = path.parts[0]
     if folder in _LATER_FOLDERS:
-        return Problem(place, f"documents under `{folder}` are not supported yet", _PLACES)
-    return Problem(place, "this is not a place of a document", _PLACES, did_you_mean(folder, FOLDERS))
+        return Problem(place, f"documents under `{folder}` are not supported yet", places)
+    return Problem(place, "this is not a place of a document", places, did_you_mean(folder, FOLDERS))
 
 
-def load(place: str, data: bytes) -> Document:
-    """Read and check one document. ConfigError: all its problems."""
-    key = key_of(place)
+def load(place: str, data: bytes, key: Key | None = None) -> Document:
+    """Read and check one document; `key` names it when its place is no file. ConfigError: all its problems."""
+    key = key or key_of(place)
     source = Source(place, _decode(place, data))
     tree = parse(source)
     model = MODELS[key.kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -25,25 +26,25 @@ class _Dangling(NamedTuple):
     hint: str
 
 
-def dangling(document: Document, services: Services) -> tuple[Problem, ...]:
-    """The references of `document` that lead nowhere."""
-    found = list(islice(_references(document, services), MOST_PROBLEMS))
+def dangling(document: Document, services: Services, *, discovered: bool = False) -> tuple[Problem, ...]:
+    """The references of `document` that lead nowhere. `discovered`: services may exist without a document."""
+    found = list(islice(_references(document, services, discovered), MOST_PROBLEMS))
     if not found:
         return ()
     # A document keeps few of its places: there is a problem, so its text is read again for all of them.
     source = Source(document.place, document.text)
     tree = parse(source)
     return tuple(
-        source.problem(tree.mark(path), message, expected=expected, hint=hint)
+        replace(source.problem(tree.mark(path), message, expected=expected, hint=hint), index=document.index)
         for path, message, expected, hint in found
     )
 
 
-def _references(document: Document, services: Services) -> Iterator[_Dangling]:
-    if isinstance(document.model, Service):
+def _references(document: Document, services: Services, discovered: bool) -> Iterator[_Dangling]:
+    if isinstance(document.model, Service) and not discovered:
         return _of_service(document.model, services)
     if isinstance(document.model, Gateway):
-        return _of_gateway(document.model, services)
+        return _of_gateway(document.model, services, discovered)
     return iter(())
 
 
@@ -53,10 +54,12 @@ def _of_service(service: Service, services: Services) -> Iterator[_Dangling]:
             yield _unknown_service(("upstreams", index, "service"), upstream.service, services)
 
 
-def _of_gateway(gateway: Gateway, services: Services) -> Iterator[_Dangling]:
+def _of_gateway(gateway: Gateway, services: Services, discovered: bool) -> Iterator[_Dangling]:
     for index, route in enumerate(gateway.routes):
         for path, target in route.targets():
-            yield from _of_target(("routes", index, *path), target, services)
+            # Without a document, a resolver in Consul may have the subset.
+            if target.service in services or not discovered:
+                yield from _of_target(("routes", index, *path), target, services)
 
 
 def _of_target(path: Path, target: ServiceTarget, services: Services) -> Iterator[_Dangling]:

@@ -1,4 +1,4 @@
-"""Which endpoints a subset takes: the part of Consul's filter expressions that speaks about `meta`.
+"""Which endpoints a subset takes: the part of Consul's filter expressions that speaks about `meta` and `tags`.
 
     or      = and { "or" and }
     and     = not { "and" not }
@@ -6,21 +6,21 @@
     compare = selector ("==" | "!=") value
             | selector ["not"] "contains" value  |  value ["not"] "in" selector
             | selector "is" ["not"] "empty"
-    selector = "meta" "." key | "meta" "[" string "]" | "meta"
+    selector = ["Service" "."] ( "meta" "." key | "meta" "[" string "]" | "meta" | "tags" )
 
-A value that is not there equals nothing and contains nothing, so `!=` and `not in` are true for it.
-`in` and `contains` look for a key in `meta` and for a part of the text in `meta.key`.
+`Meta` and `Tags` are read too, as Consul's own resolvers write them. A value that is not there equals nothing and
+contains nothing, so `!=` and `not in` are true for it. `in` and `contains` look for a key in `meta`, for a part of the
+text in `meta.key` and for a whole tag in `tags`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 Meta = Mapping[str, str]
-Test = Callable[[Meta], bool]
 
 EXPECTED = 'a condition such as meta.version == "1"'
 _LONGEST = 1024
@@ -32,6 +32,18 @@ _TOKEN = re.compile(
            |(?P<sign>==|!=|[().\[\]]))""",
     re.VERBOSE,
 )
+
+
+class Facts(NamedTuple):
+    """What a condition is judged over."""
+
+    meta: Meta
+    tags: Collection[str] = ()
+
+
+Test = Callable[[Facts], bool]
+# What a selector finds: a text, or what can be searched.
+Selector = Callable[[Facts], str | Collection[str] | None]
 
 
 class WhereError(ValueError):
@@ -46,7 +58,7 @@ class WhereError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A condition on an endpoint's meta, parsed once."""
+    """A condition on an endpoint's meta and tags, parsed once."""
 
     text: str
     test: Test = field(repr=False, compare=False)
@@ -54,9 +66,9 @@ class Where:
     def __str__(self) -> str:
         return self.text
 
-    def matches(self, meta: Meta) -> bool:
-        """Whether an endpoint with this meta is taken."""
-        return self.test(meta)
+    def matches(self, meta: Meta, tags: Collection[str] = ()) -> bool:
+        """Whether an endpoint with this meta and these tags is taken."""
+        return self.test(Facts(meta, tags))
 
 
 def parse(text: str) -> Where:
@@ -114,13 +126,13 @@ class _Parser:
         tests = [self._and()]
         while self._take_word("or"):
             tests.append(self._and())
-        return tests[0] if len(tests) == 1 else lambda meta: any(test(meta) for test in tests)
+        return tests[0] if len(tests) == 1 else lambda facts: any(test(facts) for test in tests)
 
     def _and(self) -> Test:
         tests = [self._not()]
         while self._take_word("and"):
             tests.append(self._not())
-        return tests[0] if len(tests) == 1 else lambda meta: all(test(meta) for test in tests)
+        return tests[0] if len(tests) == 1 else lambda facts: all(test(facts) for test in tests)
 
     def _not(self) -> Test:
         self._depth += 1
@@ -129,7 +141,7 @@ class _Parser:
         try:
             if self._take_word("not"):
                 test = self._not()
-                return lambda meta: not test(meta)
+                return _negate(test)
             if self._take_sign("("):
                 test = self._or()
                 if not self._take_sign(")"):
@@ -143,22 +155,23 @@ class _Parser:
         following = self._peek(2 if self._peek(1).text == "not" else 1)
         if self._peek().kind == "string" or (self._peek().kind == "word" and following.text == "in"):
             return self._value_in()
-        key = self._selector()
+        whole = self._peek().text
+        select, is_text = self._selector()
         if self._take_sign("=="):
-            return _equals(key, self._compared(key))
+            return _equals(select, self._compared(whole, is_text))
         if self._take_sign("!="):
-            return _negate(_equals(key, self._compared(key)))
+            return _negate(_equals(select, self._compared(whole, is_text)))
         if self._take_word("contains"):
-            return _contains(key, self._value())
+            return _contains(select, self._value())
         if self._take_word("is"):
             negated = self._take_word("not")
             if not self._take_word("empty"):
                 raise self._wrong("`is` is followed by `empty` or `not empty`", "`empty`")
-            return _negate(_empty(key)) if negated else _empty(key)
+            return _negate(_empty(select)) if negated else _empty(select)
         if self._take_word("not"):
             if not self._take_word("contains"):
                 raise self._wrong("here `not` is followed by `contains`", "`contains`")
-            return _negate(_contains(key, self._value()))
+            return _negate(_contains(select, self._value()))
         raise self._wrong("a comparison is missing", "`==`, `!=`, `contains`, `not contains` or `is empty`")
 
     def _value_in(self) -> Test:
@@ -166,12 +179,18 @@ class _Parser:
         negated = self._take_word("not")
         if not self._take_word("in"):
             raise self._wrong("a value stands before `in` or `not in`", f"`in`, or {EXPECTED}")
-        test = _contains(self._selector(), value)
+        select, _ = self._selector()
+        test = _contains(select, value)
         return _negate(test) if negated else test
 
-    def _selector(self) -> str | None:
-        """A key of meta; None for meta itself."""
+    def _selector(self) -> tuple[Selector, bool]:
+        """What it finds, and whether that is one text."""
+        if self._peek().text == "Service" and self._peek(1).text == ".":
+            self._next += 2
         token = self._peek()
+        if token.kind == "word" and token.text in ("tags", "Tags"):
+            self._next += 1
+            return _tags, False
         if token.kind != "word" or token.text not in ("meta", "Meta"):
             hint = f"did you mean `meta.{token.text}`?" if token.kind == "word" else ""
             raise self._wrong(
@@ -179,22 +198,23 @@ class _Parser:
             )
         self._next += 1
         if self._take_sign("."):
-            return self._key("word", "a key of meta, such as meta.version")
+            return _meta_value(self._key("word", "a key of meta, such as meta.version")), True
         if self._take_sign("["):
             key = self._key("string", 'a key in quotes, such as meta["app.version"]')
             if not self._take_sign("]"):
                 raise self._wrong("a bracket is not closed", "`]`")
-            return key
-        return None
+            return _meta_value(key), True
+        return _meta, False
 
     def _key(self, kind: str, expected: str) -> str:
         if self._peek().kind != kind:
             raise self._wrong("the key is missing", expected)
         return self._value()
 
-    def _compared(self, key: str | None) -> str:
-        if key is None:
-            raise self._wrong("meta as a whole equals nothing", "a key of it, such as meta.version")
+    def _compared(self, whole: str, is_text: bool) -> str:
+        if not is_text:
+            expected = '`"name" in tags`' if whole in ("tags", "Tags") else "a key of it, such as meta.version"
+            raise self._wrong(f"{whole} as a whole equals nothing", expected)
         return self._value()
 
     def _value(self) -> str:
@@ -226,17 +246,29 @@ class _Parser:
         return WhereError(message, self._peek().column, expected, hint)
 
 
-def _equals(key: str | None, value: str) -> Test:
-    return lambda meta: key is not None and meta.get(key) == value
+def _meta(facts: Facts) -> Collection[str]:
+    return facts.meta
 
 
-def _contains(key: str | None, value: str) -> Test:
-    return lambda meta: value in (meta if key is None else meta.get(key, ()))
+def _tags(facts: Facts) -> Collection[str]:
+    return facts.tags
 
 
-def _empty(key: str | None) -> Test:
-    return lambda meta: not (meta if key is None else meta.get(key))
+def _meta_value(key: str) -> Selector:
+    return lambda facts: facts.meta.get(key)
+
+
+def _equals(select: Selector, value: str) -> Test:
+    return lambda facts: select(facts) == value
+
+
+def _contains(select: Selector, value: str) -> Test:
+    return lambda facts: value in (select(facts) or ())
+
+
+def _empty(select: Selector) -> Test:
+    return lambda facts: not select(facts)
 
 
 def _negate(test: Test) -> Test:
-    return lambda meta: not test(meta)
+    return lambda facts: not test(facts)

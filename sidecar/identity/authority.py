@@ -1,5 +1,6 @@
 """What every authority gives: a leaf for our service, with the roots that peers are verified against."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -25,7 +26,14 @@ class Leaf(KeyPair):
 
 
 class Authority(Protocol):
-    """Signs for one trust domain."""
+    """Signs for one trust domain when it is asked."""
 
     def issue(self, identity: ServiceId) -> Leaf:
         """A new leaf with a new key. May block; raises IdentityError with the next step."""
+
+
+class WatchedAuthority(Protocol):
+    """Signs by itself whenever a new leaf is due, or the roots have changed."""
+
+    def watch(self) -> AsyncGenerator[Leaf, None]:
+        """The leaf now, and each that follows it, for ever. What fails is logged and tried again."""

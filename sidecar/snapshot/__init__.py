@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sidecar.config.document import Document, Key
-from sidecar.config.model import Certificate, Gateway, Service
+from sidecar.config.model import Certificate, Gateway
 from sidecar.config.model.gateway import GatewayListener
 from sidecar.snapshot.cluster import (
     APP,
     MESH_IDENTITY,
     MESH_TRUST_BUNDLE,
-    NO_DOCUMENT,
     app_cluster,
     mesh_cluster,
     origin,
-    service_of,
 )
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
 from sidecar.wire import control_pb2, telemetry_pb2
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import World
+from sidecar.world import Instance, Target, World
 
-__all__ = ["GatewayRole", "Role", "SidecarRole", "certificates", "compile", "endpoints"]
+__all__ = ["GatewayRole", "Role", "SidecarRole", "certificates", "compile", "endpoints", "watched"]
 
 
 def compile(world: World, role: Role, version: int) -> wire.Snapshot:
@@ -42,18 +40,32 @@ def compile(world: World, role: Role, version: int) -> wire.Snapshot:
 
 
 def endpoints(world: World, role: Role, cluster: str, version: int) -> control_pb2.EndpointsUpdate | None:
-    """The whole endpoint list of one cluster ("app", "orders", "orders/v1"); None: this role has no such cluster.
+    """The whole endpoint list of one cluster ("app", "orders", "orders/v1"); None: it is not known (yet).
 
-    The list is empty when the service has no document, or nobody is in the subset: waiting would not help.
+    Without discovery the list is empty when the service has no document, or nobody is in the subset: waiting would not
+    help. With it a service whose document has no endpoints has those of Consul's catalog.
     """
     if cluster == APP:
         if not isinstance(role, SidecarRole):
             return None
         app = control_pb2.Endpoint(id=role.app_address, address=role.app_address, weight=1, healthy=True)
         return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=[app])
-    name, subset = service_of(cluster)
-    service = world.services.get(name, NO_DOCUMENT)
-    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=_instances(service, subset))
+    target = Target.of(cluster)
+    instances = _instances(world, target)
+    if instances is None:
+        return None
+    if target.subset:
+        where = world.subset(target.service, target.subset)
+        instances = tuple(item for item in instances if where is not None and where.matches(item.meta, item.tags))
+    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=map(_endpoint, instances))
+
+
+def watched(world: World, cluster: str) -> Target | None:
+    """What a source has to watch for this cluster's endpoints; None: nothing, they are in a document."""
+    target = Target.of(cluster).whole
+    if cluster == APP or not world.discovered or _documented(world, target):
+        return None
+    return target
 
 
 def certificates(world: World, role: Role) -> Mapping[str, Certificate]:
@@ -89,19 +101,30 @@ def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list
         ),
     ]
     tables = [inbound_table(world, role.service), outbound_table(world)]
-    for index, upstream in enumerate(world.services.get(role.service, NO_DOCUMENT).upstreams):
-        name = f"upstream-{upstream.service}"
+    for service, (address, upstream_place) in _upstreams(world, role).items():
+        name = f"upstream-{service}"
         listeners.append(
             wire.Listener(
                 name=name,
-                address=f"127.0.0.1:{upstream.port}",
+                address=address,
                 direction=wire.DIRECTION_OUTBOUND,
                 route_table=name,
-                origin=origin(world, role.service, "upstreams", index),
+                origin=upstream_place,
             )
         )
-        tables.append(upstream_table(world, upstream.service))
+        tables.append(upstream_table(world, service))
     return listeners, tables
+
+
+def _upstreams(world: World, role: SidecarRole) -> dict[str, tuple[str, wire.Origin | None]]:
+    """By service the address and the place of its local port; the document's word goes before the registration's."""
+    registered: dict[str, tuple[str, wire.Origin | None]] = {
+        upstream.service: (upstream.address, None) for upstream in role.upstreams
+    }
+    return registered | {
+        upstream.service: (f"127.0.0.1:{upstream.port}", origin(world, role.service, "upstreams", index))
+        for index, upstream in enumerate(world.service(role.service).upstreams)
+    }
 
 
 def _gateway(world: World, role: GatewayRole) -> tuple[list[wire.Listener], list[wire.RouteTable]]:
@@ -128,7 +151,7 @@ def _edge_listener(
         direction=wire.DIRECTION_EDGE,
         route_table="edge",
         tls=tls,
-        origin=wire.Origin(place=document.origin("listeners", index)),
+        origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
     )
 
 
@@ -157,19 +180,28 @@ def _clusters(world: World, role: Role, tables: Iterable[wire.RouteTable]) -> li
     return [app_cluster(world, role.service), *clusters] if isinstance(role, SidecarRole) else clusters
 
 
-def _instances(service: Service, subset: str) -> list[control_pb2.Endpoint]:
-    where = service.subsets[subset].where if subset in service.subsets else None
-    return [
-        control_pb2.Endpoint(
-            id=endpoint.address,
-            address=endpoint.address,
-            weight=endpoint.weight,
-            meta=endpoint.meta,
-            healthy=True,
-        )
-        for endpoint in service.endpoints
-        if not subset or (where is not None and where.matches(endpoint.meta))
-    ]
+def _instances(world: World, target: Target) -> tuple[Instance, ...] | None:
+    """All endpoints of the service; None: not known yet."""
+    if world.discovered and not _documented(world, target):
+        return world.endpoints.get(target.whole)
+    return tuple(
+        Instance(id=endpoint.address, address=endpoint.address, weight=endpoint.weight, meta=endpoint.meta)
+        for endpoint in world.service(target.service).endpoints
+    )
+
+
+def _documented(world: World, target: Target) -> bool:
+    return not target.datacenter and bool(world.service(target.service).endpoints)
+
+
+def _endpoint(instance: Instance) -> control_pb2.Endpoint:
+    return control_pb2.Endpoint(
+        id=instance.id,
+        address=instance.address,
+        weight=instance.weight,
+        meta=instance.meta,
+        healthy=instance.healthy,
+    )
 
 
 def _telemetry(world: World, role: Role) -> telemetry_pb2.Telemetry:

@@ -6,21 +6,15 @@ from datetime import timedelta
 
 from sidecar.config.document import Key
 from sidecar.config.load import RESERVED
-from sidecar.config.model import Service
 from sidecar.config.model.traffic import CircuitBreaker
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import World
+from sidecar.world import Target, World
 
 # The cluster of the application beside a sidecar.
 APP = RESERVED
 # Names of Secrets.identities and Secrets.trust_bundles: our own leaf, and the roots of the mesh.
 MESH_IDENTITY = "mesh"
 MESH_TRUST_BUNDLE = "mesh"
-# Without Consul there is one datacenter; the name is that of Consul's default.
-DATACENTER = "dc1"
-
-# Stands for a service whose document is missing: the mesh's defaults, and no endpoints.
-NO_DOCUMENT = Service()
 
 _PROTOCOLS = {
     "http": wire.UPSTREAM_PROTOCOL_HTTP1,
@@ -34,23 +28,12 @@ _POLICIES = {
 }
 
 
-def name_of(service: str, subset: str | None) -> str:
-    """ "orders", or "orders/v1"."""
-    return f"{service}/{subset}" if subset else service
-
-
-def service_of(cluster: str) -> tuple[str, str]:
-    """The service and the subset ("" = all endpoints) of a cluster's name."""
-    service, _, subset = cluster.partition("/")
-    return service, subset
-
-
 def app_cluster(world: World, service: str) -> wire.Cluster:
     """The local application: cleartext, one endpoint, no limits beyond the callers' own."""
     return wire.Cluster(
         name=APP,
         service=service,
-        protocol=_PROTOCOLS[world.services.get(service, NO_DOCUMENT).protocol],
+        protocol=_PROTOCOLS[world.service(service).protocol],
         balance=wire.BALANCE_POLICY_ROUND_ROBIN,
         connect_timeout_ms=milliseconds(world.mesh.connect_timeout),
         origin=origin(world, service),
@@ -59,27 +42,27 @@ def app_cluster(world: World, service: str) -> wire.Cluster:
 
 def mesh_cluster(world: World, cluster: str) -> wire.Cluster:
     """A service's sidecars, over mTLS; each shows the service's own identity. Cleartext where the document says so."""
-    service, subset = service_of(cluster)
-    settings = world.services.get(service, NO_DOCUMENT)
+    target = Target.of(cluster)
+    settings = world.service(target.service)
     mesh = world.mesh
     connect_timeout = mesh.connect_timeout if settings.connect_timeout is None else settings.connect_timeout
     return wire.Cluster(
         name=cluster,
-        service=service,
-        subset=subset,
+        service=target.service,
+        subset=target.subset,
         protocol=_PROTOCOLS[settings.protocol],
         balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
-        tls=_client_tls(mesh.trust_domain, service) if settings.tls == "mutual" else None,
+        tls=_client_tls(world, target) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),
         limits=_limits(settings.circuit_breaker or mesh.circuit_breaker),
-        origin=origin(world, service, *(("subsets", subset) if subset else ())),
+        origin=origin(world, target.service, *(("subsets", target.subset) if target.subset else ())),
     )
 
 
 def origin(world: World, service: str, *path: str | int) -> wire.Origin | None:
     """Where the part at `path` of a service's document stands; None without a document."""
     document = world.documents.get(Key("service", service))
-    return wire.Origin(place=document.origin(*path)) if document is not None else None
+    return wire.Origin(place=document.origin(*path), index=document.index) if document is not None else None
 
 
 def milliseconds(duration: timedelta) -> int:
@@ -95,11 +78,12 @@ def _limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
     )
 
 
-def _client_tls(trust_domain: str, service: str) -> wire.ClientTls:
+def _client_tls(world: World, target: Target) -> wire.ClientTls:
     """The names are those that Consul gives: its SPIFFE ids and its SNI."""
+    datacenter = target.datacenter or world.datacenter
     return wire.ClientTls(
         identity=MESH_IDENTITY,
         trust_bundle=MESH_TRUST_BUNDLE,
-        spiffe_ids=[f"spiffe://{trust_domain}/ns/default/dc/{DATACENTER}/svc/{service}"],
-        server_name=f"{service}.default.{DATACENTER}.internal.{trust_domain}",
+        spiffe_ids=[f"spiffe://{world.trust_domain}/ns/default/dc/{datacenter}/svc/{target.service}"],
+        server_name=f"{target.service}.default.{datacenter}.internal.{world.trust_domain}",
     )

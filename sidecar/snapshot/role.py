@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Upstream:
+    """A local port for the application's calls to one service, as its registration in Consul asks for."""
+
+    service: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class SidecarRole:
     """Beside one instance of `service`; all addresses are "ip:port", port 0 takes a free one."""
 
@@ -13,6 +21,8 @@ class SidecarRole:
     app_address: str = "127.0.0.1:8080"
     inbound: str = "0.0.0.0:21000"
     outbound: str = "127.0.0.1:15001"
+    # Beside those of the service's document.
+    upstreams: tuple[Upstream, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

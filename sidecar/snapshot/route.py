@@ -9,13 +9,13 @@ from sidecar.config.document import Document
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
 from sidecar.config.model.service import ServiceRoute
-from sidecar.snapshot.cluster import APP, NO_DOCUMENT, milliseconds, name_of, origin
+from sidecar.snapshot.cluster import APP, milliseconds, origin
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import World
+from sidecar.world import ChainRoute, Target, World
 
 # What may set a timeout and a retry, nearest to the request first.
-Settings = tuple[GatewayRoute | ServiceRoute | Service | Mesh, ...]
+Settings = tuple[GatewayRoute | ServiceRoute | ChainRoute | Service | Mesh, ...]
 
 # Envoy's default (config.route.v3.RouteAction.timeout).
 _TIMEOUT = timedelta(seconds=15)
@@ -35,13 +35,16 @@ def inbound_table(world: World, service: str) -> wire.RouteTable:
 
 
 def outbound_table(world: World) -> wire.RouteTable:
-    """By host: every service that is enabled, and each of its subsets."""
+    """By host: every service that is enabled, each of its subsets, and the services of other datacenters."""
     table = wire.RouteTable(name="outbound")
-    for name, service in world.services.items():
+    for name in world.service_names:
+        service = world.service(name)
         if service.enabled:
             table.routes.extend(_subset_routes(world, name, service))
-            hosts = (name, f"{name}.mesh", f"{name}.service.consul")
-            table.routes.extend(_service_routes(world, name, Scope(hosts), name))
+            table.routes.extend(_service_routes(world, name, Scope(_hosts(world, name)), name))
+    for datacenter, names in sorted(world.names.items()):
+        if datacenter:
+            table.routes.extend(_remote_route(world, Target(name, datacenter=datacenter)) for name in sorted(names))
     return table
 
 
@@ -55,8 +58,28 @@ def edge_table(world: World, document: Document, gateway: Gateway) -> wire.Route
     table = wire.RouteTable(name="edge")
     for index, route in enumerate(gateway.routes):
         if route.enabled:
-            table.routes.extend(_gateway_routes(world, route, wire.Origin(place=document.origin("routes", index))))
+            table.routes.extend(
+                _gateway_routes(world, route, wire.Origin(place=document.origin("routes", index), index=document.index))
+            )
     return table
+
+
+def _hosts(world: World, name: str) -> tuple[str, ...]:
+    hosts = (name, f"{name}.mesh", f"{name}.service.consul")
+    return hosts if world.site is None else (*hosts, f"{name}.service.{world.datacenter}.consul")
+
+
+def _remote_route(world: World, target: Target) -> wire.Route:
+    """All endpoints there; a service's own routes are about those of our datacenter."""
+    service = world.service(target.service)
+    return _route(
+        target.cluster,
+        Scope((f"{target.service}.service.{target.datacenter}.consul",)).whole(),
+        [wire.Destination(cluster=target.cluster, weight=1)],
+        (service, world.mesh),
+        service,
+        origin(world, target.service),
+    )
 
 
 def _subset_routes(world: World, name: str, service: Service) -> Iterator[wire.Route]:
@@ -65,7 +88,7 @@ def _subset_routes(world: World, name: str, service: Service) -> Iterator[wire.R
         yield _route(
             f"{subset}.{name}",
             Scope((f"{subset}.{name}.mesh",)).whole(),
-            [wire.Destination(cluster=name_of(name, subset), weight=1)],
+            [wire.Destination(cluster=Target(name, subset).cluster, weight=1)],
             (service, world.mesh),
             service,
             origin(world, name, "subsets", subset),
@@ -79,9 +102,14 @@ def _service_routes(
 
     A service without a document has all its (no) endpoints, so that the answer says what is missing.
     """
-    service = world.services.get(name, NO_DOCUMENT)
+    service = world.service(name)
     if not service.enabled:
         return
+    if "routes" not in service.model_fields_set and (routes := world.chain(name).routes):
+        for chain_route in routes:
+            yield from _chain_routes(world, service, chain_route, scope, label, outer)
+            if scope.covered_by(chain_route.match):
+                return
     for index, route in enumerate(service.routes):
         if not route.enabled:
             continue
@@ -106,11 +134,29 @@ def _service_routes(
     )
 
 
+def _chain_routes(
+    world: World, service: Service, route: ChainRoute, scope: Scope, label: str, outer: tuple[GatewayRoute, ...]
+) -> Iterator[wire.Route]:
+    """One route of Consul's config entries in this scope. An outer rewrite goes first: two cannot be told at once."""
+    for narrowed in scope.narrowed(route.match):
+        rewrite = narrowed.rewrite
+        if rewrite is None and route.rewrite is not None:
+            rewrite = wire.PathRewrite(prefix=route.rewrite.base or "/")
+        yield _route(
+            f"{label}/{route.name}",
+            Narrowed(narrowed.match, rewrite),
+            [wire.Destination(cluster=target.cluster, weight=weight) for target, weight in route.destinations],
+            (*outer, route, service, world.mesh),
+            service,
+            wire.Origin(place=f"Consul's discovery chain of {label}"),
+        )
+
+
 def _service_destinations(name: str, route: ServiceRoute) -> list[wire.Destination]:
     if route.split is None:
-        return [wire.Destination(cluster=name_of(name, route.to.subset if route.to else None), weight=1)]
+        return [wire.Destination(cluster=Target(name, route.to.subset if route.to else "").cluster, weight=1)]
     return [
-        wire.Destination(cluster=name_of(name, branch.to.subset), weight=branch.weight)
+        wire.Destination(cluster=Target(name, branch.to.subset).cluster, weight=branch.weight)
         for branch in route.split
         if branch.weight
     ]
@@ -129,11 +175,14 @@ def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> It
     if not targets:
         return
     # Of several services the first decides what the route leaves open.
-    service = world.services.get(targets[0][0].service, NO_DOCUMENT)
+    service = world.service(targets[0][0].service)
     yield _route(
         route.name,
         scope.whole(),
-        [wire.Destination(cluster=name_of(target.service, target.subset), weight=weight) for target, weight in targets],
+        [
+            wire.Destination(cluster=Target(target.service, target.subset or "").cluster, weight=weight)
+            for target, weight in targets
+        ],
         (route, service, world.mesh),
         service,
         place,
@@ -149,8 +198,7 @@ def _weighted(route: GatewayRoute) -> Iterator[tuple[ServiceTarget, int]]:
 
 
 def _is_enabled(world: World, target: ServiceTarget) -> bool:
-    service = world.services.get(target.service)
-    return service is None or service.enabled
+    return world.service(target.service).enabled
 
 
 def _route(

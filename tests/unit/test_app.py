@@ -42,8 +42,12 @@ class Running:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> app.Settings:
-    config = tmp_path / "config"
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config"
+
+
+@pytest.fixture
+def settings(config: Path, tmp_path: Path) -> app.Settings:
     (config / "services").mkdir(parents=True)
     (config / "services/inventory.yaml").write_text("protocol: http\nendpoints: [{address: 127.0.0.1:21001}]\n")
     return app.Settings(
@@ -111,17 +115,17 @@ async def test_a_wanted_cluster_gets_its_endpoints(settings: app.Settings, seam:
     assert seam.endpoints[1].endpoints[0].address == "127.0.0.1:21001"
 
 
-async def test_a_changed_document_is_applied(settings: app.Settings, seam: SeamDouble) -> None:
+async def test_a_changed_document_is_applied(settings: app.Settings, config: Path, seam: SeamDouble) -> None:
     async with running(settings, seam):
-        (settings.config / "services/web.yaml").write_text("protocol: http2\n")
+        (config / "services/web.yaml").write_text("protocol: http2\n")
         await eventually(lambda: len(seam.snapshots) == 2)
 
     assert seam.snapshots[1].version == 2
 
 
-async def test_the_first_configuration_must_be_good(settings: app.Settings, seam: SeamDouble) -> None:
-    (settings.config / "services/web.yaml").write_text("protocol: htttp\n")
-    (settings.config / "mesh.yaml").write_text("tracing: {ratio: much}\n")
+async def test_the_first_configuration_must_be_good(settings: app.Settings, config: Path, seam: SeamDouble) -> None:
+    (config / "services/web.yaml").write_text("protocol: htttp\n")
+    (config / "mesh.yaml").write_text("tracing: {ratio: much}\n")
 
     with pytest.raises(ConfigError) as refusal:
         await app.run(settings)
@@ -130,16 +134,16 @@ async def test_the_first_configuration_must_be_good(settings: app.Settings, seam
     assert seam.calls == []
 
 
-async def test_a_directory_that_is_not_there_is_told(settings: app.Settings, seam: SeamDouble) -> None:
+async def test_a_directory_that_is_not_there_is_told(settings: app.Settings, config: Path, seam: SeamDouble) -> None:
     with pytest.raises(SourceError, match="nowhere"):
-        await app.run(replace(settings, config=settings.config / "nowhere"))
+        await app.run(replace(settings, config=config / "nowhere"))
 
 
 async def test_a_gateway_without_a_document_is_told_the_ones_that_have_one(
-    settings: app.Settings, seam: SeamDouble
+    settings: app.Settings, config: Path, seam: SeamDouble
 ) -> None:
-    (settings.config / "gateways").mkdir()
-    (settings.config / "gateways/edge.yaml").write_text(
+    (config / "gateways").mkdir()
+    (config / "gateways/edge.yaml").write_text(
         "listeners: [{port: 0}]\nroutes: [{name: all, to: {service: inventory}}]\n"
     )
 

@@ -19,7 +19,7 @@ from sidecar.sources.files import FileSource
 from sidecar.telemetry.otlp import read_environment
 from sidecar.wire import control_pb2 as control
 from sidecar.wire.snapshot_pb2 import Snapshot
-from sidecar.world import World
+from sidecar.world import Target, World
 from tests.double import SeamDouble, wanted
 
 ORDERS = SidecarRole("orders", inbound="127.0.0.1:0", outbound="127.0.0.1:0")
@@ -35,14 +35,16 @@ class Side:
         self.status = Status("sidecar", "orders")
         self.leaf = LocalAuthority(directory / "state", "mesh.local").issue(ServiceId("mesh.local", "orders"))
         environ = {"OTEL_SERVICE_NAME": "orders-eu"}
+        # What a source is asked to watch now.
+        self.watched: dict[Target, bool] = {}
         self.control = Control(
             DataPlane(self.seam),
             self.status,
             role,
             directory,
-            "mesh.local",
-            self.leaf,
             read_environment(environ, "orders"),
+            self.watched.__setitem__,
+            self.watched.__delitem__,
         )
         self.source = FileSource(directory)
 
@@ -55,7 +57,7 @@ class Side:
         return self.status.world.apply(self.source.read())
 
     def start(self) -> None:
-        self.control.start(self.world())
+        self.control.start(self.world(), self.leaf)
 
     def change(self) -> None:
         self.control.change(self.world())

@@ -192,7 +192,7 @@ pub enum Responder {
 
 impl Responder {
     /// Sends the head of the response. With `end` there is no content; the sink is then closed.
-    pub fn respond(self, head: Response<()>, end: bool) -> Result<Sink, StreamError> {
+    pub fn respond(&mut self, head: Response<()>, end: bool) -> Result<Sink, StreamError> {
         match self {
             Responder::H1(responder) => responder.respond(head, end).map(Sink::H1Response),
             Responder::H2(responder) => responder.respond(head, end).map(Sink::H2),
@@ -209,7 +209,7 @@ impl Responder {
     }
 
     /// Breaks the exchange off without an answer.
-    pub fn reset(self, code: ResetCode) {
+    pub fn reset(&mut self, code: ResetCode) {
         match self {
             Responder::H1(responder) => responder.reset(),
             Responder::H2(responder) => responder.reset(code),

@@ -4,46 +4,27 @@ use http::request::Parts;
 use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, HeaderValue};
 
-use crate::snapshot::model::{HeaderMatch, HostMatch, Matcher, PathMatch, Route, ValueMatch};
+use crate::snapshot::model::{HeaderMatch, Matcher, PathMatch, Route, ValueMatch};
 
 /// A DNS name has at most 253 characters (RFC 1035 section 2.3.4); nothing longer is a key of a route table.
-const MAX_HOST: usize = 255;
+pub const MAX_HOST: usize = 255;
 
-/// A host as routes write it: lower case, without port and without trailing dot. Made without allocation.
-pub enum Host<'a> {
-    /// It came in that form.
-    Plain(&'a str),
-    /// Capitals were folded; the length in use stands beside the bytes.
-    Folded([u8; MAX_HOST], usize),
-}
-
-impl<'a> Host<'a> {
-    /// From an `:authority` or a `Host` field. A host that is longer than any name becomes the empty one, which only
-    /// routes without hosts match.
-    pub fn new(authority: &'a str) -> Self {
-        let name = without_port(authority);
-        let name = name.strip_suffix('.').unwrap_or(name);
-        if name.len() > MAX_HOST {
-            return Host::Plain("");
-        }
-        if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Host::Plain(name);
-        }
-        let mut folded = [0; MAX_HOST];
-        for (lower, byte) in folded.iter_mut().zip(name.bytes()) {
-            *lower = byte.to_ascii_lowercase();
-        }
-        Host::Folded(folded, name.len())
+/// The host of an `:authority` or a `Host` field as routes write it: lower case, without port and without trailing dot.
+/// Made without allocation. A host that is longer than any name becomes the empty one, which only routes without hosts
+/// match.
+pub fn host<'a>(authority: &'a str, buffer: &'a mut [u8; MAX_HOST]) -> &'a str {
+    let name = without_port(authority);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let Some(folded) = buffer.get_mut(..name.len()) else {
+        return "";
+    };
+    if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return name;
     }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Host::Plain(name) => name,
-            // Folding ASCII letters leaves UTF-8 intact, so this never falls back.
-            Host::Folded(bytes, length) => std::str::from_utf8(&bytes[..*length]).unwrap_or(""),
-        }
-    }
+    folded.copy_from_slice(name.as_bytes());
+    folded.make_ascii_lowercase();
+    // Folding ASCII letters leaves UTF-8 intact, so this never falls back.
+    std::str::from_utf8(folded).unwrap_or("")
 }
 
 /// Cuts ":8080" off; the colons inside "[::1]" stay.
@@ -52,15 +33,6 @@ fn without_port(authority: &str) -> &str {
         Some(at) if authority.as_bytes()[at] == b':' => &authority[..at],
         _ => authority,
     }
-}
-
-/// True when the route's host condition holds for `host`, a name as [`Host`] gives it.
-pub fn host_matches(matcher: &Matcher, host: &str) -> bool {
-    matcher.hosts.is_empty()
-        || matcher.hosts.iter().any(|condition| match condition {
-            HostMatch::Exact(name) => **name == *host,
-            HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
-        })
 }
 
 /// True when every condition but the host holds.
@@ -152,19 +124,9 @@ mod tests {
             ("[FE80::1]", "[fe80::1]"),
             ("", ""),
         ] {
-            assert_eq!(Host::new(written).as_str(), name, "{written}");
+            assert_eq!(host(written, &mut [0; MAX_HOST]), name, "{written}");
         }
-        assert_eq!(Host::new(&"a".repeat(300)).as_str(), "");
-    }
-
-    #[test]
-    fn a_wildcard_needs_a_label_before_its_suffix() {
-        let matcher = Matcher { hosts: vec![HostMatch::Suffix(".example.com".into())], ..Matcher::default() };
-        assert!(host_matches(&matcher, "shop.example.com"));
-        assert!(host_matches(&matcher, "eu.shop.example.com"));
-        assert!(!host_matches(&matcher, ".example.com"));
-        assert!(!host_matches(&matcher, "example.com"));
-        assert!(!host_matches(&matcher, "badexample.com"));
+        assert_eq!(host(&"a".repeat(300), &mut [0; MAX_HOST]), "");
     }
 
     #[test]

@@ -6,17 +6,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use http::{HeaderName, Method};
 use prost::Message;
-use regex::{Regex, RegexBuilder};
 use rustls_pki_types::ServerName;
 
 use super::model::{
-    BalancePolicy, ClientTls, Cluster, Destination, Direction, HeaderMatch, HostMatch, Listener, ListenerLimits,
-    Matcher, Origin, PathMatch, Protocol, Route, ServerTls, Snapshot, Telemetry, ValueMatch,
+    BalancePolicy, ClientTls, Cluster, Direction, Listener, ListenerLimits, Origin, Protocol, Route, ServerTls,
+    Snapshot, Telemetry,
 };
 use crate::proto;
+
+mod routes;
+#[cfg(test)]
+mod tests;
 
 /// Why a snapshot was refused: the first thing that is wrong in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,14 +27,8 @@ pub struct Rejected(String);
 /// What is wrong with one thing, before its name and place are known.
 type Checked<T> = Result<T, String>;
 
-/// Bytes that one compiled regular expression may take; `\w{100}` fits, `\w{10000}` does not.
-const REGEX_SIZE: usize = 1 << 20;
-/// Bytes that the lazy automaton of one regular expression may take in each thread.
-const REGEX_CACHE: usize = 1 << 18;
-/// Tries of one exchange; each is kept for the log and the trace.
-const MAX_ATTEMPTS: u32 = 16;
-/// A DNS name has at most 253 characters (RFC 1035 section 2.3.4).
-const MAX_HOST: usize = 253;
+type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
+type RouteTables = HashMap<Arc<str>, Vec<Arc<Route>>>;
 
 const MAX_HEADER_BYTES: u32 = 60 * 1024;
 const MAX_HEADERS: u32 = 100;
@@ -43,13 +38,12 @@ const IDLE_TIMEOUT_MS: u32 = 3_600_000;
 const CONNECT_TIMEOUT_MS: u32 = 5_000;
 const WARM_TIMEOUT_MS: u32 = 5_000;
 const CLUSTER_LIMIT: u32 = 1024;
-const ATTEMPTS: u32 = 3;
 
 /// Decodes and checks. Defaults of `model.rs` take the place of what is 0 or absent.
 pub fn decode(bytes: &[u8]) -> Result<Snapshot, Rejected> {
     let message = proto::Snapshot::decode(bytes).map_err(|error| Rejected(format!("not a Snapshot: {error}")))?;
     let clusters = clusters(message.clusters)?;
-    let route_tables = route_tables(message.route_tables, &clusters)?;
+    let route_tables = routes::route_tables(message.route_tables, &clusters)?;
     let listeners = listeners(message.listeners, &route_tables)?;
     let telemetry = telemetry(message.telemetry).map_err(|wrong| Rejected(format!("telemetry: {wrong}")))?;
     Ok(Snapshot { version: message.version, listeners, route_tables, clusters, telemetry })
@@ -65,9 +59,10 @@ fn rejected(kind: &str, name: &str, origin: &Origin, wrong: impl Display) -> Rej
     Rejected(format!("{kind} {name:?}{place}: {wrong}"))
 }
 
-fn origin(message: Option<proto::Origin>) -> Origin {
-    let proto::Origin { place, index } = message.unwrap_or_default();
-    Origin { place: place.into(), index }
+/// Takes the name and place out of a message, for what it becomes and for what may be wrong with it.
+fn identify(name: &mut String, origin: &mut Option<proto::Origin>) -> (Arc<str>, Origin) {
+    let proto::Origin { place, index } = origin.take().unwrap_or_default();
+    (std::mem::take(name).into(), Origin { place: place.into(), index })
 }
 
 fn or(value: u32, default: u32) -> u32 {
@@ -78,27 +73,22 @@ fn millis_or(value: u32, default: u32) -> Duration {
     Duration::from_millis(u64::from(or(value, default)))
 }
 
-fn named(name: String) -> Checked<Arc<str>> {
+fn named(name: &Arc<str>) -> Checked<Arc<str>> {
     if name.is_empty() {
         Err("it has no name".to_owned())
     } else {
-        Ok(name.into())
+        Ok(Arc::clone(name))
     }
 }
 
-// ---- listeners
-
-fn listeners(
-    messages: Vec<proto::Listener>,
-    tables: &HashMap<Arc<str>, Vec<Arc<Route>>>,
-) -> Result<Vec<Arc<Listener>>, Rejected> {
+fn listeners(messages: Vec<proto::Listener>, tables: &RouteTables) -> Result<Vec<Arc<Listener>>, Rejected> {
     let mut listeners: Vec<Arc<Listener>> = Vec::with_capacity(messages.len());
     let mut names = HashSet::new();
     let mut addresses: HashMap<SocketAddr, Arc<str>> = HashMap::new();
-    for message in messages {
-        let (name, place) = (message.name.clone(), origin(message.origin.clone()));
+    for mut message in messages {
+        let (name, place) = identify(&mut message.name, &mut message.origin);
         let refuse = |wrong: String| rejected("listener", &name, &place, wrong);
-        let listener = listener(message, place.clone(), tables).map_err(refuse)?;
+        let listener = listener(message, &name, &place, tables).map_err(refuse)?;
         if !names.insert(Arc::clone(&listener.name)) {
             return Err(refuse("another listener has this name".to_owned()));
         }
@@ -115,11 +105,7 @@ fn listeners(
     Ok(listeners)
 }
 
-fn listener(
-    message: proto::Listener,
-    origin: Origin,
-    tables: &HashMap<Arc<str>, Vec<Arc<Route>>>,
-) -> Checked<Listener> {
+fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: &RouteTables) -> Checked<Listener> {
     let direction = match message.direction() {
         proto::Direction::Unspecified => return Err(unspecified("direction", message.direction)),
         proto::Direction::Inbound => Direction::Inbound,
@@ -136,13 +122,13 @@ fn listener(
         return Err(format!("there is no route table {:?}", message.route_table));
     };
     Ok(Listener {
-        name: named(message.name)?,
+        name: named(name)?,
         address,
         direction,
         route_table: Arc::clone(route_table),
         tls: message.tls.map(server_tls).transpose()?,
         limits: listener_limits(message.limits.unwrap_or_default()),
-        origin,
+        origin: origin.clone(),
     })
 }
 
@@ -179,209 +165,12 @@ fn unspecified(field: &str, number: i32) -> String {
     }
 }
 
-// ---- routes
-
-type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
-
-fn route_tables(
-    messages: Vec<proto::RouteTable>,
-    clusters: &Clusters,
-) -> Result<HashMap<Arc<str>, Vec<Arc<Route>>>, Rejected> {
-    let mut tables = HashMap::with_capacity(messages.len());
-    for message in messages {
-        let name = message.name.clone();
-        let refuse = |wrong: String| rejected("route table", &name, &Origin::default(), wrong);
-        let key = named(message.name).map_err(refuse)?;
-        let mut routes = Vec::with_capacity(message.routes.len());
-        for message in message.routes {
-            let (name, place) = (message.name.clone(), origin(message.origin.clone()));
-            let route = route(message, place.clone(), clusters);
-            routes.push(Arc::new(
-                route.map_err(|wrong| rejected("route", &name, &place, wrong))?,
-            ));
-        }
-        if tables.insert(key, routes).is_some() {
-            return Err(refuse("another route table has this name".to_owned()));
-        }
-    }
-    Ok(tables)
-}
-
-fn route(message: proto::Route, origin: Origin, clusters: &Clusters) -> Checked<Route> {
-    let matcher = matcher(message.r#match.unwrap_or_default())?;
-    let (destinations, total_weight) = destinations(message.destinations, clusters)?;
-    let attempts = or(message.retry.unwrap_or_default().attempts, ATTEMPTS);
-    if attempts > MAX_ATTEMPTS {
-        return Err(format!(
-            "retry.attempts is {attempts}; at most {MAX_ATTEMPTS} are allowed"
-        ));
-    }
-    Ok(Route {
-        name: named(message.name)?,
-        rewrite_prefix: message
-            .rewrite
-            .map(|rewrite| rewrite_prefix(rewrite.prefix, &matcher))
-            .transpose()?,
-        matcher,
-        destinations,
-        total_weight,
-        timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
-        attempts,
-        origin,
-    })
-}
-
-fn destinations(messages: Vec<proto::Destination>, clusters: &Clusters) -> Checked<(Vec<Destination>, u32)> {
-    if messages.is_empty() {
-        return Err("it has no destination".to_owned());
-    }
-    let mut total_weight = 0u32;
-    let mut destinations = Vec::with_capacity(messages.len());
-    for proto::Destination { cluster, weight } in messages {
-        let Some((cluster, _)) = clusters.get_key_value(&*cluster) else {
-            return Err(format!("there is no cluster {cluster:?}"));
-        };
-        if weight == 0 {
-            return Err(format!(
-                "the weight of {cluster:?} is 0; leave the destination out to send nothing"
-            ));
-        }
-        total_weight = total_weight
-            .checked_add(weight)
-            .ok_or("the sum of the weights is above 2^32 - 1")?;
-        destinations.push(Destination { cluster: Arc::clone(cluster), weight });
-    }
-    Ok((destinations, total_weight))
-}
-
-fn matcher(message: proto::Match) -> Checked<Matcher> {
-    Ok(Matcher {
-        hosts: message
-            .hosts
-            .iter()
-            .map(|host| host_match(host))
-            .collect::<Checked<_>>()?,
-        path: message.path.map(path_match).transpose()?,
-        methods: message
-            .methods
-            .iter()
-            .map(|method| self::method(method))
-            .collect::<Checked<_>>()?,
-        headers: message.headers.into_iter().map(header_match).collect::<Checked<_>>()?,
-    })
-}
-
-fn host_match(host: &str) -> Checked<HostMatch> {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let is_ipv6 = name.starts_with('[') && name.ends_with(']');
-    // What RFC 3986 allows in a name, but capitals and the star.
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._~%!$&'()+,;=".contains(&byte);
-    if name.is_empty() || name.len() > MAX_HOST || name.ends_with('.') || !(is_ipv6 || name.bytes().all(legal)) {
-        return Err(format!(
-            "host {host:?} is not usable; expected a lower-case name without port, or one like \"*.example.com\""
-        ));
-    }
-    Ok(match host.strip_prefix('*') {
-        Some(suffix) => HostMatch::Suffix(suffix.into()),
-        None => HostMatch::Exact(host.into()),
-    })
-}
-
-fn path_match(message: proto::PathMatch) -> Checked<PathMatch> {
-    use proto::path_match::Kind;
-    match message.kind {
-        None => Err("path has no condition; expected exact, prefix or regex".to_owned()),
-        Some(Kind::Exact(exact)) => Ok(PathMatch::Exact(path("path.exact", exact)?.into())),
-        Some(Kind::Prefix(prefix)) => Ok(PathMatch::Prefix(
-            path("path.prefix", prefix)?.trim_end_matches('/').into(),
-        )),
-        Some(Kind::Regex(regex)) => Ok(PathMatch::Regex(anchored("path.regex", &regex)?)),
-    }
-}
-
-/// An absolute path without a query. Plain ones pass by a glance, the others are parsed.
-fn path(field: &str, path: String) -> Checked<String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let usable = path.starts_with('/')
-        && (path.bytes().all(plain) || PathAndQuery::try_from(path.as_str()).is_ok_and(|parsed| parsed.path() == path));
-    if usable {
-        Ok(path)
-    } else {
-        Err(format!("{field} {path:?} is no path; expected one like \"/api\""))
-    }
-}
-
-fn method(method: &str) -> Checked<Method> {
-    Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is no method; expected one like \"GET\""))
-}
-
-fn header_match(message: proto::HeaderMatch) -> Checked<HeaderMatch> {
-    use proto::header_match::Kind;
-    let name = HeaderName::from_lowercase(message.name.as_bytes()).map_err(|_| {
-        format!(
-            "{:?} is no header name; expected lower case, like \"x-user\"",
-            message.name
-        )
-    })?;
-    if name == http::header::HOST {
-        return Err("a header condition on \"host\" does not hold in HTTP/2; use hosts".to_owned());
-    }
-    let value = match message.kind {
-        None => {
-            return Err(format!(
-                "header {name} has no condition; expected exact, prefix, regex or present"
-            ));
-        }
-        Some(Kind::Exact(exact)) => ValueMatch::Exact(exact.into()),
-        Some(Kind::Prefix(prefix)) => ValueMatch::Prefix(prefix.into()),
-        Some(Kind::Regex(regex)) => ValueMatch::Regex(anchored(&format!("header {name}"), &regex)?),
-        Some(Kind::Present(present)) => ValueMatch::Present(present),
-    };
-    Ok(HeaderMatch { name, value })
-}
-
-/// A regular expression that has to match from the beginning to the end.
-fn anchored(field: &str, pattern: &str) -> Checked<Regex> {
-    let compile = |pattern: &str| {
-        RegexBuilder::new(pattern)
-            .size_limit(REGEX_SIZE)
-            .dfa_size_limit(REGEX_CACHE)
-            .build()
-            .map_err(|error| {
-                let error = error.to_string();
-                format!(
-                    "{field} {pattern:?} is not usable: {}",
-                    error.lines().last().unwrap_or(&error).trim()
-                )
-            })
-    };
-    // By itself first: "a)|(b" is no expression, but it would become one between the anchors.
-    compile(pattern)?;
-    compile(&format!(r"\A(?:{pattern})\z"))
-}
-
-/// Without a trailing slash behind a prefix, as the matcher holds prefixes.
-fn rewrite_prefix(prefix: String, matcher: &Matcher) -> Checked<Box<str>> {
-    let prefix = if prefix.is_empty() {
-        prefix
-    } else {
-        path("rewrite.prefix", prefix)?
-    };
-    match matcher.path {
-        Some(PathMatch::Regex(_)) => Err("rewrite.prefix needs a path prefix or an exact path to replace".to_owned()),
-        Some(PathMatch::Exact(_)) => Ok(prefix.into()),
-        Some(PathMatch::Prefix(_)) | None => Ok(prefix.trim_end_matches('/').into()),
-    }
-}
-
-// ---- clusters
-
 fn clusters(messages: Vec<proto::Cluster>) -> Result<Clusters, Rejected> {
     let mut clusters = HashMap::with_capacity(messages.len());
-    for message in messages {
-        let (name, place) = (message.name.clone(), origin(message.origin.clone()));
+    for mut message in messages {
+        let (name, place) = identify(&mut message.name, &mut message.origin);
         let refuse = |wrong: String| rejected("cluster", &name, &place, wrong);
-        let cluster = cluster(message, place.clone()).map_err(refuse)?;
+        let cluster = cluster(message, &name, &place).map_err(refuse)?;
         if clusters.insert(Arc::clone(&cluster.name), Arc::new(cluster)).is_some() {
             return Err(refuse("another cluster has this name".to_owned()));
         }
@@ -389,7 +178,7 @@ fn clusters(messages: Vec<proto::Cluster>) -> Result<Clusters, Rejected> {
     Ok(clusters)
 }
 
-fn cluster(message: proto::Cluster, origin: Origin) -> Checked<Cluster> {
+fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked<Cluster> {
     let protocol = match message.protocol() {
         proto::UpstreamProtocol::Unspecified => return Err(unspecified("protocol", message.protocol)),
         proto::UpstreamProtocol::Http1 => Protocol::Http1,
@@ -403,7 +192,7 @@ fn cluster(message: proto::Cluster, origin: Origin) -> Checked<Cluster> {
     };
     let limits = message.limits.unwrap_or_default();
     Ok(Cluster {
-        name: named(message.name)?,
+        name: named(name)?,
         service: message.service.into(),
         subset: message.subset.into(),
         protocol,
@@ -414,7 +203,7 @@ fn cluster(message: proto::Cluster, origin: Origin) -> Checked<Cluster> {
         max_connections: or(limits.max_connections, CLUSTER_LIMIT),
         max_pending: or(limits.max_pending, CLUSTER_LIMIT),
         max_requests: or(limits.max_requests, CLUSTER_LIMIT),
-        origin,
+        origin: origin.clone(),
     })
 }
 
@@ -443,8 +232,6 @@ fn client_tls(message: proto::ClientTls) -> Checked<ClientTls> {
         server_name: message.server_name.into(),
     })
 }
-
-// ---- telemetry
 
 fn telemetry(message: Option<proto::Telemetry>) -> Checked<Telemetry> {
     let message = message.unwrap_or_default();

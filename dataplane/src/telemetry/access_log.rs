@@ -177,3 +177,136 @@ fn write_string(out: &mut String, text: &str) {
     }
     out.push('"');
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::error::Reason;
+    use crate::snapshot::model::Direction;
+    use crate::telemetry::finished::{GrpcStatus, RequestId};
+    use crate::telemetry::registry::Registry;
+    use crate::telemetry::tests::{cluster, listener, route};
+    use crate::telemetry::trace::TraceContext;
+
+    fn blank() -> Finished {
+        let label = Registry::default().listener(&listener(Direction::Edge));
+        Finished::blank(&label, "[::1]:5000".parse().unwrap())
+    }
+
+    fn line(exchange: &Finished) -> String {
+        let mut out = String::new();
+        write_line(&mut out, exchange);
+        out
+    }
+
+    #[test]
+    fn a_line_holds_everything_in_its_order() {
+        let mut exchange = blank();
+        exchange.started_unix_nanos = 1_700_000_000_123_456_789;
+        exchange.duration = Duration::from_micros(12_345);
+        exchange.request_id = RequestId::Made(1);
+        exchange.context = Some(TraceContext {
+            trace_id: 0xabc,
+            span_id: 0xdef,
+            parent: None,
+            sampled: true,
+            random: true,
+            tracestate: Vec::new(),
+            forward: false,
+        });
+        exchange.method = http::Method::POST;
+        exchange.uri = "http://orders.mesh/a/b?token=secret".parse().unwrap();
+        exchange.version = Version::HTTP_2;
+        exchange.status = Some(http::StatusCode::OK);
+        exchange.grpc_status = Some(GrpcStatus::new(14));
+        exchange.reason = Some(Reason::UpstreamReset);
+        exchange.detail = Some("code \"8\"".into());
+        exchange.route = Some(route());
+        exchange.cluster = Some(cluster());
+        exchange.attempts.push(Attempt {
+            endpoint: "orders-1".into(),
+            address: "10.0.0.7:21000".parse().unwrap(),
+            span_id: 1,
+            started: Duration::from_millis(1),
+            ended: Some(Duration::from_micros(3_500)),
+            why: Some(Reason::UpstreamReset),
+            peer: Some("spiffe://m/service/orders".into()),
+            status: None,
+            grpc_status: None,
+        });
+        exchange.received = 5;
+        exchange.sent = 6;
+        exchange.peer = Some("spiffe://m/service/web".into());
+        assert_eq!(
+            line(&exchange),
+            concat!(
+                r#"{"time":"2023-11-14T22:13:20.123456Z","direction":"edge","listener":"out","#,
+                r#""request_id":"00000000-0000-0000-0000-000000000001","#,
+                r#""trace_id":"00000000000000000000000000000abc","span_id":"0000000000000def","#,
+                r#""method":"POST","authority":"orders.mesh","path":"/a/b","protocol":"HTTP/2","status":200,"#,
+                r#""grpc_status":"UNAVAILABLE","reason":"upstream-reset","detail":"code \"8\"","#,
+                r#""route":"api","cluster":"orders","endpoint":"orders-1","#,
+                r#""attempts":[{"endpoint":"orders-1","why":"upstream-reset","ms":2.5}],"#,
+                r#""duration_ms":12.345,"bytes_received":5,"bytes_sent":6,"#,
+                r#""peer":"spiffe://m/service/web","upstream_peer":"spiffe://m/service/orders","#,
+                r#""client":"[::1]:5000"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let line = line(&blank());
+        for absent in [
+            "trace_id", "span_id", "status", "reason", "detail", "route", "cluster", "attempts", "peer",
+        ] {
+            assert!(!line.contains(&format!("\"{absent}\"")), "{absent} in {line}");
+        }
+    }
+
+    #[test]
+    fn hostile_values_stay_one_line_of_json() {
+        let mut exchange = blank();
+        exchange.host = Some(HeaderValue::from_bytes(b"a\xff\"\\\tb").unwrap());
+        exchange.detail = Some("x\n\r\u{0}\u{7f}\u{85}\u{2028}é".into());
+        let line = line(&exchange);
+        assert!(line.contains("\"authority\":\"a\u{fffd}\\\"\\\\\\tb\""), "{line}");
+        assert!(line.contains(r#""detail":"x\n\r\u0000\u007f\u0085\u2028é""#), "{line}");
+        assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_long_path_is_cut() {
+        let mut exchange = blank();
+        exchange.uri = format!("/{}", "a".repeat(9000)).parse().unwrap();
+        assert!(line(&exchange).len() < MAX_VALUE + 400);
+    }
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000000Z"),
+            (4_107_456_000, "2100-02-28T00:00:00.000000Z"),
+        ] {
+            assert_eq!(timestamp(seconds * 1_000_000_000), text);
+        }
+        assert_eq!(timestamp(1_999), "1970-01-01T00:00:00.000001Z");
+    }
+
+    #[test]
+    fn the_label_of_a_listener_is_shared() {
+        let registry = Registry::default();
+        let label = || registry.listener(&listener(Direction::Edge));
+        assert!(Arc::ptr_eq(&label(), &label()));
+    }
+}

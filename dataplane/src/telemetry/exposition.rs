@@ -6,9 +6,12 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::finished::GrpcStatus;
-use super::metrics::{BOUNDS, Outcome, Reading, Readings};
+use super::metrics::{BOUNDS, Reading};
 use super::otlp::{self, Data, HistogramPoint, KeyValue, NumberPoint, copied, int};
-use crate::snapshot::model::Direction;
+use super::registry::{DurationReading, Readings};
+
+#[cfg(test)]
+mod tests;
 
 /// All points of one name. Names have dots and no unit, as OpenTelemetry wants them; the text forms derive theirs.
 pub struct Family {
@@ -115,21 +118,15 @@ fn durations(readings: &Readings) -> Family {
         Kind::Histogram,
     );
     family.unit = "s";
-    for (direction, route, cluster, outcome, reading) in &readings.durations {
-        family.points.push(Point {
-            labels: duration_labels(*direction, route, cluster, *outcome),
-            value: Value::Histogram(Box::new(reading.clone())),
-        });
-    }
+    family.points.extend(readings.durations.iter().map(|duration| Point {
+        labels: duration_labels(duration),
+        value: Value::Histogram(Box::new(duration.reading.clone())),
+    }));
     family
 }
 
-fn duration_labels(
-    direction: Direction,
-    route: &Arc<str>,
-    cluster: &Arc<str>,
-    outcome: Outcome,
-) -> Vec<(&'static str, Label)> {
+fn duration_labels(duration: &DurationReading) -> Vec<(&'static str, Label)> {
+    let outcome = duration.outcome;
     let status = match outcome.status {
         _ if outcome.is_other() => Label::Static("_OTHER"),
         0 => Label::Static(""),
@@ -137,9 +134,9 @@ fn duration_labels(
     };
     let grpc_status = outcome.grpc_status.map_or("", |number| GrpcStatus::new(number).name());
     vec![
-        ("sidecar.direction", Label::Static(direction.name())),
-        ("http.route", Label::Shared(Arc::clone(route))),
-        ("sidecar.cluster", Label::Shared(Arc::clone(cluster))),
+        ("sidecar.direction", Label::Static(duration.direction.name())),
+        ("http.route", Label::Shared(Arc::clone(&duration.route))),
+        ("sidecar.cluster", Label::Shared(Arc::clone(&duration.cluster))),
         ("http.response.status_code", status),
         ("rpc.response.status_code", Label::Static(grpc_status)),
         (

@@ -1,8 +1,5 @@
-//! Counters and histograms. A worker resolves its cells when it takes a snapshot, so that an exchange finds them by
-//! pointer; they are shared by all workers and changed by relaxed atomics alone.
+//! Counters and histograms that exchanges change: shared by all workers, by relaxed atomics alone.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +9,7 @@ use http::StatusCode;
 
 use super::finished::GrpcStatus;
 use crate::error::Reason;
-use crate::snapshot::model::{Direction, Listener, Route};
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "taken at apply, at start and by readers; never by an exchange"
-)]
-type Mutex<T> = std::sync::Mutex<T>;
+use crate::snapshot::model::{Direction, Listener};
 
 /// Upper bounds of the duration buckets in seconds, as OpenTelemetry advises for HTTP
 /// (<https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>).
@@ -40,9 +31,6 @@ pub const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// Outcomes of one route and destination that get a series of their own; the others share one.
 const MAX_OUTCOMES: usize = 32;
-
-/// Applies that a series outlives the last snapshot that could change it, so that a scraper sees its last value.
-const KEPT_APPLIES: u32 = 4;
 
 /// How an exchange ended, as far as metrics tell outcomes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,7 +141,8 @@ impl DurationSeries {
         slot.get_or_init(|| Histogram::new(Outcome::OTHER))
     }
 
-    fn read(&self) -> impl Iterator<Item = (Outcome, Reading)> {
+    /// Every outcome there was.
+    pub(super) fn read(&self) -> impl Iterator<Item = (Outcome, Reading)> {
         let first = self.first.get();
         std::iter::successors(first, |histogram| histogram.next.get())
             .map(|histogram| (histogram.outcome, histogram.read()))
@@ -183,7 +172,8 @@ impl AttemptCounts {
         cell.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// Every outcome there was.
+    pub(super) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let failed = Reason::ALL
             .iter()
             .map(|reason| (reason.name(), &self.failed[*reason as usize]));
@@ -229,6 +219,21 @@ pub struct ListenerLabel {
 pub struct OpenConnection(Arc<ListenerLabel>);
 
 impl ListenerLabel {
+    /// Of `listener`, with no connection yet.
+    pub(super) fn new(listener: &Listener) -> Self {
+        ListenerLabel {
+            name: Arc::clone(&listener.name),
+            direction: listener.direction,
+            tls: listener.tls.is_some(),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection until the guard is dropped.
     pub fn connection(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -260,158 +265,68 @@ impl WorkerCounts {
         Self::add(&self.ended);
     }
 
+    /// Exchanges begun, and exchanges in flight.
+    pub(super) fn read(&self) -> (u64, u64) {
+        // The worker may write in between; the difference is then off by a few, never below 0.
+        let ended = self.ended.load(Ordering::Relaxed);
+        let started = self.started.load(Ordering::Relaxed);
+        (started, started.saturating_sub(ended))
+    }
+
     /// With one writer a load and a store are enough, and cheaper than an atomic addition.
     fn add(count: &AtomicU64) {
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
-/// Cells by key, with the number of applies that nobody held them.
-type Held<K, V> = HashMap<K, (Arc<V>, u32)>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Debug, Default)]
-struct Cells {
-    /// Direction, route, cluster; "" for none.
-    durations: Held<(Direction, Arc<str>, Arc<str>), DurationSeries>,
-    attempts: Held<Arc<str>, AttemptCounts>,
-    listeners: Held<(Arc<str>, Direction, bool), ListenerLabel>,
-    workers: Vec<Arc<WorkerCounts>>,
-}
-
-/// All cells that exchanges change.
-#[derive(Debug, Default)]
-pub struct Registry {
-    cells: Mutex<Cells>,
-}
-
-/// Everything in the registry at one moment, sorted.
-#[derive(Debug, Default)]
-pub struct Readings {
-    /// Direction, route, cluster, outcome.
-    pub durations: Vec<(Direction, Arc<str>, Arc<str>, Outcome, Reading)>,
-    /// Cluster, outcome.
-    pub attempts: Vec<(Arc<str>, &'static str, u64)>,
-    /// Listener.
-    pub connections: Vec<(Arc<str>, u64)>,
-    /// Exchanges in flight.
-    pub exchanges_active: u64,
-    /// Exchanges begun.
-    pub exchanges_total: u64,
-}
-
-impl Registry {
-    /// The cells of `route` for listeners of `direction`; the same for every worker and for later snapshots with a
-    /// route of this name.
-    pub fn route(&self, direction: Direction, route: &Route) -> Arc<RouteMetrics> {
-        let mut cells = self.lock();
-        let none: Arc<str> = Arc::from("");
-        let durations = held(
-            &mut cells.durations,
-            (direction, Arc::clone(&route.name), none),
-            Default::default,
-        );
-        let destinations = route.destinations.iter().map(|destination| DestinationMetrics {
-            durations: held(
-                &mut cells.durations,
-                (direction, Arc::clone(&route.name), Arc::clone(&destination.cluster)),
-                Default::default,
-            ),
-            attempts: held(&mut cells.attempts, Arc::clone(&destination.cluster), Default::default),
-        });
-        Arc::new(RouteMetrics { durations, destinations: destinations.collect() })
+    fn status(code: u16) -> Option<StatusCode> {
+        Some(StatusCode::from_u16(code).unwrap())
     }
 
-    /// The cells of exchanges that found no route.
-    pub fn unrouted(&self, direction: Direction) -> Arc<DurationSeries> {
-        let none: Arc<str> = Arc::from("");
-        held(
-            &mut self.lock().durations,
-            (direction, Arc::clone(&none), none),
-            Default::default,
-        )
-    }
-
-    /// The label of `listener`; the same for every worker.
-    pub fn listener(&self, listener: &Listener) -> Arc<ListenerLabel> {
-        let key = (Arc::clone(&listener.name), listener.direction, listener.tls.is_some());
-        held(&mut self.lock().listeners, key, || ListenerLabel {
-            name: Arc::clone(&listener.name),
-            direction: listener.direction,
-            tls: listener.tls.is_some(),
-            connections: AtomicU64::new(0),
-        })
-    }
-
-    /// The counts of a new worker.
-    pub fn worker(&self) -> Arc<WorkerCounts> {
-        let counts = Arc::new(WorkerCounts::default());
-        self.lock().workers.push(Arc::clone(&counts));
-        counts
-    }
-
-    /// Called at each apply: forgets what no snapshot in use and no exchange has held for [`KEPT_APPLIES`] applies.
-    pub fn sweep(&self) {
-        let mut cells = self.lock();
-        sweep(&mut cells.durations);
-        sweep(&mut cells.attempts);
-        sweep(&mut cells.listeners);
-    }
-
-    /// Everything, sorted by label.
-    pub fn read(&self) -> Readings {
-        let cells = self.lock();
-        let mut readings = Readings::default();
-        for ((direction, route, cluster), (series, _)) in &cells.durations {
-            let of = |(outcome, reading)| (*direction, Arc::clone(route), Arc::clone(cluster), outcome, reading);
-            readings.durations.extend(series.read().map(of));
+    #[test]
+    fn a_duration_falls_into_the_bucket_whose_bound_it_does_not_exceed() {
+        let series = DurationSeries::default();
+        for nanos in [0, 5_000_000, 5_000_001, 75_000_000, 10_000_000_000, 10_000_000_001] {
+            series.observe(Duration::from_nanos(nanos), status(200), None, None);
         }
-        for (cluster, (counts, _)) in &cells.attempts {
-            readings.attempts.extend(
-                counts
-                    .read()
-                    .map(|(outcome, count)| (Arc::clone(cluster), outcome, count)),
-            );
+        let (outcome, reading) = series.read().next().unwrap();
+        assert_eq!(outcome.status, 200);
+        assert_eq!(reading.buckets, [2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert!((reading.sum - 20.085_000_002).abs() < 1e-9, "{}", reading.sum);
+    }
+
+    #[test]
+    fn outcomes_are_told_apart_up_to_a_bound() {
+        let series = DurationSeries::default();
+        for code in 200..300 {
+            series.observe(Duration::ZERO, status(code), None, None);
         }
-        for ((name, ..), (listener, _)) in &cells.listeners {
-            let open = listener.connections.load(Ordering::Relaxed);
-            // A listener that changed its direction or TLS has two labels while old connections last.
-            match readings.connections.iter_mut().find(|(known, _)| known == name) {
-                Some((_, sum)) => *sum += open,
-                None => readings.connections.push((Arc::clone(name), open)),
+        let readings: Vec<_> = series.read().collect();
+        assert_eq!(readings.len(), MAX_OUTCOMES + 1);
+        let (other, reading) = &readings[MAX_OUTCOMES];
+        assert!(other.is_other());
+        assert_eq!(reading.buckets[0], 100 - MAX_OUTCOMES as u64);
+        series.observe(Duration::ZERO, status(200), None, Some(Reason::Timeout));
+        assert_eq!(series.read().count(), MAX_OUTCOMES + 1);
+    }
+
+    #[test]
+    fn many_threads_make_one_series_of_each_outcome() {
+        let series = DurationSeries::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for code in (200..220).cycle().take(2_000) {
+                        series.observe(Duration::ZERO, status(code), None, None);
+                    }
+                });
             }
-        }
-        for worker in &cells.workers {
-            // The worker may write in between; the difference is then off by a few, never below 0.
-            let ended = worker.ended.load(Ordering::Relaxed);
-            let started = worker.started.load(Ordering::Relaxed);
-            readings.exchanges_total += started;
-            readings.exchanges_active += started.saturating_sub(ended);
-        }
-        drop(cells);
-        readings
-            .durations
-            .sort_unstable_by(|a, b| (a.0, &a.1, &a.2, a.3).cmp(&(b.0, &b.1, &b.2, b.3)));
-        readings.attempts.sort_unstable();
-        readings.connections.sort_unstable();
-        readings
+        });
+        let counts: Vec<u64> = series.read().map(|(_, reading)| reading.buckets.iter().sum()).collect();
+        assert_eq!(counts, [400; 20]);
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Cells> {
-        // A panic while it was held cannot leave the maps half changed.
-        self.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// The cell of `key`, made when it is new.
-fn held<K: Hash + Eq, V>(cells: &mut Held<K, V>, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-    let entry = cells.entry(key).or_insert_with(|| (Arc::new(make()), 0));
-    entry.1 = 0;
-    Arc::clone(&entry.0)
-}
-
-fn sweep<K: Hash + Eq, V>(cells: &mut Held<K, V>) {
-    cells.retain(|_, (cell, unheld)| {
-        *unheld = if Arc::strong_count(cell) == 1 { *unheld + 1 } else { 0 };
-        *unheld <= KEPT_APPLIES
-    });
 }

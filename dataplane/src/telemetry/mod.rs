@@ -19,14 +19,17 @@ pub mod finished;
 pub mod metrics;
 mod otlp;
 pub mod record;
+pub mod registry;
 mod ring;
 mod spans;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 
 use exposition::{Period, TextForm, Totals};
 use failures::Failures;
 use finished::Finished;
-use metrics::Registry;
+use registry::Registry;
 use ring::Ring;
 
 #[expect(

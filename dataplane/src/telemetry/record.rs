@@ -87,8 +87,6 @@ pub struct Record {
     metrics: Option<Arc<RouteMetrics>>,
     /// Index of the route's destination that was picked.
     destination: Option<usize>,
-    received: Cell<u64>,
-    sent: Cell<u64>,
     consumed: bool,
 }
 
@@ -146,8 +144,6 @@ impl Record {
             exchange,
             metrics: None,
             destination: None,
-            received: Cell::new(0),
-            sent: Cell::new(0),
             consumed: false,
         }
     }
@@ -155,11 +151,6 @@ impl Record {
     /// Names the exchange in replies and towards the upstream (`x-request-id`).
     pub fn request_id(&self) -> &RequestId {
         &self.exchange.request_id
-    }
-
-    /// True when the request is a gRPC call.
-    pub fn is_grpc(&self) -> bool {
-        self.exchange.grpc
     }
 
     /// The route was found; `metrics` are its cells in this listener's direction.
@@ -221,9 +212,12 @@ impl Record {
         }
     }
 
-    /// The current attempt is over; None: it succeeded. One that nobody ends ends with the exchange and shares its
-    /// outcome.
+    /// The current attempt is over. One that succeeded (None) lasts as long as the exchange and shares its outcome, so
+    /// that nobody need ask for the time.
     pub fn attempt_ended(&mut self, why: Option<Reason>) {
+        if why.is_none() {
+            return;
+        }
         if let Some(open) = self.exchange.attempts.open() {
             open.why = why;
             open.ended = Some(clock::now().duration_since(self.started));
@@ -263,13 +257,13 @@ impl Record {
     }
 
     /// Bytes of the request's content came from the caller.
-    pub fn received(&self, bytes: usize) {
-        self.received.set(self.received.get() + bytes as u64);
+    pub fn received(&mut self, bytes: u64) {
+        self.exchange.received += bytes;
     }
 
     /// Bytes of the response's content went to the caller.
-    pub fn sent(&self, bytes: usize) {
-        self.sent.set(self.sent.get() + bytes as u64);
+    pub fn sent(&mut self, bytes: u64) {
+        self.exchange.sent += bytes;
     }
 
     /// The exchange is over.
@@ -294,8 +288,6 @@ impl Record {
     fn close(&mut self) {
         let exchange = &mut self.exchange;
         exchange.duration = clock::now().duration_since(self.started);
-        exchange.received = self.received.get();
-        exchange.sent = self.sent.get();
         if exchange.grpc && exchange.grpc_status.is_none() {
             exchange.grpc_status = match (exchange.reason, exchange.status) {
                 (Some(reason), _) => Some(GrpcStatus::new(reason.grpc_status())),

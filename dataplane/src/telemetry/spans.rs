@@ -325,3 +325,85 @@ fn redacted(query: &str) -> Cow<'_, str> {
     });
     Cow::Owned(parts.collect::<Vec<_>>().join("&"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_has_a_host_and_maybe_a_port() {
+        for (authority, host, port) in [
+            ("orders.mesh", "orders.mesh", None),
+            ("orders.mesh:80", "orders.mesh", Some(80)),
+            ("[::1]:443", "::1", Some(443)),
+            ("[::1]", "::1", None),
+            ("orders:x", "orders", None),
+            ("", "", None),
+        ] {
+            assert_eq!(host_and_port(authority), (host, port), "{authority}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_redacted() {
+        assert_eq!(redacted("a=1&sig=abc&b"), "a=1&sig=REDACTED&b");
+        assert_eq!(
+            redacted("Signature=x&X-Goog-Signature=y"),
+            "Signature=REDACTED&X-Goog-Signature=REDACTED"
+        );
+        assert!(matches!(redacted("a=1&signal=2"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn blame_follows_the_conventions() {
+        let outcome = |status, grpc: Option<u8>, reason| Outcome {
+            status,
+            grpc_status: grpc.map(GrpcStatus::new),
+            reason,
+            blame: server_blame,
+        };
+        for (outcome, server, client) in [
+            (outcome(Some(200), None, None), None, None),
+            (outcome(Some(404), None, None), None, Some("404")),
+            (outcome(Some(500), None, None), Some("500"), Some("500")),
+            (outcome(Some(200), Some(0), None), None, None),
+            (outcome(Some(200), Some(5), None), None, Some("NOT_FOUND")),
+            (
+                outcome(Some(200), Some(14), None),
+                Some("UNAVAILABLE"),
+                Some("UNAVAILABLE"),
+            ),
+            (
+                outcome(Some(200), Some(14), Some(Reason::Overflow)),
+                Some("overflow"),
+                Some("overflow"),
+            ),
+            (
+                outcome(Some(503), None, Some(Reason::Overflow)),
+                Some("overflow"),
+                Some("overflow"),
+            ),
+            (outcome(Some(404), None, Some(Reason::NoRoute)), None, Some("no-route")),
+            (
+                outcome(None, Some(1), Some(Reason::DownstreamReset)),
+                None,
+                Some("downstream-reset"),
+            ),
+            (
+                outcome(Some(400), None, Some(Reason::BadRequest)),
+                None,
+                Some("bad-request"),
+            ),
+        ] {
+            assert_eq!(server_blame(&outcome).as_deref(), server);
+            assert_eq!(client_blame(&outcome).as_deref(), client);
+        }
+    }
+
+    #[test]
+    fn an_unknown_method_has_no_name_of_its_own() {
+        assert_eq!(known_method(&Method::GET), Some("GET"));
+        assert_eq!(known_method(&Method::from_bytes(b"BREW").unwrap()), None);
+        assert_eq!(known_method(&Method::from_bytes(b"get").unwrap()), None);
+    }
+}

@@ -129,7 +129,7 @@ impl TraceContext {
 
     /// The trace flags.
     pub fn flags(&self) -> u8 {
-        u8::from(self.sampled) * SAMPLED | u8::from(self.random) * RANDOM
+        (if self.sampled { SAMPLED } else { 0 }) | (if self.random { RANDOM } else { 0 })
     }
 
     /// Writes the context into a request that `span` sends; `span` is the id of its CLIENT span.

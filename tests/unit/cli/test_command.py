@@ -38,12 +38,13 @@ def test_help_lists_every_verb() -> None:
         assert f"\n  {verb} " in done.stdout
 
 
-def test_without_a_source_nothing_is_guessed() -> None:
-    for done in (sidecar("run", "--service", "orders", "--port", "8080"), sidecar("gateway", "--name", "edge")):
-        assert done.returncode == 2
+def test_without_a_directory_consul_is_meant_and_nothing_else_is_tried(tmp_path: Path) -> None:
+    for verb in (("run", "--service", "orders", "--port", "8080"), ("gateway", "--name", "edge")):
+        done = sidecar(*verb, CONSUL_HTTP_ADDR="ftp://consul", SIDECAR_STATE_DIR=str(tmp_path))
+        assert done.returncode == 1
         assert done.stdout == ""
-        assert "Consul, which is not supported yet" in done.stderr
-        assert "--config DIR" in done.stderr
+        assert "CONSUL_HTTP_ADDR is 'ftp://consul'" in done.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,10 @@ def test_without_a_source_nothing_is_guessed() -> None:
         (("--port", "8080", "--inbound-port", "65536"), "--inbound-port"),
         (("--port", "8080", "--app-address", "localhost"), "'localhost' is not an IP address"),
         (("--port", "8080", "--grace", "30"), "'30' is not a duration: expected a number with its unit"),
+        (("--port", "8080", "--meta", "version"), "'version' is not KEY=VALUE"),
+        (("--port", "8080", "--advertise", "here"), "'here' is not an IP address"),
+        (("--sidecar-for", "orders-1"), "the registration says what --service and --port say"),
+        ((), "give --service NAME and --port PORT, or --sidecar-for ID"),
         (("--port", "8080", "--log-level", "loud"), "'loud' is none of debug, info, warning, error"),
     ],
 )

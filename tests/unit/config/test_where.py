@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sidecar.config.where import WhereError, parse
 
+TAGS = ("canary", "eu")
 META = {"version": "1", "zone": "eu-west", "app.tier": "gold", "empty": ""}
 
 
@@ -39,11 +40,18 @@ META = {"version": "1", "zone": "eu-west", "app.tier": "gold", "empty": ""}
         ("meta.missing is empty", True),
         ("meta.zone is not empty", True),
         ("meta is empty", False),
+        ('"canary" in tags', True),
+        ('"can" in tags', False),
+        ("tags not contains blue", True),
+        ("tags is empty", False),
+        # As Consul's resolvers write them.
+        ("Service.Meta.version == 1", True),
+        ("canary in Service.Tags and Service.Meta.zone == `eu-west`", True),
         ('meta.zone == "a \\"quoted\\" word"', False),
     ],
 )
 def test_a_condition_takes_or_leaves_an_endpoint(condition: str, expected: bool) -> None:
-    assert parse(condition).matches(META) is expected
+    assert parse(condition).matches(META, TAGS) is expected
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ impl Responder {
     ///
     /// The bytes leave with the first [`Outgoing::poll_flush`], so that a head and short content share one write.
     /// `Content-Length` in the head is kept to. A head that contradicts itself breaks the connection off.
-    pub fn respond(self, head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
+    pub fn respond(&mut self, head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
         let written = self.0.with(Err(gone()), |wire| {
             begin(wire, &head, end).map_err(|malformed| {
                 wire.abort();
@@ -64,8 +64,8 @@ impl Responder {
     }
 
     /// Breaks the exchange off without an answer.
-    pub fn reset(self) {
-        drop(self);
+    pub fn reset(&mut self) {
+        self.0.with((), Wire::abort);
     }
 
     /// Ready when the client has gone.

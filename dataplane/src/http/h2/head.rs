@@ -138,7 +138,14 @@ mod tests {
             let malformed = normalized(request).expect_err(&words);
             assert!(malformed.0.contains(cause), "{}: {words}", malformed.0);
         }
-        let star = || Uri::builder().scheme("http").authority("orders").path_and_query("*").build().unwrap();
+        let star = || {
+            Uri::builder()
+                .scheme("http")
+                .authority("orders")
+                .path_and_query("*")
+                .build()
+                .unwrap()
+        };
         assert!(normalized(Request::options(star())).is_ok());
         assert!(normalized(Request::get(star())).is_err_and(|malformed| malformed.0.contains("slash")));
     }

@@ -112,7 +112,7 @@ pub struct Responder {
 
 impl Responder {
     /// Sends the response head.
-    pub fn respond(mut self, mut head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
+    pub fn respond(&mut self, mut head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
         strip_connection_fields(head.headers_mut());
         if self.upgrades {
             answer_connect(&mut head);
@@ -132,7 +132,7 @@ impl Responder {
     }
 
     /// Refuses the stream.
-    pub fn reset(mut self, code: ResetCode) {
+    pub fn reset(&mut self, code: ResetCode) {
         self.respond.send_reset(code.0.into());
     }
 

@@ -15,7 +15,7 @@ fn with_length(length: &str) -> Response<()> {
     Response::builder().header("content-length", length).body(()).unwrap()
 }
 
-fn streamed(responder: Responder) -> Sink {
+fn streamed(mut responder: Responder) -> Sink {
     responder.respond(Response::new(()), false).unwrap()
 }
 
@@ -23,9 +23,10 @@ fn streamed(responder: Responder) -> Sink {
 async fn pipelined_requests_are_answered_in_order() {
     let (mut connection, mut client) = server_with(&[GET, GET, GET].concat()).await;
     for number in ["1", "2", "3"] {
-        let (_request, _body, responder) = next(&mut connection).await;
+        let (_request, _body, mut responder) = next(&mut connection).await;
         let head = Response::builder().header("x-number", number).body(()).unwrap();
         responder.respond(head, true).unwrap();
+        drop(responder);
         assert!(connection.finish().await);
     }
     drop(connection);
@@ -43,8 +44,9 @@ async fn a_connection_that_ends_between_requests_ends_cleanly() {
 #[tokio::test]
 async fn content_of_known_length_keeps_its_length() {
     let (mut connection, mut client) = server_with(GET).await;
-    let (_request, _body, responder) = next(&mut connection).await;
+    let (_request, _body, mut responder) = next(&mut connection).await;
     let mut sink = responder.respond(with_length("0011"), false).unwrap();
+    drop(responder);
     send(&mut sink, b"hello ", false).await.unwrap();
     send(&mut sink, b"world", true).await.unwrap();
     assert!(connection.finish().await);
@@ -101,13 +103,14 @@ async fn responses_that_have_no_content_get_none() {
     for (method, status, expected) in vectors {
         let (mut connection, mut client) =
             server_with(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
-        let (_request, _body, responder) = next(&mut connection).await;
+        let (_request, _body, mut responder) = next(&mut connection).await;
         let head = Response::builder()
             .status(status)
             .header("content-length", 5)
             .body(())
             .unwrap();
         let mut sink = responder.respond(head, false).unwrap();
+        drop(responder);
         send(&mut sink, b"hello", true).await.unwrap();
         assert!(connection.finish().await);
         drop((sink, connection));
@@ -118,7 +121,7 @@ async fn responses_that_have_no_content_get_none() {
 #[tokio::test]
 async fn fields_of_the_upstream_connection_do_not_reach_the_client() {
     let (mut connection, mut client) = server_with(GET).await;
-    let (_request, _body, responder) = next(&mut connection).await;
+    let (_request, _body, mut responder) = next(&mut connection).await;
     let head = Response::builder()
         .header("connection", "upgrade")
         .header("transfer-encoding", "gzip")
@@ -128,6 +131,7 @@ async fn fields_of_the_upstream_connection_do_not_reach_the_client() {
         .body(())
         .unwrap();
     responder.respond(head, true).unwrap();
+    drop(responder);
     assert!(connection.finish().await);
     assert_eq!(
         read_until(&mut client, "\r\n\r\n").await,
@@ -139,8 +143,9 @@ async fn fields_of_the_upstream_connection_do_not_reach_the_client() {
 async fn content_that_contradicts_its_length_breaks_the_connection_off() {
     for (content, cause) in [("much too long", "more content"), ("bit", "less content")] {
         let (mut connection, mut client) = server_with(GET).await;
-        let (_request, _body, responder) = next(&mut connection).await;
+        let (_request, _body, mut responder) = next(&mut connection).await;
         let mut sink = responder.respond(with_length("5"), false).unwrap();
+        drop(responder);
         match sink.send_data(content.into(), true) {
             Err(StreamError::Malformed(words)) => assert!(words.contains(cause), "{words}"),
             other => panic!("{other:?}"),
@@ -161,8 +166,9 @@ async fn a_response_that_is_cut_never_looks_complete() {
     for (request, head) in cases {
         for explicit in [true, false] {
             let (mut connection, mut client) = server_with(request).await;
-            let (_request, _body, responder) = next(&mut connection).await;
+            let (_request, _body, mut responder) = next(&mut connection).await;
             let mut sink = responder.respond(head.clone(), false).unwrap();
+            drop(responder);
             send(&mut sink, b"hello", false).await.unwrap();
             match explicit {
                 true => sink.reset(ResetCode::INTERNAL_ERROR),
@@ -344,10 +350,11 @@ async fn a_slow_reader_stops_the_sender() {
 #[tokio::test]
 async fn large_content_arrives_whole_and_in_order() {
     let (mut connection, mut client) = server_with(GET).await;
-    let (_request, _body, responder) = next(&mut connection).await;
+    let (_request, _body, mut responder) = next(&mut connection).await;
     let content: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     let sending = async {
         let mut sink = responder.respond(with_length("3000000"), false).unwrap();
+        drop(responder);
         for (number, piece) in content.chunks(10_007).enumerate() {
             // Small and large pieces in turn.
             let (small, large) = piece.split_at(number % 100);

@@ -94,7 +94,7 @@ pub(super) async fn send(sink: &mut Sink, data: &'static [u8], end: bool) -> Res
 }
 
 /// Answers 200 without content.
-pub(super) fn answer(responder: Responder) {
+pub(super) fn answer(mut responder: Responder) {
     responder.respond(Response::new(()), true).unwrap();
 }
 

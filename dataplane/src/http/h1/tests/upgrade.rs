@@ -18,7 +18,7 @@ const WEBSOCKET: &[u8] = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-ali
 #[tokio::test]
 async fn after_101_both_halves_carry_the_other_protocol() {
     let (mut connection, mut client) = server_with(WEBSOCKET).await;
-    let (request, mut body, responder) = next(&mut connection).await;
+    let (request, mut body, mut responder) = next(&mut connection).await;
     assert!(request.extensions().get::<Upgrade>().is_some_and(Upgrade::is_websocket));
     client.write_all(b"ping").await.unwrap();
     // Bytes of the other protocol are nobody's before the answer.
@@ -59,7 +59,7 @@ async fn nobody_leaves_http_unasked() {
         "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
     ] {
         let (mut connection, mut client) = server_with(head.as_bytes()).await;
-        let (request, _body, responder) = next(&mut connection).await;
+        let (request, _body, mut responder) = next(&mut connection).await;
         assert!(request.extensions().get::<Upgrade>().is_none(), "{head}");
         assert!(responder.respond(interim(101), false).is_err());
         assert!(!connection.finish().await);

@@ -1,0 +1,151 @@
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::*;
+use crate::error::Reason;
+use crate::snapshot::model::Direction;
+use crate::telemetry::metrics::BUCKETS;
+use crate::telemetry::registry::Registry;
+
+fn sample() -> Vec<Family> {
+    let registry = Registry::default();
+    let series = registry.unrouted(Direction::Edge);
+    series.observe(
+        Duration::from_millis(7),
+        Some(StatusCode::NOT_FOUND),
+        None,
+        Some(Reason::NoRoute),
+    );
+    series.observe(
+        Duration::from_secs(1),
+        Some(StatusCode::NOT_FOUND),
+        None,
+        Some(Reason::NoRoute),
+    );
+    let mut readings = registry.read();
+    readings.attempts.push(("a\"b\\c\nd".into(), "success", 3));
+    families(
+        readings,
+        Totals {
+            dropped: [("access_log", 1), ("events", 0), ("spans", 2)],
+            panics: 4,
+            snapshot_version: 5,
+        },
+    )
+}
+
+const LABELS: &str = "sidecar_direction=\"edge\",http_route=\"\",sidecar_cluster=\"\",\
+    http_response_status_code=\"404\",rpc_response_status_code=\"\",sidecar_reason=\"no-route\"";
+
+fn golden(form: TextForm) -> String {
+    let (total, unit, end) = match form {
+        TextForm::Prometheus => ("_total", "", ""),
+        TextForm::OpenMetrics => ("", "# UNIT http_server_request_duration_seconds seconds\n", "# EOF\n"),
+    };
+    let bucket =
+        |le: &str, count| format!("http_server_request_duration_seconds_bucket{{{LABELS},le=\"{le}\"}} {count}\n");
+    let buckets: String = [
+        ("0.005", 0),
+        ("0.01", 1),
+        ("0.025", 1),
+        ("0.05", 1),
+        ("0.075", 1),
+        ("0.1", 1),
+        ("0.25", 1),
+        ("0.5", 1),
+        ("0.75", 1),
+        ("1.0", 2),
+        ("2.5", 2),
+        ("5.0", 2),
+        ("7.5", 2),
+        ("10.0", 2),
+        ("+Inf", 2),
+    ]
+    .into_iter()
+    .map(|(le, count)| bucket(le, count))
+    .collect();
+    format!(
+        "# HELP http_server_request_duration_seconds Duration of exchanges, by how they ended.\n\
+         # TYPE http_server_request_duration_seconds histogram\n\
+         {unit}{buckets}\
+         http_server_request_duration_seconds_sum{{{LABELS}}} 1.007\n\
+         http_server_request_duration_seconds_count{{{LABELS}}} 2\n\
+         # HELP sidecar_attempts{total} Tries of upstream endpoints, by outcome.\n\
+         # TYPE sidecar_attempts{total} counter\n\
+         sidecar_attempts_total{{cluster=\"a\\\"b\\\\c\\nd\",outcome=\"success\"}} 3\n\
+         # HELP sidecar_exchanges_active Exchanges in flight.\n\
+         # TYPE sidecar_exchanges_active gauge\n\
+         sidecar_exchanges_active 0\n\
+         # HELP sidecar_dropped{total} Records that did not fit into a buffer and were lost.\n\
+         # TYPE sidecar_dropped{total} counter\n\
+         sidecar_dropped_total{{buffer=\"access_log\"}} 1\n\
+         sidecar_dropped_total{{buffer=\"events\"}} 0\n\
+         sidecar_dropped_total{{buffer=\"spans\"}} 2\n\
+         # HELP sidecar_panics{total} Connections that ended by a mistake of this proxy.\n\
+         # TYPE sidecar_panics{total} counter\n\
+         sidecar_panics_total 4\n\
+         # HELP sidecar_snapshot_version Number of the configuration in use.\n\
+         # TYPE sidecar_snapshot_version gauge\n\
+         sidecar_snapshot_version 5\n\
+         # HELP sidecar_build_info The version of this program.\n\
+         # TYPE sidecar_build_info gauge\n\
+         sidecar_build_info{{version=\"{version}\"}} 1\n\
+         {end}",
+        version = env!("CARGO_PKG_VERSION")
+    )
+}
+
+#[test]
+fn both_text_forms_are_as_their_specifications_say() {
+    for form in [TextForm::Prometheus, TextForm::OpenMetrics] {
+        assert_eq!(text(&sample(), form), golden(form), "{form:?}");
+    }
+}
+
+#[test]
+fn otlp_says_the_same_by_its_own_names() {
+    let resource = [("service.name".to_owned(), "web".to_owned())];
+    let bytes = otlp(&sample(), Period { start: 1, end: 9 }, &resource);
+    let request = otlp::ExportMetrics::decode(&*bytes).unwrap();
+    let resource_metrics = &request.resource_metrics[0];
+    assert_eq!(
+        resource_metrics.resource.as_ref().unwrap().attributes,
+        [otlp::text("service.name", "web")]
+    );
+    let metrics = &resource_metrics.scope_metrics[0].metrics;
+    assert_eq!(
+        (&*metrics[0].name, &*metrics[0].unit),
+        (&b"http.server.request.duration"[..], &b"s"[..])
+    );
+    let Some(Data::Histogram(histogram)) = &metrics[0].data else {
+        panic!("{:?}", metrics[0])
+    };
+    assert_eq!(histogram.temporality, otlp::CUMULATIVE);
+    let point = &histogram.points[0];
+    assert_eq!(
+        (point.start_time_unix_nano, point.time_unix_nano, point.count),
+        (1, 9, 2)
+    );
+    assert_eq!(
+        (point.bucket_counts.len(), point.explicit_bounds.len()),
+        (BUCKETS, BUCKETS - 1)
+    );
+    assert_eq!(
+        point.attributes,
+        [
+            otlp::text("sidecar.direction", "edge"),
+            int("http.response.status_code", 404),
+            otlp::text("sidecar.reason", "no-route"),
+        ]
+    );
+    let Some(Data::Sum(attempts)) = &metrics[1].data else {
+        panic!("{:?}", metrics[1])
+    };
+    assert!(attempts.monotonic);
+    assert_eq!(attempts.points[0].value, Some(3));
+    let Some(Data::Gauge(active)) = &metrics[2].data else {
+        panic!("{:?}", metrics[2])
+    };
+    assert_eq!(active.points[0].value, Some(0));
+}

@@ -1,0 +1,247 @@
+//! Every cell by its labels. A worker resolves its cells when it takes a snapshot, so that an exchange finds them by
+//! pointer.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::metrics::{
+    AttemptCounts, DestinationMetrics, DurationSeries, ListenerLabel, Outcome, Reading, RouteMetrics, WorkerCounts,
+};
+use crate::snapshot::model::{Direction, Listener, Route};
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "taken at apply, at start and by readers; never by an exchange"
+)]
+type Mutex<T> = std::sync::Mutex<T>;
+
+/// Applies that a series outlives the last snapshot that could change it, so that a scraper sees its last value.
+const KEPT_APPLIES: u32 = 4;
+
+/// Cells by key, with the number of applies that nobody held them.
+type Held<K, V> = HashMap<K, (Arc<V>, u32)>;
+
+#[derive(Debug, Default)]
+struct Cells {
+    /// Direction, route, cluster; "" for none.
+    durations: Held<(Direction, Arc<str>, Arc<str>), DurationSeries>,
+    attempts: Held<Arc<str>, AttemptCounts>,
+    listeners: Held<(Arc<str>, Direction, bool), ListenerLabel>,
+    workers: Vec<Arc<WorkerCounts>>,
+}
+
+/// All cells that exchanges change.
+#[derive(Debug, Default)]
+pub struct Registry {
+    cells: Mutex<Cells>,
+}
+
+/// Durations of the exchanges of one route and cluster ("" for none) with one outcome.
+#[derive(Debug)]
+pub struct DurationReading {
+    /// Of the listener.
+    pub direction: Direction,
+    /// Its name.
+    pub route: Arc<str>,
+    /// Its name.
+    pub cluster: Arc<str>,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// How long they took.
+    pub reading: Reading,
+}
+
+impl DurationReading {
+    fn labels(&self) -> (Direction, &str, &str, Outcome) {
+        (self.direction, &self.route, &self.cluster, self.outcome)
+    }
+}
+
+/// Everything in the registry at one moment, sorted.
+#[derive(Debug, Default)]
+pub struct Readings {
+    /// In the order of their labels.
+    pub durations: Vec<DurationReading>,
+    /// Cluster, outcome.
+    pub attempts: Vec<(Arc<str>, &'static str, u64)>,
+    /// Listener.
+    pub connections: Vec<(Arc<str>, u64)>,
+    /// Exchanges in flight.
+    pub exchanges_active: u64,
+    /// Exchanges begun.
+    pub exchanges_total: u64,
+}
+
+impl Registry {
+    /// The cells of `route` for listeners of `direction`; the same for every worker and for later snapshots with a
+    /// route of this name.
+    pub fn route(&self, direction: Direction, route: &Route) -> Arc<RouteMetrics> {
+        let mut cells = self.lock();
+        let none: Arc<str> = Arc::from("");
+        let durations = held(
+            &mut cells.durations,
+            (direction, Arc::clone(&route.name), none),
+            Default::default,
+        );
+        let destinations = route.destinations.iter().map(|destination| DestinationMetrics {
+            durations: held(
+                &mut cells.durations,
+                (direction, Arc::clone(&route.name), Arc::clone(&destination.cluster)),
+                Default::default,
+            ),
+            attempts: held(&mut cells.attempts, Arc::clone(&destination.cluster), Default::default),
+        });
+        Arc::new(RouteMetrics { durations, destinations: destinations.collect() })
+    }
+
+    /// The cells of exchanges that found no route.
+    pub fn unrouted(&self, direction: Direction) -> Arc<DurationSeries> {
+        let none: Arc<str> = Arc::from("");
+        held(
+            &mut self.lock().durations,
+            (direction, Arc::clone(&none), none),
+            Default::default,
+        )
+    }
+
+    /// The label of `listener`; the same for every worker.
+    pub fn listener(&self, listener: &Listener) -> Arc<ListenerLabel> {
+        let key = (Arc::clone(&listener.name), listener.direction, listener.tls.is_some());
+        held(&mut self.lock().listeners, key, || ListenerLabel::new(listener))
+    }
+
+    /// The counts of a new worker.
+    pub fn worker(&self) -> Arc<WorkerCounts> {
+        let counts = Arc::new(WorkerCounts::default());
+        self.lock().workers.push(Arc::clone(&counts));
+        counts
+    }
+
+    /// Called at each apply: forgets what no snapshot in use and no exchange has held for [`KEPT_APPLIES`] applies.
+    pub fn sweep(&self) {
+        let mut cells = self.lock();
+        sweep(&mut cells.durations);
+        sweep(&mut cells.attempts);
+        sweep(&mut cells.listeners);
+    }
+
+    /// Everything, sorted by label.
+    pub fn read(&self) -> Readings {
+        let cells = self.lock();
+        let mut readings = Readings::default();
+        for ((direction, route, cluster), (series, _)) in &cells.durations {
+            readings
+                .durations
+                .extend(series.read().map(|(outcome, reading)| DurationReading {
+                    direction: *direction,
+                    route: Arc::clone(route),
+                    cluster: Arc::clone(cluster),
+                    outcome,
+                    reading,
+                }));
+        }
+        for (cluster, (counts, _)) in &cells.attempts {
+            readings.attempts.extend(
+                counts
+                    .read()
+                    .map(|(outcome, count)| (Arc::clone(cluster), outcome, count)),
+            );
+        }
+        for ((name, ..), (listener, _)) in &cells.listeners {
+            let open = listener.open();
+            // A listener that changed its direction or TLS has two labels while old connections last.
+            match readings.connections.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum += open,
+                None => readings.connections.push((Arc::clone(name), open)),
+            }
+        }
+        for worker in &cells.workers {
+            let (started, active) = worker.read();
+            readings.exchanges_total += started;
+            readings.exchanges_active += active;
+        }
+        drop(cells);
+        readings.durations.sort_unstable_by(|a, b| a.labels().cmp(&b.labels()));
+        readings.attempts.sort_unstable();
+        readings.connections.sort_unstable();
+        readings
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cells> {
+        // A panic while it was held cannot leave the maps half changed.
+        self.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The cell of `key`, made when it is new.
+fn held<K: Hash + Eq, V>(cells: &mut Held<K, V>, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+    let entry = cells.entry(key).or_insert_with(|| (Arc::new(make()), 0));
+    entry.1 = 0;
+    Arc::clone(&entry.0)
+}
+
+fn sweep<K: Hash + Eq, V>(cells: &mut Held<K, V>) {
+    cells.retain(|_, (cell, unheld)| {
+        *unheld = if Arc::strong_count(cell) == 1 { *unheld + 1 } else { 0 };
+        *unheld <= KEPT_APPLIES
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::StatusCode;
+
+    use super::*;
+    use crate::telemetry::tests::route;
+
+    #[test]
+    fn a_series_outlives_its_route_for_some_applies() {
+        let registry = Registry::default();
+        let metrics = registry.route(Direction::Inbound, &route());
+        metrics.destinations[0]
+            .durations
+            .observe(Duration::ZERO, Some(StatusCode::OK), None, None);
+        metrics.destinations[0].attempts.count(None);
+        for _ in 0..10 {
+            registry.sweep();
+        }
+        assert_eq!(
+            registry.read().durations.len(),
+            1,
+            "a table or an exchange still holds it"
+        );
+        drop(metrics);
+        for _ in 0..KEPT_APPLIES {
+            registry.sweep();
+            assert_eq!(
+                (registry.read().durations.len(), registry.read().attempts.len()),
+                (1, 1)
+            );
+        }
+        registry.sweep();
+        assert_eq!(
+            (registry.read().durations.len(), registry.read().attempts.len()),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn a_route_that_stays_keeps_its_cells_in_the_next_snapshot() {
+        let registry = Registry::default();
+        let before = registry.route(Direction::Inbound, &route());
+        let after = registry.route(Direction::Inbound, &route());
+        assert!(Arc::ptr_eq(
+            &before.destinations[0].durations,
+            &after.destinations[0].durations
+        ));
+        let other = registry.route(Direction::Outbound, &route());
+        assert!(!Arc::ptr_eq(&before.durations, &other.durations));
+        assert!(Arc::ptr_eq(
+            &before.destinations[0].attempts,
+            &other.destinations[0].attempts
+        ));
+    }
+}

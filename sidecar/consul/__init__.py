@@ -1,0 +1,1 @@
+"""Consul over HTTP: where it is, one bounded client, and watches that follow the rules of blocking queries."""

@@ -1,0 +1,166 @@
+"""A world and a leaf as JSON and back, for the files of the last good world.
+
+Documents are kept as the text that people wrote and are read again, so what a newer version refuses is refused alone.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sidecar.config import where
+from sidecar.config.document import Document, DocumentSet, Key
+from sidecar.config.load import load
+from sidecar.config.model.path import parse_path
+from sidecar.config.model.route import Match
+from sidecar.errors import ConfigError, Problem
+from sidecar.identity.authority import Leaf
+from sidecar.world import Chain, ChainRoute, ChainsUpdate, Instance, Site, Target, World
+
+Json = Any
+
+
+def encode_leaf(leaf: Leaf) -> Json:
+    """With the key in it: for a file of mode 0600 alone."""
+    return {
+        "certificate_chain": [b64encode(certificate).decode() for certificate in leaf.certificate_chain],
+        "private_key": b64encode(leaf.private_key).decode(),
+        "not_before": leaf.not_before.isoformat(),
+        "not_after": leaf.not_after.isoformat(),
+        "roots": [b64encode(root).decode() for root in leaf.roots],
+    }
+
+
+def decode_leaf(value: Json) -> Leaf:
+    """The other way. Raises KeyError, TypeError or ValueError, as all of this module, for what we did not write."""
+    return Leaf(
+        certificate_chain=tuple(map(b64decode, value["certificate_chain"])),
+        private_key=b64decode(value["private_key"]),
+        not_before=datetime.fromisoformat(value["not_before"]),
+        not_after=datetime.fromisoformat(value["not_after"]),
+        roots=tuple(map(b64decode, value["roots"])),
+    )
+
+
+def encode_world(world: World) -> Json:
+    """All but the refusals: they are of texts that are not kept."""
+    return {
+        "documents": [
+            {
+                "kind": key.kind,
+                "name": key.name,
+                "place": document.place,
+                "index": document.index,
+                "text": document.text,
+            }
+            for key, document in world.documents.items()
+        ],
+        "discovered": world.discovered,
+        "endpoints": [
+            {"target": target, "instances": [_encode_instance(instance) for instance in instances]}
+            for target, instances in world.endpoints.items()
+        ],
+        "names": {datacenter: sorted(names) for datacenter, names in world.names.items()},
+        "entries": {
+            "chains": {service: _encode_chain(chain) for service, chain in world.entries.chains.items()},
+            "protocol": world.entries.protocol,
+            "not_carried_out": world.entries.not_carried_out,
+        },
+        "site": asdict(world.site) if world.site else None,
+    }
+
+
+def decode_world(value: Json) -> World:
+    """The other way."""
+    entries = value["entries"]
+    chains = {service: _decode_chain(chain) for service, chain in entries["chains"].items()}
+    endpoints = {
+        Target(*known["target"]): tuple(_decode_instance(instance) for instance in known["instances"])
+        for known in value["endpoints"]
+    }
+    return replace(
+        World().apply(_decode_documents(value["documents"], discovered=value["discovered"])),
+        endpoints=MappingProxyType(endpoints),
+        names=MappingProxyType({datacenter: frozenset(names) for datacenter, names in value["names"].items()}),
+        entries=ChainsUpdate(MappingProxyType(chains), entries["protocol"], tuple(entries["not_carried_out"])),
+        site=Site(**value["site"]) if value["site"] else None,
+    )
+
+
+def _decode_documents(saved: Json, *, discovered: bool) -> DocumentSet:
+    documents: dict[Key, Document] = {}
+    refusals: dict[str, tuple[Problem, ...]] = {}
+    for item in saved:
+        key = Key(item["kind"], item["name"])
+        try:
+            documents[key] = replace(load(item["place"], item["text"].encode(), key), index=item["index"])
+        except ConfigError as error:
+            refusals[item["place"]] = error.problems
+    return DocumentSet(documents, refusals, discovered=discovered)
+
+
+def _encode_instance(instance: Instance) -> Json:
+    return [instance.id, instance.address, instance.weight, instance.tags, dict(instance.meta), instance.healthy]
+
+
+def _decode_instance(value: Json) -> Instance:
+    name, address, weight, tags, meta, healthy = value
+    return Instance(name, address, weight, tuple(tags), meta, healthy)
+
+
+def _encode_chain(chain: Chain) -> Json:
+    return {
+        "protocol": chain.protocol,
+        "routes": [_encode_route(route) for route in chain.routes],
+        "subsets": [[*name, test.text if test else None] for name, test in chain.subsets.items()],
+        "load_balancer": chain.load_balancer,
+        "connect_timeout": _encode_time(chain.connect_timeout),
+        "not_carried_out": chain.not_carried_out,
+    }
+
+
+def _decode_chain(value: Json) -> Chain:
+    subsets = {
+        (service, subset): where.parse(text) if text is not None else None for service, subset, text in value["subsets"]
+    }
+    return Chain(
+        protocol=value["protocol"],
+        routes=tuple(_decode_route(route) for route in value["routes"]),
+        subsets=subsets,
+        load_balancer=value["load_balancer"],
+        connect_timeout=_decode_time(value["connect_timeout"]),
+        not_carried_out=tuple(value["not_carried_out"]),
+    )
+
+
+def _encode_route(route: ChainRoute) -> Json:
+    return {
+        "name": route.name,
+        "destinations": route.destinations,
+        "match": route.match.model_dump(mode="json", exclude_defaults=True),
+        "rewrite": str(route.rewrite) if route.rewrite else None,
+        "timeout": _encode_time(route.timeout),
+        "attempts": route.attempts,
+    }
+
+
+def _decode_route(value: Json) -> ChainRoute:
+    return ChainRoute(
+        name=value["name"],
+        destinations=tuple((Target(*target), weight) for target, weight in value["destinations"]),
+        match=Match.model_validate(value["match"]),
+        rewrite=parse_path(value["rewrite"]) if value["rewrite"] is not None else None,
+        timeout=_decode_time(value["timeout"]),
+        attempts=value["attempts"],
+    )
+
+
+def _encode_time(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration is not None else None
+
+
+def _decode_time(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds is not None else None

@@ -1,0 +1,241 @@
+"""Consul as the engine: documents from its KV, endpoints from its catalog, certificates from its Connect CA.
+
+What it told last is kept on disk. A start without Consul serves that, and says so until Consul is back; a Consul that
+stops while we run takes nothing away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sidecar.admin.metrics import Family
+from sidecar.consul.client import ConsulClient
+from sidecar.control import Control
+from sidecar.engine import Beginning
+from sidecar.engine.last_good import LastGood, Store
+from sidecar.engine.presence import Presence
+from sidecar.engine.stream import Stream
+from sidecar.errors import ConsulError
+from sidecar.identity.authority import Leaf
+from sidecar.identity.consul_connect import ConsulConnect
+from sidecar.snapshot import GatewayRole, Role
+from sidecar.sources.catalog import Catalog
+from sidecar.sources.discovery_chain import DiscoveryChains
+from sidecar.sources.kv import KvSource
+from sidecar.world import Target, Update, World
+
+# Seconds that Consul gets at the start when a last good world is at hand, and when there is none.
+ANSWER_WITHIN_WITH_LAST_GOOD, ANSWER_WITHIN = 0.5, 15.0
+# Seconds between tries to reach an agent that is not there yet.
+REACH_AGAIN_AFTER = 0.25
+# Seconds between deregistration and the end of accepting: callers hear of it through Consul in less.
+LEAD = 0.3
+# HTTP's.
+TOO_MANY_REQUESTS = 429
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ConsulEngine:
+    """One agent's mesh."""
+
+    def __init__(
+        self, client: ConsulClient, presence: Presence, state_directory: Path, answer_within: float = ANSWER_WITHIN
+    ) -> None:
+        # Documents in KV have no directory: relative paths in them are meant from where we were started.
+        self.directory = Path.cwd()
+        self._client = client
+        self._presence = presence
+        self._store = Store(state_directory, presence.file_name)
+        self._answer_within = answer_within
+        self._catalog = Catalog(client)
+        self._told: Told | None = None
+        # Until when what we serve was true, while it comes from disk; None once Consul has told all of it.
+        self._from_disk: datetime | None = None
+
+    # --- begin ----------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> Beginning:
+        """From Consul, or from disk when it does not answer in time. Raises ConsulError with the next step."""
+        last_good = await asyncio.to_thread(self._store.load)
+        within = self._answer_within if last_good is None else ANSWER_WITHIN_WITH_LAST_GOOD
+        try:
+            async with asyncio.timeout(within):
+                return await self._begin_with_consul(patient=last_good is None)
+        except TimeoutError:
+            failure = self._client.contact.failure
+            why = ConsulError(failure or f"Consul at {self._client.settings.address} did not tell all in {within:g} s")
+        except ConsulError as error:
+            why = error
+        if last_good is None:
+            raise why
+        return self._begin_from_disk(last_good, why)
+
+    async def _begin_with_consul(self, *, patient: bool) -> Beginning:
+        role = await self._reach(self._presence.find, patient=patient)
+        await self._reach(lambda: self._try_leaf(role), patient=patient)
+        told = self._listen(role)
+        leaf = await told.leaves.peek()
+        world = World()
+        for stream in told.updates:
+            world = world.apply(await stream.peek())
+        world = told.on_site(world)
+        told.leaves.take()
+        for stream in told.updates:
+            stream.take()
+        self._keep(world)
+        self._store.keep_leaf(leaf)
+        return Beginning(role, world, leaf)
+
+    async def _reach(self, call: Callable[[], Awaitable[T]], *, patient: bool) -> T:
+        """The call's result; if `patient` it is tried again while the agent is not there or not ready."""
+        told = ""
+        while True:
+            try:
+                return await call()
+            except ConsulError as error:
+                # The agent will answer the same again.
+                is_final = 400 <= error.status < 500 and error.status != TOO_MANY_REQUESTS
+                if is_final or not patient:
+                    raise
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("%s; waiting up to %g s for it", told, self._answer_within)
+                await asyncio.sleep(REACH_AGAIN_AFTER)
+
+    async def _try_leaf(self, role: Role) -> None:
+        """Tell early, and why, when this agent gives us no certificate; the watch of it would try for ever."""
+        await self._client.get(f"/v1/agent/connect/ca/leaf/{_service(role)}")
+
+    def _begin_from_disk(self, last_good: LastGood, why: ConsulError) -> Beginning:
+        leaf = last_good.leaf
+        if leaf.not_after <= datetime.now(UTC):
+            ended = f"{leaf.not_after:%Y-%m-%d %H:%M} UTC"
+            raise ConsulError(f"{why} (the certificate on disk ended at {ended}, so no peer would trust us)") from why
+        role = self._presence.restore(last_good.presence)
+        self._from_disk = last_good.true_at
+        log.error("%s; serving what it told until %s", why, last_good.true_at.isoformat(timespec="seconds"))
+        self._listen(role)
+        return Beginning(role, last_good.world, leaf)
+
+    def _listen(self, role: Role) -> Told:
+        if self._told is None:
+            self._told = Told(self._client, self._catalog, role)
+        return self._told
+
+    # --- run ------------------------------------------------------------------------------------------------------
+
+    def loops(self, control: Control) -> Sequence[Coroutine[Any, Any, None]]:
+        told = self._told
+        if told is None:
+            return ()
+        return (
+            *(self._follow(stream, told, control) for stream in told.updates),
+            self._follow_leaves(told, control),
+            *self._presence.loops(control, lambda: self._keep(control.world)),
+            self._store.run(lambda: self.stale_seconds() == 0),
+        )
+
+    async def _follow(self, stream: Stream[Update], told: Told, control: Control) -> None:
+        async for update in stream:
+            control.update(update)
+            self._keep(control.world)
+            if self._from_disk is not None and all(other.taken for other in told.updates):
+                log.info("Consul is back and has told all that is served")
+                self._from_disk = None
+
+    async def _follow_leaves(self, told: Told, control: Control) -> None:
+        async for leaf in told.leaves:
+            control.change(told.on_site(control.world))
+            control.install(leaf)
+            self._store.keep_leaf(leaf)
+            log.info("leaf renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
+
+    def want(self, target: Target, mesh: bool) -> None:
+        """Watch its endpoints."""
+        self._catalog.want(target, mesh=mesh)
+
+    def unwant(self, target: Target) -> None:
+        """Stop watching them."""
+        self._catalog.unwant(target)
+
+    async def announce(self, listeners: Mapping[str, str], admin: str) -> None:
+        """Have the mesh send requests."""
+        await self._presence.announce(listeners, admin)
+
+    async def withdraw(self) -> None:
+        """Deregister, and let callers hear of it before the listeners close."""
+        if await self._presence.withdraw():
+            await asyncio.sleep(LEAD)
+
+    async def close(self) -> None:
+        """Write what waits, and end every connection."""
+        if self._told is not None:
+            await self._told.close()
+        await self._store.flush()
+        await self._client.close()
+
+    def _keep(self, world: World) -> None:
+        self._store.keep(self._presence.saved(), world)
+
+    # --- for people -----------------------------------------------------------------------------------------------
+
+    def stale_seconds(self) -> float:
+        """How old what we serve may be; 0 while Consul answers."""
+        if self._from_disk is not None:
+            return max(0.0, (datetime.now(UTC) - self._from_disk).total_seconds())
+        return self._client.contact.stale_seconds(self._client.clock())
+
+    def details(self) -> Mapping[str, object]:
+        """The contact with Consul and our registration, for `/ready`."""
+        contact = self._client.contact
+        failure = {"consul_failure": contact.failure} if contact.failing_since is not None else {}
+        return {
+            "consul": self._client.settings.address,
+            "stale_seconds": round(self.stale_seconds(), 1),
+            **failure,
+            **self._presence.details(),
+        }
+
+    def families(self) -> Sequence[Family]:
+        return (
+            Family(
+                "sidecar_consul_stale_seconds",
+                "gauge",
+                "How old what Consul told may be; 0 while it answers.",
+                lambda: {"": self.stale_seconds()},
+            ),
+        )
+
+
+class Told:
+    """All that Consul tells, each as a stream of its own."""
+
+    def __init__(self, client: ConsulClient, catalog: Catalog, role: Role) -> None:
+        self._authority = ConsulConnect(client, _service(role))
+        sources = (KvSource(client, gateway=isinstance(role, GatewayRole)), DiscoveryChains(client), catalog)
+        self.leaves: Stream[Leaf] = Stream(self._authority.watch())
+        self.updates: tuple[Stream[Update], ...] = tuple(Stream(source.watch()) for source in sources)
+
+    def on_site(self, world: World) -> World:
+        """The world with the trust domain and the datacenter of the newest leaf."""
+        site = self._authority.site
+        return world if site is None or site == world.site else world.apply(site)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        await self.leaves.close()
+        for stream in self.updates:
+            await stream.close()
+
+
+def _service(role: Role) -> str:
+    """The service that we are in the mesh; a gateway is one, too."""
+    return role.name if isinstance(role, GatewayRole) else role.service

@@ -1,0 +1,105 @@
+"""The embedded engine: a directory of documents and the local CA. Nothing else need run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sidecar.admin.metrics import Family
+from sidecar.control import Control
+from sidecar.engine import Beginning
+from sidecar.errors import ConfigError, Problem, SourceError
+from sidecar.identity.authority import Leaf
+from sidecar.identity.process import LocalIssuer
+from sidecar.identity.rotation import Rotation
+from sidecar.identity.spiffe import ServiceId
+from sidecar.snapshot import GatewayRole, Role
+from sidecar.sources.files import FileSource
+from sidecar.world import Target, World
+
+# Seconds between tries to watch a directory that failed.
+WATCH_AGAIN_AFTER = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class DirectoryEngine:
+    """One host's mesh."""
+
+    def __init__(self, directory: Path, state_directory: Path, role: Role) -> None:
+        self.directory = directory
+        self._state_directory = state_directory
+        self._role = role
+        self._source = FileSource(directory)
+
+    async def begin(self) -> Beginning:
+        """Every document must be good: there is no last good one. Raises ConfigError, SourceError or IdentityError."""
+        world = first_world(self._source, self._role)
+        domain = world.mesh.trust_domain
+        name = self._role.name if isinstance(self._role, GatewayRole) else self._role.service
+        self._identity = ServiceId(domain, name)
+        self._authority = LocalIssuer(self._state_directory, domain)
+        self._leaf = await asyncio.to_thread(self._authority.issue, self._identity)
+        return Beginning(self._role, world, self._leaf)
+
+    def loops(self, control: Control) -> Sequence[Coroutine[Any, Any, None]]:
+        return self._watch(control), self._rotate(control)
+
+    async def _watch(self, control: Control) -> None:
+        """A source that fails is tried again; the last good serves."""
+        while True:
+            try:
+                async for documents in self._source.watch():
+                    control.update(documents)
+            except SourceError as error:
+                control.refuse(str(error))
+            await asyncio.sleep(WATCH_AGAIN_AFTER)
+
+    async def _rotate(self, control: Control) -> None:
+        async def issue() -> Leaf:
+            return await asyncio.to_thread(self._authority.issue, self._identity)
+
+        await Rotation().run(self._leaf, issue, control.install)
+
+    def want(self, target: Target, mesh: bool) -> None:
+        """Its endpoints stand in its document."""
+
+    def unwant(self, target: Target) -> None:
+        """As above."""
+
+    async def announce(self, listeners: Mapping[str, str], admin: str) -> None:
+        """Others find us in the documents."""
+
+    async def withdraw(self) -> None:
+        """As above."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def families(self) -> Sequence[Family]:
+        return ()
+
+    def details(self) -> Mapping[str, object]:
+        return {}
+
+
+def first_world(source: FileSource, role: Role) -> World:
+    """The world to start with: there is no last good one, so every document must be good. Raises ConfigError."""
+    world = World().apply(source.read())
+    problems = [problem for found in world.refusals.values() for problem in found]
+    if isinstance(role, GatewayRole) and not problems and role.name not in world.gateways:
+        known = ", ".join(sorted(world.gateways)) or "none"
+        problems.append(
+            Problem(
+                f"gateways/{role.name}.yaml",
+                f"there is no document for the gateway `{role.name}`",
+                expected=f"this file in {source.directory}; gateways that have one: {known}",
+                hint="write it, or choose another gateway with --name",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+    return world

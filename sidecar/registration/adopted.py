@@ -1,0 +1,119 @@
+"""A registration made by others: an agent's definition, Nomad's, a script's. We are its proxy, and never its owner.
+
+What it says of the proxy is taken as it says it: the port of the inbound listener, where the application is, and the
+upstreams with their local ports. It is followed by hash-blocking, so a change is live as soon as the agent has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.consul.client import ConsulClient
+from sidecar.errors import ConsulError
+from sidecar.snapshot.role import Upstream
+
+Json = Mapping[str, Any]
+
+# Seconds of one blocking query, and beyond it for the answer.
+WAIT, ANSWER_WITHIN = 60.0, 10.0
+# What of the opaque `Proxy.Config` is carried out.
+CARRIED_OUT = frozenset({"bind_address", "bind_port"})
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What a registration says of its proxy. Addresses are "ip:port"."""
+
+    service: str
+    service_id: str
+    proxy_id: str
+    inbound: str
+    app_address: str
+    upstreams: tuple[Upstream, ...] = ()
+    # What the registration asks for and this version does not do, for people.
+    not_carried_out: tuple[str, ...] = ()
+
+
+async def find(client: ConsulClient, service_id: str) -> Adopted:
+    """The proxy registered for the service `service_id` on our agent. Raises ConsulError with the next step."""
+    expression = f'Kind == "connect-proxy" and Proxy.DestinationServiceID == "{service_id}"'
+    proxies = (await client.get("/v1/agent/services", {"filter": expression})).value
+    if len(proxies) != 1:
+        found = ", ".join(sorted(proxies)) or "none"
+        raise ConsulError(
+            f"--sidecar-for {service_id}: expected one connect-proxy with Proxy.DestinationServiceID {service_id!r} on "
+            f"this agent, found {found}; register one (`connect {{ sidecar_service {{}} }}`), "
+            "or let us register with --service NAME --port PORT"
+        )
+    (proxy,) = proxies.values()
+    return read(proxy)
+
+
+async def follow(client: ConsulClient, proxy_id: str) -> AsyncIterator[Adopted]:
+    """The registration after each change of it; ConsulError when it is gone or the agent does not answer."""
+    path = f"/v1/agent/service/{proxy_id}"
+    known = ""
+    while True:
+        query = {"hash": known, "wait": f"{WAIT:g}s"} if known else {}
+        answer = await client.get(path, query, within=WAIT + WAIT / 16 + ANSWER_WITHIN)
+        if answer.value is None:
+            raise ConsulError(f"{proxy_id} is not registered any more on this agent; what it said last stays in force")
+        if answer.value["ContentHash"] != known:
+            known = answer.value["ContentHash"]
+            yield read(answer.value)
+
+
+def read(proxy: Json) -> Adopted:
+    """What the agent says of a connect-proxy. Raises ConsulError naming what cannot be used."""
+    told: Json = proxy.get("Proxy") or {}
+    opaque: Json = told.get("Config") or {}
+    name = proxy["ID"]
+    if told.get("LocalServiceSocketPath"):
+        raise ConsulError(f"{name}: Proxy.LocalServiceSocketPath is not supported yet: give LocalServicePort")
+    port = opaque.get("bind_port") or proxy.get("Port")
+    app_port = told.get("LocalServicePort")
+    if not port or not app_port:
+        lacking = "Port" if not port else "Proxy.LocalServicePort"
+        raise ConsulError(f"{name}: the registration has no {lacking}: expected a port from 1 to 65535")
+    upstreams, ignored = [], []
+    for index, upstream in enumerate(told.get("Upstreams") or ()):
+        if reason := _beyond_us(upstream):
+            ignored.append(f"Proxy.Upstreams[{index}] ({upstream.get('DestinationName')}): {reason}")
+            continue
+        address = _join(upstream.get("LocalBindAddress") or "127.0.0.1", upstream["LocalBindPort"])
+        upstreams.append(Upstream(upstream["DestinationName"], address))
+    ignored += [f"Proxy.Config.{field}" for field in sorted(opaque.keys() - CARRIED_OUT)]
+    ignored += [f"Proxy.{field}" for field in ("Expose", "MeshGateway") if _written(told.get(field))]
+    if told.get("Mode") == "transparent":
+        ignored.append("Proxy.Mode transparent")
+    return Adopted(
+        service=told["DestinationServiceName"],
+        service_id=told.get("DestinationServiceID") or told["DestinationServiceName"],
+        proxy_id=name,
+        inbound=_join(opaque.get("bind_address") or "0.0.0.0", port),  # noqa: S104 - other hosts connect to it, by mTLS
+        app_address=_join(told.get("LocalServiceAddress") or "127.0.0.1", app_port),
+        upstreams=tuple(upstreams),
+        not_carried_out=tuple(ignored),
+    )
+
+
+def _beyond_us(upstream: Json) -> str:
+    """What of an upstream we cannot do; "" for one that we can."""
+    if upstream.get("DestinationType") not in (None, "", "service"):
+        return f"DestinationType {upstream['DestinationType']}"
+    if upstream.get("LocalBindSocketPath") or not upstream.get("LocalBindPort"):
+        return "without a LocalBindPort"
+    if beyond := next((field for field in ("Datacenter", "DestinationPeer") if upstream.get(field)), ""):
+        return f"{beyond} {upstream[beyond]}"
+    return ""
+
+
+def _written(value: object) -> bool:
+    """Whether the registration says anything there: the agent fills what was left out with empty objects."""
+    return any(value.values()) if isinstance(value, Mapping) else bool(value)
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

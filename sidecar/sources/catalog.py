@@ -1,0 +1,256 @@
+"""Consul's catalog as the source of endpoints: who is an instance of a service, and whether it is healthy.
+
+A service is watched from when its cluster is first wanted. An answer that empties a pool is doubted: its instances are
+held, and given up when the leader itself says so a while later. One malformed instance is left out, the rest is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import quote
+
+from sidecar.consul.client import Answer, ConsulClient
+from sidecar.consul.watches import Watches
+from sidecar.errors import ConsulError
+from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target
+
+# Of the client's connections; the services beyond are asked in turns.
+BLOCKING = 4
+# Seconds that instances are held which all vanished at once, before Consul is asked again.
+HOLD = 10.0
+# Seconds between looks at what other datacenters have: their names, not their instances.
+REMOTE_EVERY = 30.0
+# Seconds between looks whether services take turns.
+_LOOK_EVERY = 1.0
+# As Consul names the proxies of its own kind of registration; their services are in the list, too.
+_PROXY_SUFFIX = "-sidecar-proxy"
+
+log = logging.getLogger(__name__)
+
+# What is watched: a service's instances, the names of a datacenter, or that any check has changed.
+_Key = Target | str
+_NAMES, _CHECKS = "names", "checks"
+
+
+class Catalog:
+    """Instances of the services that are wanted, and the names of all there are."""
+
+    def __init__(self, client: ConsulClient, datacenter: str = "", *, names: bool = True) -> None:
+        """`datacenter` is our own: when it is known, the names of the others are told, too."""
+        self._client = client
+        self._datacenter = datacenter
+        self._services: Watches[Target] = Watches(client, BLOCKING)
+        self._names = names
+        self._known: dict[Target, tuple[Instance, ...]] = {}
+        self._outside: set[Target] = set()
+        self._updates: dict[_Key, EndpointsUpdate | NamesUpdate] = {}
+        self._told = asyncio.Event()
+        self._doubts: dict[Target, asyncio.Task[None]] = {}
+        # What is held or left out now and why, for people.
+        self.held: dict[Target, str] = {}
+        self.malformed: dict[Target, str] = {}
+
+    def want(self, target: Target, *, mesh: bool = True) -> None:
+        """Watch a service from now on; `mesh`: its sidecars, else its own instances, which are reached in the clear."""
+        target = target.whole
+        if target in self._services:
+            if mesh != (target in self._outside):
+                return
+            self.unwant(target)
+        self._outside = self._outside - {target} if mesh else self._outside | {target}
+        self._services.add(target, self._path(target), {**_query(target), "stale": ""})
+
+    def unwant(self, target: Target) -> None:
+        """Watch it no more; the world forgets it."""
+        target = target.whole
+        self._services.discard(target)
+        self._known.pop(target, None)
+        self.held.pop(target, None)
+        self.malformed.pop(target, None)
+        if task := self._doubts.pop(target, None):
+            task.cancel()
+        self._tell(target, EndpointsUpdate(target, None))
+
+    async def watch(self) -> AsyncGenerator[EndpointsUpdate | NamesUpdate, None]:
+        """Every change of what is wanted, for ever; of each service the newest state only."""
+        loops = [self._follow_services(), self._follow_checks()]
+        if self._names:
+            loops.append(self._follow_names())
+        if self._names and self._datacenter:
+            loops.append(self._look_around())
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        for task in tasks:
+            # They never end but by a fault, which is raised here.
+            task.add_done_callback(lambda _: self._told.set())
+        try:
+            while True:
+                await self._told.wait()
+                self._told.clear()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                while self._updates:
+                    yield self._updates.pop(next(iter(self._updates)))
+        finally:
+            ending = [*tasks, *self._doubts.values()]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+
+    def _tell(self, key: _Key, update: EndpointsUpdate | NamesUpdate) -> None:
+        self._updates[key] = update
+        self._told.set()
+
+    def _path(self, target: Target) -> str:
+        kind = "service" if target in self._outside else "connect"
+        return f"/v1/health/{kind}/{quote(target.service, safe='')}"
+
+    # --- instances ------------------------------------------------------------------------------------------------
+
+    async def _follow_services(self) -> None:
+        async with aclosing(self._services.answers()) as answers:
+            async for target, answer in answers:
+                if target in self._services:
+                    self._take(target, answer)
+
+    def _take(self, target: Target, answer: Answer, *, confirmed: bool = False) -> None:
+        instances, flaws = _instances(answer.value)
+        self._report(target, flaws)
+        known = self._known.get(target)
+        if known and not instances and not confirmed:
+            self._doubt(target, answer)
+            return
+        if self.held.pop(target, ""):
+            log.info("%s has instances again", target.cluster)
+        if task := self._doubts.pop(target, None):
+            task.cancel()
+        if instances != known:
+            self._known[target] = instances
+            self._tell(target, EndpointsUpdate(target, instances))
+
+    def _report(self, target: Target, flaws: list[str]) -> None:
+        text = f"{target.cluster}: {len(flaws)} of Consul's entries left out: {flaws[0]}" if flaws else ""
+        if text and self.malformed.get(target) != text:
+            log.warning("%s", text)
+        if text:
+            self.malformed[target] = text
+        else:
+            self.malformed.pop(target, None)
+
+    def _doubt(self, target: Target, answer: Answer) -> None:
+        if target not in self.held:
+            count = len(self._known[target])
+            why = "the token may no longer read them" if answer.filtered else "Consul says that there are none"
+            self.held[target] = f"{count} instance{'' if count == 1 else 's'} of {target.cluster} held: {why}"
+            log.warning("%s", self.held[target])
+        if target not in self._doubts:
+            self._doubts[target] = asyncio.create_task(self._confirm(target))
+
+    async def _confirm(self, target: Target) -> None:
+        """Ask the leader itself after a while; what it says with our token in force is true."""
+        while True:
+            await self._client.sleep(HOLD)
+            try:
+                answer = await self._client.get(self._path(target), {**_query(target), "consistent": ""})
+            except ConsulError:
+                continue
+            # An empty list from which nothing was filtered; an answer of another form is no news.
+            if not answer.filtered and isinstance(answer.value, list):
+                del self._doubts[target]
+                self._take(target, answer, confirmed=not answer.value)
+                return
+
+    async def _follow_checks(self) -> None:
+        """Ask those that take turns when a check of any service has changed; only while there are such."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            if not self._services.in_turns:
+                continue
+            # The index moves with every check; the list itself is of no use and empty.
+            query = {"filter": 'CheckID == ""', "stale": ""}
+            async with aclosing(self._client.watch("/v1/health/state/any", query, every_index=True)) as answers:
+                async for _ in answers:
+                    self._services.ring()
+                    if not self._services.in_turns:
+                        break
+
+    # --- names ----------------------------------------------------------------------------------------------------
+
+    async def _follow_names(self) -> None:
+        async with aclosing(self._client.watch("/v1/catalog/services", {"stale": ""})) as answers:
+            async for answer in answers:
+                self._services.ring()
+                self._take_names("", answer)
+
+    async def _look_around(self) -> None:
+        """What other datacenters have; one that cannot be reached keeps what it had."""
+        while True:
+            try:
+                datacenters = (await self._client.get("/v1/catalog/datacenters")).value or ()
+                for datacenter in set(datacenters) - {self._datacenter}:
+                    query = {"dc": datacenter, "cached": "", "stale": ""}
+                    self._take_names(datacenter, await self._client.get("/v1/catalog/services", query))
+            except ConsulError as error:
+                log.debug("other datacenters were not asked: %s", error)
+            await self._client.sleep(REMOTE_EVERY)
+
+    def _take_names(self, datacenter: str, answer: Answer) -> None:
+        if not isinstance(answer.value, Mapping) or (not answer.value and answer.filtered):
+            return
+        names = frozenset(name for name in answer.value if not name.endswith(_PROXY_SUFFIX) and name != "consul")
+        self._tell(f"{_NAMES} {datacenter}", NamesUpdate(datacenter, names))
+
+
+def _query(target: Target) -> dict[str, str]:
+    return {"dc": target.datacenter} if target.datacenter else {}
+
+
+def _instances(value: object) -> tuple[tuple[Instance, ...], list[str]]:
+    """What an answer of `/v1/health/…` holds, in the order of ids, and what was left out and why."""
+    if value is None:
+        return (), []
+    if not isinstance(value, list):
+        return (), ["the answer is not a list"]
+    found: dict[str, Instance] = {}
+    flaws = []
+    for entry in value:
+        try:
+            instance = _instance(entry)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            flaws.append(_flaw(entry, error))
+        else:
+            found[instance.id] = instance
+    return tuple(found[name] for name in sorted(found)), flaws
+
+
+def _instance(entry: Mapping[str, Any]) -> Instance:
+    node, service = entry["Node"], entry["Service"]
+    host, port = service.get("Address") or node["Address"], service["Port"]
+    address = ip_address(host)
+    if not isinstance(port, int) or not 1 <= port <= 65535:
+        raise ValueError(f"port {port!r} is none from 1 to 65535")
+    states = {check["Status"] for check in entry.get("Checks") or ()}
+    weights = service.get("Weights") or {}
+    weight = int(weights.get("Warning" if "warning" in states else "Passing", 1))
+    return Instance(
+        id=f"{node['Node']}/{service['ID']}",
+        address=f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}",
+        weight=max(weight, 1),
+        tags=tuple(map(str, service.get("Tags") or ())),
+        meta={str(key): str(text) for key, text in (service.get("Meta") or {}).items()},
+        # Maintenance is a critical check of the node or the service. A weight of 0 takes out, too.
+        healthy=states <= {"passing", "warning"} and weight > 0,
+    )
+
+
+def _flaw(entry: object, error: Exception) -> str:
+    """Which entry, as far as that can be told, and what is wrong with it."""
+    service = entry.get("Service") if isinstance(entry, Mapping) else None
+    name = service.get("ID") if isinstance(service, Mapping) else None
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return f"{name or 'one without an id'}: {reason}"

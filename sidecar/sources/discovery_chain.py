@@ -1,0 +1,112 @@
+"""Consul's config entries as a source: protocols, and the routes, splits and subsets of compiled discovery chains.
+
+One watch tells that any entry has changed; then the lists are read, and the compiled chain of each service that has a
+router, splitter or resolver. What an entry asks for and this version does not do is named, never dropped silently.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from sidecar.consul.client import ConsulClient
+from sidecar.errors import ConsulError
+from sidecar.sources.compiled_chain import compile_chain, label, left_out, protocol_of
+from sidecar.world import NO_CHAIN, Chain, ChainsUpdate
+
+# Seconds until entries are read again after a failure; that entries are held which all vanished at once.
+AGAIN_AFTER, HOLD = 2.0, 10.0
+# The services that these name have a compiled chain of their own.
+_CHAINED = ("service-router", "service-splitter", "service-resolver")
+# Said by name when there are any.
+_NOT_YET = ("mesh", "ingress-gateway", "terminating-gateway", "api-gateway", "http-route", "tcp-route", "jwt-provider",
+            "exported-services")  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+class DiscoveryChains:
+    """All config entries that concern routing, as one update."""
+
+    def __init__(self, client: ConsulClient) -> None:
+        self._client = client
+
+    async def watch(self) -> AsyncGenerator[ChainsUpdate, None]:
+        """What they say now, and again after each change of it."""
+        last: ChainsUpdate | None = None
+        # The index of every kind is that of all kinds together, and its watch wakes for each of them.
+        changes = self._client.watch("/v1/config/service-defaults", {"stale": ""}, every_index=True)
+        async with aclosing(changes):
+            async for _ in changes:
+                update = await self._read_until_told()
+                if last is not None and last.chains and not update.chains:
+                    log.warning("Consul says that all config entries are gone; they are held for %g s", HOLD)
+                    await self._client.sleep(HOLD)
+                    update = await self._read_until_told()
+                if update != last:
+                    last = update
+                    yield update
+
+    async def read(self) -> ChainsUpdate:
+        """All as it is now. Raises ConsulError."""
+        defaults = await self._entries("service-defaults")
+        proxy = await self._entries("proxy-defaults")
+        chained = sorted({str(entry["Name"]) for kind in _CHAINED for entry in await self._entries(kind)})
+        chains: dict[str, Chain] = {}
+        for entry in defaults:
+            protocol, missing = protocol_of(entry, entry.get("Protocol"))
+            missing += left_out(entry, frozenset({"Protocol"}))
+            chains[entry["Name"]] = Chain(protocol=protocol, not_carried_out=tuple(missing))
+        overall, general = _proxy_defaults(proxy)
+        for kind in _NOT_YET:
+            general += [f"{label(entry)} is not supported yet" for entry in await self._entries(kind)]
+        for name, chain in chains.items():
+            # An entry without a protocol has that of proxy-defaults; one with tcp has none that we speak.
+            if chain.protocol is None and not any("Protocol" in text for text in chain.not_carried_out):
+                chains[name] = replace(chain, protocol=overall)
+        for name in chained:
+            chains[name] = await self._chain(name, chains.get(name, NO_CHAIN))
+        return ChainsUpdate(MappingProxyType(dict(sorted(chains.items()))), overall, tuple(general))
+
+    async def _read_until_told(self) -> ChainsUpdate:
+        while True:
+            try:
+                return await self.read()
+            except ConsulError as error:
+                log.warning("config entries were not read, those known last stay in force: %s", error)
+                await self._client.sleep(AGAIN_AFTER)
+
+    async def _entries(self, kind: str) -> list[Mapping[str, Any]]:
+        try:
+            found = (await self._client.get(f"/v1/config/{kind}")).value or []
+        except ConsulError as error:
+            # Some kinds need rights of an operator; without them nothing is known about those.
+            if error.status == 403 and kind in _NOT_YET:
+                return []
+            raise
+        return [entry for entry in found if isinstance(entry, Mapping) and entry.get("Name")]
+
+    async def _chain(self, service: str, defaults: Chain) -> Chain:
+        answer = await self._client.get(f"/v1/discovery-chain/{quote(service, safe='')}")
+        try:
+            chain = compile_chain(answer.value["Chain"])
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"discovery chain of {service}: it has another form than expected ({error!r})"
+            return replace(defaults, not_carried_out=(*defaults.not_carried_out, reason))
+        return replace(chain, not_carried_out=(*defaults.not_carried_out, *chain.not_carried_out))
+
+
+def _proxy_defaults(entries: list[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
+    """The protocol for all services that say none, and what is not carried out."""
+    overall, missing = None, []
+    for entry in entries:
+        config = entry.get("Config") or {}
+        overall, told = protocol_of(entry, config.get("protocol"))
+        missing += told + left_out(entry, frozenset({"Config"}))
+        missing += [f"{label(entry)}: Config.{name}" for name in sorted(config) if name != "protocol"]
+    return overall, missing

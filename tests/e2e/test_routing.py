@@ -1,0 +1,182 @@
+"""Which service, and which of its instances, a request reaches: by host, path, header, weight and port."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.conftest import Json, Running, failures
+from tests.mesh import Mesh, eventually
+from tests.peers import http1
+from tests.peers.http1 import Http1
+from tests.peers.message import Answer, App, Request, sized
+from tests.real.programs import free_port
+
+SUBSETS = {"v1": {"where": 'meta.version == "1"'}, "v2": {"where": 'meta.version == "2"'}}
+
+
+def named(name: str) -> App:
+    """An app that tells its name and the path it was asked for."""
+
+    def app(request: Request) -> Answer:
+        body = f"{name} {request.path}".encode()
+        return Answer(200, sized(body), body)
+
+    return app
+
+
+@dataclass
+class Instances:
+    """Two versions of a service, and a third server for another."""
+
+    v1: str
+    v2: str
+    other: str
+
+    @property
+    def endpoints(self) -> list[Json]:
+        return [{"address": self.v1, "meta": {"version": "1"}}, {"address": self.v2, "meta": {"version": "2"}}]
+
+
+@pytest.fixture(scope="module")
+def instances() -> Iterator[Instances]:
+    with ExitStack() as stack:
+        yield Instances(*(stack.enter_context(http1.server(named(name))).address for name in ("one", "two", "other")))
+
+
+def ask(address: str, host: str, path: str = "/", *, method: str = "GET", **fields: str) -> tuple[int, str]:
+    """Status, and what the app told; "" when it was not an app that answered."""
+    with Http1.connect(address) as peer:
+        answer = peer.ask(
+            Request(method, path, host, {name.replace("_", "-"): value for name, value in fields.items()})
+        )
+        return answer.status, answer.body.decode() if answer.status == 200 else ""
+
+
+def spread(address: str, host: str, calls: int) -> Counter[str]:
+    """How many of so many calls each app answered."""
+    with Http1.connect(address) as peer:
+        return Counter(peer.ask(Request(host=host)).body.decode().split()[0] for _ in range(calls))
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.mesh", "{}.service.consul", "{}:80", "{}.mesh:15001"])
+def test_inside_the_mesh_a_service_has_its_names(running: Running, instances: Instances, form: str) -> None:
+    service = running.service(instances.other, name="by-name")
+    assert ask(running.web.outbound, form.format(service)) == (200, "other /")
+    assert ask(running.web.outbound, form.format(service).upper()) == (200, "other /")
+
+
+@pytest.mark.parametrize("form", ["x{}", "{}.example.com", "v3.{}.mesh", "{}.mesh.mesh"])
+def test_no_other_name_leads_to_it(running: Running, instances: Instances, form: str) -> None:
+    service = running.service(instances.other, name="by-name")
+    assert ask(running.web.outbound, form.format(service)) == (404, "")
+
+
+def test_the_first_route_that_matches_takes_the_request(running: Running, instances: Instances) -> None:
+    def route(name: str, subset: str, **match: object) -> Json:
+        return {"name": name, "match": match, "to": {"subset": subset}}
+
+    service = running.service(
+        endpoints=instances.endpoints,
+        subsets=SUBSETS,
+        routes=[
+            route("exact", "v2", path="/status"),
+            route("below", "v2", path="/api/*"),
+            route("by-header", "v2", headers={"x-beta": "1"}),
+            route("by-method", "v2", methods=["PUT", "PATCH"]),
+            route("rest", "v1"),
+        ],
+    )
+    for proxy in (running.web.outbound, running.edge.edge):
+        assert ask(proxy, service, "/status") == (200, "two /status")
+        assert ask(proxy, service, "/status?full=1") == (200, "two /status?full=1")
+        assert ask(proxy, service, "/status/x") == (200, "one /status/x")
+        assert ask(proxy, service, "/api") == (200, "two /api")
+        assert ask(proxy, service, "/api/deep/er") == (200, "two /api/deep/er")
+        assert ask(proxy, service, "/apis") == (200, "one /apis")
+        assert ask(proxy, service, x_beta="1") == (200, "two /")
+        assert ask(proxy, service, x_beta="10") == (200, "one /")
+        assert ask(proxy, service, method="PATCH") == (200, "two /")
+        assert ask(proxy, service) == (200, "one /")
+
+
+def test_a_host_names_a_subset(running: Running, instances: Instances) -> None:
+    service = running.service(endpoints=instances.endpoints, subsets=SUBSETS)
+    assert ask(running.web.outbound, f"v1.{service}.mesh") == (200, "one /")
+    assert ask(running.web.outbound, f"v2.{service}.mesh") == (200, "two /")
+    assert spread(running.web.outbound, service, 200).keys() == {"one", "two"}
+
+
+def test_a_subset_in_which_nobody_is(running: Running, instances: Instances) -> None:
+    service = running.service(
+        endpoints=instances.endpoints,
+        subsets={"v9": {"where": 'meta.version == "9"'}},
+        routes=[{"name": "all", "to": {"subset": "v9"}}],
+    )
+    assert ask(running.web.outbound, service) == (503, "")
+    eventually("the failure", lambda: failures(running.web, service))
+    assert failures(running.web, service)[0]["reason"] == "no-endpoints"
+    assert failures(running.web, service)[0]["cluster"] == f"{service}/v9"
+
+
+def test_a_split_keeps_to_its_weights(running: Running, instances: Instances) -> None:
+    branches = [{"weight": 90, "to": {"subset": "v1"}}, {"weight": 10, "to": {"subset": "v2"}}]
+    service = running.service(
+        endpoints=instances.endpoints, subsets=SUBSETS, routes=[{"name": "canary", "split": branches}]
+    )
+    seen = spread(running.web.outbound, service, 1000)
+    # Six standard deviations (sqrt(1000 * 0.9 * 0.1) = 9.5) around the 100 that are expected.
+    assert 43 <= seen["two"] <= 157
+    assert seen["one"] + seen["two"] == 1000
+
+
+def test_round_robin_is_even(running: Running, instances: Instances) -> None:
+    service = running.service(instances.v1, instances.v2, load_balancer="round_robin")
+    assert spread(running.web.outbound, service, 100) == {"one": 50, "two": 50}
+
+
+def test_weights_of_endpoints_count(running: Running, instances: Instances) -> None:
+    endpoints = [{"address": instances.v1, "weight": 3}, {"address": instances.v2}]
+    service = running.service(endpoints=endpoints, load_balancer="round_robin")
+    assert spread(running.web.outbound, service, 100) == {"one": 75, "two": 25}
+
+
+def test_a_disabled_service_is_out_and_comes_back(running: Running, instances: Instances) -> None:
+    service = running.service(instances.other, enabled=False)
+    assert ask(running.web.outbound, service) == (404, "")
+    running.service(instances.other, name=service, enabled=True)
+    assert ask(running.web.outbound, service) == (200, "other /")
+
+
+def test_a_gateway_rewrites_what_the_star_stood_for(running: Running, instances: Instances) -> None:
+    service = running.service(instances.other)
+    running.route(
+        {
+            "name": f"rewritten-{service}",
+            "match": {"host": "shop.example.com", "path": "/api/*"},
+            "rewrite": {"path": "/internal/*"},
+            "to": {"service": service},
+        }
+    )
+    assert ask(running.edge.edge, "shop.example.com", "/api/a/b?c=d") == (200, "other /internal/a/b?c=d")
+    assert ask(running.edge.edge, "shop.example.com", "/api") == (200, "other /internal")
+    assert ask(running.edge.edge, "shop.example.com", "/other") == (404, "")
+
+
+def test_a_gateway_has_wildcard_hosts(running: Running, instances: Instances) -> None:
+    service = running.service(instances.other)
+    running.route({"name": f"wild-{service}", "match": {"host": "*.wild.example"}, "to": {"service": service}})
+    assert ask(running.edge.edge, "a.wild.example") == (200, "other /")
+    assert ask(running.edge.edge, "wild.example") == (404, "")
+
+
+def test_an_app_that_needs_a_port_has_one(mesh: Mesh, instances: Instances) -> None:
+    # A service asked for on its own port needs no name: the app was told "127.0.0.1:9191" and nothing of a mesh.
+    port = free_port()
+    mesh.document("services/orders", tls="disabled", endpoints=[{"address": instances.other}])
+    mesh.document("services/web", upstreams=[{"service": "orders", "port": port}])
+    web = mesh.sidecar("web", 1)
+    assert web.listeners["upstream-orders"] == f"127.0.0.1:{port}"
+    assert ask(f"127.0.0.1:{port}", f"127.0.0.1:{port}") == (200, "other /")
