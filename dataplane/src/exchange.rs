@@ -19,6 +19,7 @@ use crate::clock;
 use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
+use crate::filter::forwarded::{self, Hop};
 use crate::forward::{self, Upload};
 use crate::http::body::{Body, Head, ResetCode, Responder, StreamError};
 use crate::http::grpc;
@@ -30,7 +31,7 @@ use crate::reply::{self, Audience, Reply};
 use crate::retry::Attempts;
 use crate::route::split;
 use crate::route::table::RouteTable;
-use crate::snapshot::model::{Direction, Route};
+use crate::snapshot::model::{Direction, Forwarding, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::{Observer, Record};
 use crate::upstream::{Permit, Picked, Upstream};
@@ -47,6 +48,8 @@ pub struct Scope {
     pub routes: RouteTable<Target>,
     /// Where records go.
     pub observer: Rc<Observer>,
+    /// Whose words about the way of a request are believed.
+    pub forwarding: Arc<Forwarding>,
     /// Counts exchanges in flight.
     pub drain: Rc<Drain>,
 }
@@ -69,6 +72,10 @@ pub struct Caller {
     pub peer: Option<Arc<str>>,
     /// The TCP peer.
     pub address: SocketAddr,
+    /// Where it connected to.
+    pub local_port: u16,
+    /// Does TLS protect the connection?
+    pub is_tls: bool,
 }
 
 /// Carries out one exchange. What every exchange needs is made before the future, so that it stands in there once.
@@ -80,7 +87,9 @@ pub fn exchange(
     responder: Responder,
 ) -> impl Future<Output = ()> {
     let in_flight = scope.drain.guard();
-    let (parts, ()) = request.into_parts();
+    let (mut parts, ()) = request.into_parts();
+    let hop = Hop { peer: caller.address.ip(), local_port: caller.local_port, is_tls: caller.is_tls };
+    forwarded::apply(&scope.forwarding, scope.listener.direction, &hop, &mut parts);
     let record = Record::start(
         &scope.observer,
         &scope.listener,

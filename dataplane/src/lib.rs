@@ -12,6 +12,7 @@ mod cluster;
 mod deadline;
 mod events;
 mod exchange;
+mod filter;
 mod forward;
 mod http;
 mod pool;
