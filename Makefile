@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-check test real lint bench wheel lock all
+.PHONY: help build protos demo demo-check test real conformance lint bench wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -65,6 +65,11 @@ lint: ## formats, lints, types, layers, the stub, the wire files
 	python -m mypy.stubtest sidecar._dataplane; \
 	lint-imports --no-cache; \
 	python -m pytest --quiet tests/architecture
+
+conformance: ## the suites of others for HTTP/2 and gRPC, and their table
+	$(timed) $(quietly) $(extension); \
+	tests/real/install.sh; \
+	python -m pytest --quiet $(addprefix tests/real/test_,h2spec.py grpc_interop.py conformance.py)
 
 bench: ## measure against nghttpx, HAProxy and Envoy, side by side
 	$(timed) $(quietly) $(extension); \

@@ -14,6 +14,11 @@ interop=(grpc-interop-1.85.0
   google.golang.org/grpc/interop/client@v1.85.0
   google.golang.org/grpc/interop/server@v1.85.0)
 
+conformance=(connect-conformance-1.0.7
+  connectrpc.com/conformance/cmd/connectconformance@v1.0.7
+  connectrpc.com/conformance/cmd/grpcserver@v1.0.7
+  connectrpc.com/conformance/cmd/referenceserver@v1.0.7)
+
 stop() {
   printf 'missing: %s\n   get it: %s\n' "$1" "$2" >&2
   exit 1
@@ -57,3 +62,4 @@ install_go() {
 install_debian
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
+install_go "${conformance[@]}"

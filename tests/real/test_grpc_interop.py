@@ -4,7 +4,7 @@ The cases are defined by gRPC's "Interoperability Test Case Descriptions"; these
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,16 +73,23 @@ def caller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield request.param(mesh, directory, port)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_case(caller: list[str], case: str) -> None:
-    done = subprocess.run([*caller, f"--test_case={case}"], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.timeout(120)
+def test_every_case(caller: list[str], request: pytest.FixtureRequest, row: Callable[[str, str], None]) -> None:
+    told = {}
+    for case in CASES:
+        command = [*caller, f"--test_case={case}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            told[case] = done.stderr
+    row(f"gRPC interop, {request.node.callspec.id}", f"{len(CASES) - len(told)} of {len(CASES)}")
+    assert told == {}
 
 
 @pytest.mark.timeout(120)
-def test_soak(caller: list[str]) -> None:
+def test_soak(caller: list[str], request: pytest.FixtureRequest, row: Callable[[str, str], None]) -> None:
     bounds = [f"--soak_iterations={SOAK}", "--soak_max_failures=0", "--soak_overall_timeout_seconds=90"]
     # The default size of a message is that of large_unary, 300 KB each way.
     command = [*caller, "--test_case=rpc_soak", *bounds]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    row(f"gRPC rpc_soak {SOAK}, {request.node.callspec.id}", "no failure" if done.returncode == 0 else "failures")
     assert done.returncode == 0, done.stderr
