@@ -128,9 +128,14 @@ class ConsulClient:
         return (await self._call("DELETE", path, query)).value
 
     async def txn(self, body: bytes) -> list[str]:
-        """Apply a list of operations (JSON) whole or not at all; returns why not, [] when it was applied."""
+        """Apply a list of operations (JSON) whole or not at all; returns what had changed, [] when it was applied."""
         answer = await self._call("PUT", "/v1/txn", None, data=body, accepted=(409,))
-        return [str(error.get("What", error)) for error in answer.value.get("Errors") or ()]
+        reasons = [str(error.get("What", error)) for error in answer.value.get("Errors") or ()]
+        # A transaction answers missing rights as it answers a conflict.
+        if denied := next((reason for reason in reasons if "Permission denied" in reason), ""):
+            step = advice(403, denied, "PUT", "/v1/txn")
+            raise ConsulError(f"Consul at {self.settings.address} refused PUT /v1/txn: {denied}{step}", 403)
+        return reasons
 
     async def watch(
         self, path: str, query: Query | None = None, *, wait: float = WAIT, every_index: bool = False
