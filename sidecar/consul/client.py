@@ -71,7 +71,7 @@ class Contact:
 
     # When Consul last answered anything; None: never.
     answered: float | None = None
-    # Since when every call fails, with the newest reason; None while calls succeed.
+    # When Consul last answered before calls or a watch began to fail, and why they do; None while all is told.
     failing_since: float | None = None
     failure: str = ""
     # Seconds that the answering server was behind its leader.
@@ -79,7 +79,7 @@ class Contact:
 
     def stale_seconds(self, now: float) -> float:
         """How old our knowledge may be: 0 while Consul answers."""
-        return self.behind if self.failing_since is None else self.behind + now - (self.answered or self.failing_since)
+        return self.behind if self.failing_since is None else self.behind + now - self.failing_since
 
 
 class ConsulClient:
@@ -162,10 +162,13 @@ class ConsulClient:
                     if str(error) != self.failing.get(path):
                         self.failing[path] = str(error)
                         log.warning("%s; what was known last stays in force", error)
+                    # Whatever the reason, a token that was revoked too: it tells us nothing new.
+                    self._lost_contact(error)
                     await self.sleep(backoff.after_failure(self.chance()))
                     continue
                 if self.failing.pop(path, ""):
                     log.info("Consul at %s answers %s again", self.settings.address, path)
+                    self._answered(answer)
                 backoff.reset()
                 # Backwards: a server was restored, or another one answered; what changed since is not known then.
                 moved = answer.index != index
@@ -239,17 +242,21 @@ class ConsulClient:
 
     def _answered(self, answer: Answer) -> None:
         contact = self.contact
-        contact.answered, contact.failing_since, contact.failure = self.clock(), None, ""
-        contact.behind = answer.last_contact
+        contact.answered, contact.behind = self.clock(), answer.last_contact
+        if not self.failing:
+            contact.failing_since, contact.failure = None, ""
 
     def _failed(self, error: ConsulError) -> None:
-        contact = self.contact
         if 400 <= error.status < 500 and error.status != 429:
             # It answered, and will answer the same again: the call is at fault, not the contact.
             return
+        self._lost_contact(error)
+
+    def _lost_contact(self, error: ConsulError) -> None:
+        contact = self.contact
         contact.failure = str(error)
         if contact.failing_since is None:
-            contact.failing_since = self.clock()
+            contact.failing_since = self.clock() if contact.answered is None else contact.answered
 
 
 def _answer(
