@@ -92,6 +92,7 @@ def test_a_gateway_needs_its_document_only(agent: Agent, mesh: Mesh) -> None:
 def test_a_gateway_waits_for_its_document(agent: Agent, mesh: Mesh) -> None:
     edge = mesh.gateway("edge")
     assert edge.listeners == {}
+    assert told(edge)["document"] == "there is none for the gateway edge yet, so it listens nowhere"
 
     port = free_port()
     listener = {"address": "127.0.0.1", "port": port}
