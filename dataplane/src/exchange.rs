@@ -13,15 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::clock::{self, Instant, Sleep};
+use crate::clock;
+use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::forward::{self, Upload};
-use crate::http::body::{Body, ResetCode, Responder, StreamError};
+use crate::http::body::{Body, Head, ResetCode, Responder, StreamError};
 use crate::http::grpc;
 use crate::http::pump::{Broken, Observe, Pump};
+use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
 use crate::random;
 use crate::reply::{self, Audience, Reply};
@@ -32,6 +34,9 @@ use crate::snapshot::model::{Direction, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::{Observer, Record};
 use crate::upstream::{Permit, Picked, Upstream};
+
+/// How long an upload may stand still after its answer; nginx's lingering_timeout is 5 s.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the exchanges of one listener share under one snapshot.
 #[derive(Debug)]
@@ -117,6 +122,9 @@ struct Answer {
 impl Call {
     /// Finds the route and tries endpoints until one answers.
     async fn answer(&mut self, scope: &Scope, parts: &Parts) -> Result<Answer, Error> {
+        if parts.method == Method::CONNECT {
+            return Err(Error::new(Reason::NotImplemented).because("CONNECT"));
+        }
         let host = parts.uri.authority().map_or("", |authority| authority.as_str());
         let target = scope
             .routes
@@ -170,15 +178,21 @@ impl Call {
             None => self.patiently(Box::pin(picked.checkout())).await??,
         };
         self.record.attempt_connected(lease.peer().cloned());
+        if parts.extensions.get::<Upgrade>().is_some() {
+            self.patiently(Box::pin(lease.settled())).await?;
+        }
         let request = forward::request(parts, route, lease.peer().is_some(), self.deadline.left(), &self.record)?;
         let (mut response, sink) = lease.send(request, self.upload.is_empty())?;
         self.upload.begin(sink);
         let (head, body) = std::future::poll_fn(|cx| {
             self.upload.poll(cx)?;
-            match Pin::new(&mut response).poll(cx) {
-                Poll::Ready(response) => Poll::Ready(response),
-                Poll::Pending => self.poll_patience(cx).map(Err),
+            while let Poll::Ready(head) = response.poll(cx)? {
+                match head {
+                    Head::Interim(head) => self.responder.inform(head),
+                    Head::Final(head, body) => return Poll::Ready(Ok((head, body))),
+                }
             }
+            self.poll_patience(cx).map(Err)
         })
         .await?;
         self.upload.commit();
@@ -190,6 +204,13 @@ impl Call {
         let Answer { head, body, mut lease, .. } = answer;
         let (head, ()) = head.into_parts();
         self.record.response_head(&head);
+        let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if is_tunnel {
+            // The timeout is for the answer; what follows lasts as long as its two ends like.
+            self.deadline = Deadline::default();
+        }
+        // A call is over with its status, whatever the caller still wanted to send.
+        let is_call = grpc::is_grpc(&head.headers);
         let is_end = body.is_end();
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
             Ok(sink) => sink,
@@ -208,6 +229,9 @@ impl Call {
             self.deadline.poll(cx).map(Err)
         })
         .await;
+        if ended.is_ok() && !is_call && !self.upload.is_done() {
+            Box::pin(self.upload_rest(if is_tunnel { None } else { Some(UPLOAD_PATIENCE) })).await;
+        }
         self.record.received(self.upload.moved());
         self.record.sent(download.moved());
         match ended {
@@ -216,6 +240,28 @@ impl Call {
             Err(error) => {
                 download.sink.reset(reset_code(&error));
                 self.record.failed(&error);
+            }
+        }
+    }
+
+    /// An endpoint may answer before it has the whole request and still want the rest (RFC 9113 section 8.1); it gets it,
+    /// as long as some of it moves within each `patience`.
+    async fn upload_rest(&mut self, patience: Option<Duration>) {
+        loop {
+            let moved = self.upload.moved();
+            let mut pause = patience.map(|patience| Box::pin(clock::sleep(patience)));
+            let is_over = std::future::poll_fn(|cx| {
+                let is_over = self.upload.poll(cx).is_err() || self.upload.poll_over(cx).is_ready();
+                if is_over || self.deadline.poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                match &mut pause {
+                    Some(pause) => pause.as_mut().poll(cx).map(|()| false),
+                    None => Poll::Pending,
+                }
+            });
+            if is_over.await || self.upload.moved() == moved {
+                return;
             }
         }
     }
@@ -287,37 +333,6 @@ fn reset_code(error: &Error) -> ResetCode {
         Reason::DownstreamReset | Reason::Timeout => ResetCode::CANCEL,
         Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
         _ => ResetCode::INTERNAL_ERROR,
-    }
-}
-
-/// When the exchange must be over: the route's timeout or the caller's, whichever is earlier.
-#[derive(Default)]
-struct Deadline {
-    at: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn new(timeout: Option<Duration>, asked: Option<Duration>) -> Self {
-        let shortest = match (timeout, asked) {
-            (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
-            (timeout, asked) => timeout.or(asked),
-        };
-        let at = shortest.map(|shortest| clock::now() + shortest);
-        Deadline { at, timer: None }
-    }
-
-    /// The time that is left; `None`: no limit.
-    fn left(&self) -> Option<Duration> {
-        self.at.map(|at| at.saturating_duration_since(clock::now()))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let Some(at) = self.at else {
-            return Poll::Pending;
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(at)));
-        timer.as_mut().poll(cx).map(|()| Error::new(Reason::Timeout))
     }
 }
 

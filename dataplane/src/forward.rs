@@ -12,6 +12,7 @@ use crate::error::{Error, Reason};
 use crate::http::body::{Body, ResetCode, Sink, StreamError};
 use crate::http::grpc;
 use crate::http::pump::{Broken, Observe, Pump};
+use crate::http::upgrade::Upgrade;
 use crate::route::matcher;
 use crate::snapshot::model::Route;
 use crate::telemetry::record::{Record, X_REQUEST_ID};
@@ -32,6 +33,9 @@ pub fn request(
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = uri(parts, route, is_tls)?;
     *request.headers_mut() = parts.headers.clone();
+    if let Some(upgrade) = parts.extensions.get::<Upgrade>() {
+        request.extensions_mut().insert(upgrade.clone());
+    }
     let headers = request.headers_mut();
     record.inject(headers);
     if !headers.contains_key(X_REQUEST_ID) {
@@ -139,6 +143,14 @@ impl Upload {
                     error => Error::new(Reason::DownstreamReset).because(error),
                 })
             }
+        }
+    }
+
+    /// Ready when nothing of it moves any more: it is done, or the endpoint wants no more.
+    pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.is_done() || self.stopped {
+            true => Poll::Ready(()),
+            false => self.pump.sink.poll_reset(cx).map(drop),
         }
     }
 

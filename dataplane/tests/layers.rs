@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["accept"],
     &["exchange", "l4"],
     &["filter"],
-    &["retry", "forward", "reply", "health", "plugin"],
+    &["retry", "deadline", "forward", "reply", "health", "plugin"],
     &["upstream"],
     &["pool", "balance"],
     &["cluster", "route"],
@@ -77,7 +77,7 @@ fn a_crate_with_one_owner_is_named_by_no_other_module() {
 #[test]
 fn the_exchange_names_no_protocol_crate() {
     for source in sources().iter().filter(|source| source.module == "exchange") {
-        for protocol in ["h2", "hyper", "rustls", "tokio_rustls"] {
+        for protocol in ["h2", "httparse", "rustls", "tokio_rustls"] {
             assert!(
                 !source.names(protocol),
                 "{}",

@@ -1,15 +1,17 @@
-"""The gRPC interoperability cases of grpc-go, client to server, through a gateway and a sidecar.
+"""The gRPC interoperability cases of grpc-go, client to server, on every way through the mesh.
 
 The cases are defined by gRPC's "Interoperability Test Case Descriptions"; these are all that need no cloud credentials.
 """
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.mesh import Mesh
+from tests.mesh import LOOPBACK, Mesh
 from tests.real.programs import cached, free_port, serving
+from tests.tls import secured
 
 pytestmark = pytest.mark.real
 
@@ -30,22 +32,57 @@ CASES = (
     "unimplemented_method",
     "unimplemented_service",
 )
+SOAK = 1000
 
 
-@pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The gateway's address before grpc-go's interop server, for all cases."""
+def gateway(mesh: Mesh, directory: Path, port: int) -> list[str]:
+    """A gateway in the clear, and a sidecar."""
+    return client(mesh.exposed("interop", port, protocol="grpc").edge)
+
+
+def gateway_by_tls(mesh: Mesh, directory: Path, port: int) -> list[str]:
+    """A gateway that speaks TLS, and a sidecar."""
+    edge = secured(directory)
+    address = mesh.exposed("interop", port, edge.listener, protocol="grpc").edge
+    return [*client(address), "--use_tls", "--use_test_ca", f"--ca_file={edge.authority}", "--server_host_override=localhost"]
+
+
+def sidecars(mesh: Mesh, directory: Path, port: int) -> list[str]:
+    """Two sidecars, mTLS between them."""
+    mesh.document("services/interop", protocol="grpc")
+    interop = mesh.sidecar("interop", port)
+    mesh.document("services/interop", protocol="grpc", endpoints=[{"address": interop.inbound}])
+    mesh.document("services/caller", protocol="grpc", upstreams=[{"service": "interop", "port": free_port()}])
+    return client(mesh.sidecar("caller", 1).listeners["upstream-interop"])
+
+
+def client(address: str) -> list[str]:
+    """grpc-go's interop client, which calls `address`."""
+    host, port = address.rsplit(":", 1)
+    return [cached(TOOLS, "client"), f"--server_host={host}", f"--server_port={port}"]
+
+
+@pytest.fixture(scope="module", params=[gateway, gateway_by_tls, sidecars], ids=lambda way: way.__name__)
+def caller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The client before each way to grpc-go's interop server."""
     directory, port = tmp_path_factory.mktemp("interop"), free_port()
     with (
         serving([cached(TOOLS, "server"), f"--port={port}"], port, directory / "server.log"),
         Mesh(directory) as mesh,
     ):
-        yield mesh.exposed("interop", port, protocol="grpc").edge
+        yield request.param(mesh, directory, port)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_case(edge: str, case: str) -> None:
-    host, port = edge.rsplit(":", 1)
-    command = [cached(TOOLS, "client"), f"--server_host={host}", f"--server_port={port}", f"--test_case={case}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def test_case(caller: list[str], case: str) -> None:
+    done = subprocess.run([*caller, f"--test_case={case}"], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_soak(caller: list[str]) -> None:
+    bounds = [f"--soak_iterations={SOAK}", "--soak_max_failures=0", "--soak_overall_timeout_seconds=90"]
+    # The default size of a message is that of large_unary, 300 KB each way.
+    command = [*caller, "--test_case=rpc_soak", *bounds]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,15 @@ impl std::fmt::Display for StreamError {
     }
 }
 
+/// What comes of a response before its content.
+#[derive(Debug)]
+pub enum Head {
+    /// 1xx: another head follows.
+    Interim(Response<()>),
+    /// The response's own, with its content. Status 101 only where it was asked for with [`super::upgrade::Upgrade`].
+    Final(Response<()>, Body),
+}
+
 /// Content to read.
 #[derive(Debug)]
 pub enum Body {
@@ -136,7 +145,7 @@ impl Sink {
         match self {
             Sink::Closed => Ok(()),
             Sink::H1Response(outgoing) => outgoing.send_trailers(trailers),
-            Sink::H1Request(outgoing) => outgoing.send_trailers(trailers),
+            Sink::H1Request(outgoing) => outgoing.send_trailers(&trailers),
             Sink::H2(outgoing) => outgoing.send_trailers(trailers),
         }
     }
@@ -145,8 +154,9 @@ impl Sink {
     /// their own.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match self {
-            Sink::Closed | Sink::H2(_) | Sink::H1Request(_) => Poll::Ready(Ok(())),
+            Sink::Closed | Sink::H2(_) => Poll::Ready(Ok(())),
             Sink::H1Response(outgoing) => outgoing.poll_flush(cx),
+            Sink::H1Request(outgoing) => outgoing.poll_flush(cx),
         }
     }
 
@@ -186,6 +196,15 @@ impl Responder {
         match self {
             Responder::H1(responder) => responder.respond(head, end).map(Sink::H1Response),
             Responder::H2(responder) => responder.respond(head, end).map(Sink::H2),
+        }
+    }
+
+    /// Sends an interim head (1xx); the response itself is still to come. Where the client cannot take it, it is dropped:
+    /// interim responses are hints.
+    pub fn inform(&mut self, head: Response<()>) {
+        match self {
+            Responder::H1(responder) => responder.inform(&head),
+            Responder::H2(responder) => responder.inform(head),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Counted, IDLE_TIMEOUT, Limits, Target};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Error, Reason};
-use crate::http::h1::client::{self, Client, Outgoing, ResponseFuture};
+use crate::http::h1::client::{Client, Outgoing, ResponseHead};
 
 /// Unused connections kept per endpoint and worker.
 const MAX_IDLE: usize = 256;
@@ -86,7 +86,7 @@ impl Pool {
 
     async fn open(self: &Rc<Self>, counted: Counted) -> Result<Lease, Error> {
         let (io, peer) = self.target.transport.connect(self.target.address).await?;
-        let client = client::handshake(io).await?;
+        let client = Client::new(io);
         self.open.set(self.open.get() + 1);
         Ok(self.lease(Connection { client, peer, epoch: self.epoch.get(), _counted: counted }))
     }
@@ -97,7 +97,7 @@ impl Pool {
 
     fn give_back(&self, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && connection.epoch == self.epoch.get() && connection.client.is_open() {
+        if idle.len() < MAX_IDLE && connection.epoch == self.epoch.get() && connection.client.is_ready() {
             idle.push(Idle { connection, since: clock::now() });
             self.returned.notify_one();
         } else {
@@ -122,7 +122,7 @@ impl Pool {
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|kept| kept.connection.client.is_open() && now.duration_since(kept.since) < IDLE_TIMEOUT);
+        idle.retain(|kept| kept.connection.client.is_ready() && now.duration_since(kept.since) < IDLE_TIMEOUT);
         self.open.set(self.open.get() - (before - idle.len()) as u32);
     }
 
@@ -152,9 +152,9 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub fn send(&mut self, head: Request<()>, end: bool) -> Result<(ResponseFuture, Outgoing), Error> {
+    pub fn send(&mut self, head: Request<()>, end: bool) -> Result<(ResponseHead, Outgoing), Error> {
         match &mut self.connection {
-            Some(connection) => Ok(connection.client.send(head, end, None)),
+            Some(connection) => connection.client.send(&head, end),
             None => Err(Error::new(Reason::Internal).because("a lease without its connection")),
         }
     }

@@ -127,8 +127,8 @@ impl Pool {
         self.open.borrow_mut().push(Rc::clone(&connection));
         let (pool, connection) = (Rc::downgrade(self), Rc::downgrade(&connection));
         tokio::task::spawn_local(async move {
-            // Each stream has its own error; the connection's end only takes it out of the pool.
-            let _ended = driver.await;
+            // Its end only takes it out of the pool.
+            driver.await;
             if let (Some(pool), Some(connection)) = (pool.upgrade(), connection.upgrade()) {
                 pool.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &connection));
                 pool.changed.notify_waiters();
@@ -193,6 +193,11 @@ impl Lease {
 
     pub fn peer(&self) -> Option<&Arc<str>> {
         self.connection.peer.as_ref()
+    }
+
+    pub async fn settled(&self) {
+        let client = self.connection.client.borrow().clone();
+        client.settled().await;
     }
 }
 

@@ -4,21 +4,19 @@ mod connect;
 mod h1;
 mod h2;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 
 pub use connect::{SecretsCell, Transport};
 
 use crate::clock::Instant;
 use crate::cluster::{Cluster, Endpoint};
 use crate::error::Error;
-use crate::http::body::{Body, Sink};
+use crate::http::body::{Head, Sink};
 use crate::http::{h1 as codec1, h2 as codec2};
 use crate::snapshot::model::Protocol;
 
@@ -183,6 +181,14 @@ impl Lease {
         }
     }
 
+    /// Waits until it is known what the endpoint can do beside plain requests.
+    pub async fn settled(&self) {
+        match self {
+            Lease::H1(_) => {}
+            Lease::H2(lease) => lease.settled().await,
+        }
+    }
+
     /// Says that the exchange ended cleanly, so that the connection can serve another.
     pub fn completed(&mut self) {
         if let Lease::H1(lease) = self {
@@ -191,22 +197,21 @@ impl Lease {
     }
 }
 
-/// Resolves to the head of a response.
+/// The head of the response to come.
 #[derive(Debug)]
 pub enum ResponseHead {
     /// On HTTP/1.1.
-    H1(codec1::client::ResponseFuture),
+    H1(codec1::client::ResponseHead),
     /// On HTTP/2.
     H2(codec2::ResponseHead),
 }
 
-impl Future for ResponseHead {
-    type Output = Result<(Response<()>, Body), Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            ResponseHead::H1(head) => Pin::new(head).poll(cx),
-            ResponseHead::H2(head) => Pin::new(head).poll(cx),
+impl ResponseHead {
+    /// The next head, after the last interim one the response's own.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
+        match self {
+            ResponseHead::H1(head) => head.poll(cx),
+            ResponseHead::H2(head) => head.poll(cx),
         }
     }
 }

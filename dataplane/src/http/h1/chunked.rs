@@ -4,8 +4,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::head::{HeadLimits, Malformed, Scan};
+use super::head::{HeadLimits, Scan};
 use super::is_forbidden_in_trailers;
+use crate::http::check::Malformed;
 
 /// Digits of the largest chunk size that fits 64 bits.
 const SIZE_DIGITS: usize = 16;

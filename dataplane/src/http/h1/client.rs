@@ -1,324 +1,370 @@
-//! One connection to an HTTP/1.1 server, on `hyper`'s client.
-//!
-//! Limits of it: trailers of a request reach the server only where the request's own `Trailer` field announced them, and
-//! interim responses (1xx) are not passed on.
+//! One connection to an HTTP/1.1 server: requests into it, one at a time, and their responses out of it.
 
 use std::cell::RefCell;
-use std::future::Future;
-use std::io;
-use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body as _;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
-use super::head::tokens;
-pub use super::upload::Outgoing;
-use super::upload::{Content, Slot};
-use super::{content_length, is_hop_by_hop};
+use super::chunked::Step;
+use super::content::{Content, NO_CONTENT, Writing};
+use super::handle::{Exchanges, Handle};
+use super::head::Scan;
+use super::request::{self, Asked};
+use super::response;
+use super::socket::{Socket, closed, gone};
 use crate::error::{Error, Reason};
-use crate::http::body::{Body, Frame, StreamError};
+use crate::http::body::{Body, Frame, Head, StreamError};
+use crate::http::check::Malformed;
+use crate::http::upgrade::websocket_accept;
 use crate::net::Io;
 
-/// Bytes that hyper may buffer of one response, and with it the largest response head. Default of hyper: 408 KiB, which
-/// a thousand slow clients would turn into 400 MiB.
-const BUFFER: usize = 64 * 1024;
+/// Interim responses to one request. Servers send one or two.
+const MAX_INTERIM: u32 = 32;
 
-/// Fields of a response head; the default of our listeners for requests, twice.
-const MAX_FIELDS: usize = 200;
-
-/// Bytes of one read from the socket.
-const READ: usize = 32 * 1024;
-
-/// A connection that carries one request at a time.
+/// A connection that carries one request at a time. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Client {
-    requests: SendRequest<Content>,
+    wire: Rc<RefCell<Wire>>,
 }
 
-/// Speaks HTTP/1.1 on `io`. The connection lives in a task of this thread until both sides are done with it.
-pub async fn handshake(io: Io) -> Result<Client, Error> {
-    let (requests, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER)
-        .max_headers(MAX_FIELDS)
-        .handshake(Transport(io))
-        .await
-        .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(error))?;
-    tokio::task::spawn_local(async move {
-        // Whoever waits for the response gets the error.
-        let _ = connection.await;
-    });
-    Ok(Client { requests })
+/// What the handles of one upstream connection share.
+struct Wire {
+    socket: Socket,
+    exchange: u64,
+    /// Of the response.
+    content: Content,
+    /// Of the request.
+    writing: Writing,
+    asked: Asked,
+    /// The response's head has not come yet.
+    awaits_head: bool,
+    scan: Scan,
+    interim: u32,
+    /// The server has sent something since the request.
+    heard: bool,
+    /// The server takes no more bytes; it may have said why.
+    deaf: bool,
+    /// Carry another request after this one.
+    persistent: bool,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the buffers: they hold what people send.
+        f.debug_struct("Wire")
+            .field("exchange", &self.exchange)
+            .field("writing", &self.writing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Exchanges for Wire {
+    fn exchange(&self) -> u64 {
+        self.exchange
+    }
 }
 
 impl Client {
-    /// True while the connection may still carry requests, now or later.
-    pub fn is_open(&self) -> bool {
-        !self.requests.is_closed()
+    /// Speaks HTTP/1.1 on `io`.
+    pub fn new(io: Io) -> Self {
+        Client {
+            wire: Rc::new(RefCell::new(Wire {
+                socket: Socket::new(io),
+                exchange: 0,
+                content: NO_CONTENT,
+                writing: Writing::Done,
+                asked: Asked::default(),
+                awaits_head: false,
+                scan: Scan::lenient(),
+                interim: 0,
+                heard: false,
+                deaf: false,
+                persistent: true,
+            })),
+        }
     }
 
-    /// True when a request may be sent now: the one before is over, its response read to the end. It is so as soon as the
-    /// body gave its last frame.
+    /// True when a request may be sent now: the one before is over, its response read to the end, and the server has
+    /// neither closed nor said anything unasked.
     pub fn is_ready(&self) -> bool {
-        self.requests.is_ready()
+        let mut wire = self.wire.borrow_mut();
+        if !(wire.is_resting() && wire.socket.input.is_empty()) {
+            return false;
+        }
+        let unasked = wire.socket.poll_read_head(&mut Context::from_waker(Waker::noop()));
+        wire.socket.rest();
+        unasked.is_pending()
     }
 
-    /// Sends a request. Its URI is in the form in which requests come out of the server codecs; with `end` it has no
-    /// content. The content's length is `length`, else what `Content-Length` says, else unknown.
+    /// Writes the head of a request. Its URI is in the form in which requests come out of the server codecs; with `end` it
+    /// has no content. The bytes leave when the response is polled for, or the content is flushed.
     ///
-    /// Dropping the future before the response breaks the connection off.
-    pub fn send(&mut self, head: Request<()>, end: bool, length: Option<u64>) -> (ResponseFuture, Outgoing) {
-        let is_head = head.method() == Method::HEAD;
-        let slot = Rc::new(RefCell::new(Slot::default()));
-        let prepared = prepare(head, end, length).map(|(head, left)| {
-            slot.borrow_mut().left = left;
-            slot.borrow_mut().ended = end;
-            head.map(|()| Content(Rc::clone(&slot)))
-        });
-        let state = match prepared {
-            Ok(request) => State::Sent(Box::pin(self.requests.try_send_request(request))),
-            Err(error) => State::Refused(Some(error)),
-        };
-        (ResponseFuture { state, is_head }, Outgoing(slot))
+    /// Dropping the [`ResponseHead`] before the response closes the connection.
+    pub fn send(&mut self, head: &Request<()>, end: bool) -> Result<(ResponseHead, Outgoing), Error> {
+        let mut wire = self.wire.borrow_mut();
+        let (asked, writing) = request::write(&mut wire.socket.output.tail, head, end)
+            .map_err(|malformed| Error::unprocessed(Reason::Internal).because(malformed.0))?;
+        wire.exchange += 1;
+        (wire.asked, wire.writing) = (asked, writing);
+        wire.awaits_head = true;
+        wire.heard = false;
+        wire.interim = 0;
+        wire.content = NO_CONTENT;
+        let handle = || Handle::new(&self.wire, wire.exchange);
+        Ok((ResponseHead(handle()), Outgoing(handle())))
     }
 }
 
-/// Brings a request head into the form that HTTP/1.1 has on the wire; returns it with the length of its content.
-fn prepare(head: Request<()>, end: bool, length: Option<u64>) -> Result<(Request<()>, Option<u64>), Error> {
-    let (mut parts, ()) = head.into_parts();
-    let refused = |cause: &'static str| Error::unprocessed(Reason::Internal).because(cause);
-    let length = match content_length(&parts.headers) {
-        Ok(said) => length.or(said),
-        Err(malformed) => return Err(refused(malformed.0)),
-    };
-    let uri = std::mem::take(&mut parts.uri).into_parts();
-    let host = match &uri.authority {
-        Some(authority) => {
-            HeaderValue::from_str(authority.as_str()).map_err(|_| refused("the authority is not a field value"))?
-        }
-        None => HeaderValue::from_static(""),
-    };
-    let takes_trailers = parts.headers.contains_key(header::TE);
-    remove_hop_by_hop(&mut parts.headers);
-    parts.headers.insert(header::HOST, host);
-    if takes_trailers {
-        // `TE` concerns one connection and must be named so (RFC 9110 section 10.1.4).
-        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.wire.borrow_mut().socket.take_io());
     }
-    let left = match (end, length) {
-        (true, None | Some(0)) => Some(0),
-        (true, Some(_)) => return Err(refused("Content-Length of a request without content")),
-        (false, Some(length)) => {
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            Some(length)
-        }
-        (false, None) => {
-            // hyper leaves the content of a GET away unless it is told so.
-            parts
-                .headers
-                .insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            None
-        }
-    };
-    parts.uri = match (&parts.method, uri.authority, uri.path_and_query) {
-        (&Method::CONNECT, Some(authority), _) => Uri::from(authority),
-        (_, _, Some(path)) => Uri::from(path),
-        (_, _, None) => Uri::from(PathAndQuery::from_static("/")),
-    };
-    parts.version = Version::HTTP_11;
-    Ok((Request::from_parts(parts, ()), left))
 }
 
-fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = fields
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in nominated {
-        fields.remove(name);
+impl Wire {
+    /// True between two exchanges, if another may follow.
+    fn is_resting(&self) -> bool {
+        let is_answered = !self.awaits_head && self.content.is_end();
+        let is_sent = self.writing.is_whole() && self.socket.output.is_empty();
+        is_answered && is_sent && self.persistent && !self.deaf && self.socket.is_open()
     }
-    let known: Vec<HeaderName> = fields.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    for name in known {
-        fields.remove(name);
+
+    /// Writes what waits. A server that takes no more may have answered all the same: its words matter more than this.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if !self.deaf && !self.socket.output.is_empty() && matches!(self.socket.poll_flush(cx), Poll::Ready(Err(_))) {
+            self.deaf = true;
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parsed, Error>> {
+        self.flush(cx);
+        loop {
+            let malformed = |cause: &'static str| Error::new(Reason::UpstreamProtocol).because(cause);
+            let end = self
+                .scan
+                .section_end(&self.socket.input)
+                .map_err(|error| malformed(error.0))?;
+            if end.unwrap_or(self.socket.input.len()) > response::MAX_BYTES {
+                return Poll::Ready(Err(malformed("the response head has more bytes than allowed")));
+            }
+            if let Some(end) = end {
+                self.scan = Scan::lenient();
+                let section = self.socket.input.split_to(end).freeze();
+                let parsed = response::parse(section, &self.asked).map_err(|error| malformed(error.0))?;
+                self.interim += u32::from(parsed.is_interim());
+                if self.interim > MAX_INTERIM {
+                    return Poll::Ready(Err(malformed("there are more interim responses than allowed")));
+                }
+                return Poll::Ready(Ok(parsed));
+            }
+            match ready!(self.socket.poll_read_head(cx)) {
+                Ok(0) => return Poll::Ready(Err(self.unanswered(&"the endpoint closed the connection unanswered"))),
+                Ok(_) => self.heard = true,
+                Err(error) => return Poll::Ready(Err(self.unanswered(&error))),
+            }
+        }
+    }
+
+    /// A server may close a connection that it keeps just when we use it again. A request that may be repeated is then
+    /// taken as not received (RFC 9110 section 9.2.2).
+    fn unanswered(&self, cause: &dyn std::fmt::Display) -> Error {
+        match self.exchange > 1 && !self.heard && self.asked.is_idempotent {
+            true => Error::unprocessed(Reason::UpstreamReset).because(cause),
+            false => Error::new(Reason::UpstreamReset).because(cause),
+        }
+    }
+
+    /// The response itself begins.
+    fn answered(&mut self, parsed: &mut response::Parsed) -> Result<(), Error> {
+        self.awaits_head = false;
+        self.persistent &= parsed.persistent;
+        self.content = std::mem::replace(&mut parsed.content, NO_CONTENT);
+        if parsed.head.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.persistent = false;
+            match self.writing {
+                Writing::Done => self.socket.close_sending(),
+                _ => self.writing = Writing::Tunnel,
+            }
+            return self.check_websocket(parsed.head.headers());
+        }
+        if self.writing == Writing::Waiting {
+            self.writing = Writing::Done;
+        }
+        Ok(())
+    }
+
+    /// Where the key is ours, so is the check of the answer to it.
+    fn check_websocket(&self, fields: &HeaderMap<HeaderValue>) -> Result<(), Error> {
+        match &self.asked.our_key {
+            Some(key) if fields.get(http::header::SEC_WEBSOCKET_ACCEPT) != Some(&websocket_accept(key)) => {
+                Err(Error::new(Reason::UpstreamProtocol).because("Sec-WebSocket-Accept does not fit the key"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        self.flush(cx);
+        loop {
+            match self.content.take(&mut self.socket.input) {
+                Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                Ok(Step::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
+                Ok(Step::End) => return Poll::Ready(None),
+                Ok(Step::More) => {}
+                Err(error) => return Poll::Ready(Some(Err(self.content.fail(error)))),
+            }
+            let expected = self.content.expected();
+            match ready!(self.socket.poll_read_content(cx, expected)) {
+                Ok(0) if matches!(self.content, Content::UntilClose) => self.content = NO_CONTENT,
+                Ok(0) => {
+                    let error = StreamError::Closed("the endpoint closed the connection inside its response".into());
+                    return Poll::Ready(Some(Err(self.content.fail(error))));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(self.content.fail(closed(&error))))),
+            }
+        }
+    }
+
+    /// True when it makes no sense to send more of the request.
+    fn wants_no_more(&self) -> bool {
+        let is_over = !self.awaits_head && self.content.is_end() && !self.persistent;
+        self.deaf || !self.socket.is_open() || is_over && self.writing != Writing::Tunnel
     }
 }
 
 /// The response to come.
-pub struct ResponseFuture {
-    state: State,
-    is_head: bool,
-}
+#[derive(Debug)]
+pub struct ResponseHead(Handle<Wire>);
 
-type Sent = dyn Future<Output = Result<Response<hyper::body::Incoming>, TrySendError<Request<Content>>>>;
-
-enum State {
-    Sent(Pin<Box<Sent>>),
-    Refused(Option<Error>),
-}
-
-impl std::fmt::Debug for ResponseFuture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+impl ResponseHead {
+    /// The next head, after the last interim one the response's own.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
+        let over = || Error::new(Reason::UpstreamReset).because(gone());
+        let parsed = self.0.with(Poll::Ready(Err(over())), |wire| {
+            let mut parsed = ready!(wire.poll_head(cx))?;
+            if !parsed.is_interim() {
+                wire.answered(&mut parsed)?;
+            }
+            Poll::Ready(Ok((parsed.is_interim(), parsed.head, wire.content.is_end())))
+        });
+        let (is_interim, head, is_end) = ready!(parsed)?;
+        Poll::Ready(Ok(match (is_interim, is_end) {
+            (true, _) => Head::Interim(head),
+            (false, true) => Head::Final(head, Body::Empty),
+            (false, false) => Head::Final(head, Body::H1Response(Incoming(self.0.again()))),
+        }))
     }
 }
 
-impl Future for ResponseFuture {
-    type Output = Result<(Response<()>, Body), Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let is_head = self.is_head;
-        match &mut self.state {
-            State::Sent(sent) => Poll::Ready(match ready!(sent.as_mut().poll(cx)) {
-                Ok(response) => receive(response, is_head),
-                Err(error) => Err(send_error(error)),
-            }),
-            State::Refused(error) => Poll::Ready(Err(error
-                .take()
-                .unwrap_or_else(|| Error::new(Reason::Internal).because("polled after its end")))),
-        }
-    }
-}
-
-/// Checks what hyper lets pass and takes away what belongs to the connection.
-fn receive(response: Response<hyper::body::Incoming>, is_head: bool) -> Result<(Response<()>, Body), Error> {
-    let malformed = |cause: &'static str| Error::new(Reason::UpstreamProtocol).because(cause);
-    let (mut parts, body) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(malformed("the endpoint switches protocols unasked"));
-    }
-    let length = content_length(&parts.headers).map_err(|error| malformed(error.0))?;
-    if let Some(coding) = parts.headers.get(header::TRANSFER_ENCODING) {
-        let once = parts.headers.get_all(header::TRANSFER_ENCODING).iter().nth(1).is_none();
-        if !once || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(malformed("Transfer-Encoding is not chunked"));
-        }
-        if length.is_some() {
-            return Err(malformed("Content-Length beside Transfer-Encoding"));
-        }
-    }
-    if let Some(length) = length {
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    remove_hop_by_hop(&mut parts.headers);
-    let body = match is_head || body.is_end_stream() {
-        true => Body::Empty,
-        false => Body::H1Response(Incoming(body)),
-    };
-    Ok((Response::from_parts(parts, ()), body))
-}
-
-fn send_error(mut error: TrySendError<Request<Content>>) -> Error {
-    let unsent = error.take_message().is_some();
-    let error = error.into_error();
-    if unsent {
-        return Error::unprocessed(Reason::UpstreamReset).because(words(&error));
-    }
-    let reason = match () {
-        () if error.is_parse() => Reason::UpstreamProtocol,
-        () if error.is_user() => Reason::Internal,
-        () => Reason::UpstreamReset,
-    };
-    Error::new(reason).because(words(&error))
-}
-
-/// What hyper says, with what it stands on.
-fn words(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+impl Drop for ResponseHead {
+    fn drop(&mut self) {
+        self.0.with((), |wire| {
+            if wire.awaits_head {
+                drop(wire.socket.take_io());
+            }
+        });
     }
 }
 
 /// The content of a response.
 #[derive(Debug)]
-pub struct Incoming(hyper::body::Incoming);
+pub struct Incoming(Handle<Wire>);
 
 impl Incoming {
     /// The next frame; `None` after the last. A response that was cut is an error, never an end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
-        loop {
-            let frame = match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
-                    return Poll::Ready(Some(Err(StreamError::Closed(words(&error).into()))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(broken(&error)))),
-            };
-            match frame.into_data().map_err(http_body::Frame::into_trailers) {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
-                Err(Ok(trailers)) => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
-                Err(Err(_)) => {}
-            }
-        }
+        self.0
+            .with(Poll::Ready(Some(Err(gone()))), |wire| wire.poll_content(cx))
     }
 
     /// True when it is known, without reading, that nothing more comes.
     pub fn is_end(&self) -> bool {
-        self.0.is_end_stream()
+        self.0.with(false, |wire| wire.content.is_end())
     }
 }
 
-/// hyper reports a broken chunk and a broken socket alike; the cause tells them apart.
-fn broken(error: &hyper::Error) -> StreamError {
-    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    match cause.map(io::Error::kind) {
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => StreamError::Malformed(words(error).into()),
-        _ => StreamError::Closed(words(error).into()),
+/// The content of a request. Dropping it before the end closes the connection.
+#[derive(Debug)]
+pub struct Outgoing(Handle<Wire>);
+
+fn not_wanted() -> StreamError {
+    StreamError::Closed("the endpoint takes no more content".into())
+}
+
+impl Outgoing {
+    /// Waits until the server has taken enough of what was sent before. All of `wanted` may then be sent: it is in memory
+    /// already.
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamError>> {
+        self.0.with(Poll::Ready(Err(gone())), |wire| {
+            if wire.wants_no_more() {
+                return Poll::Ready(Err(not_wanted()));
+            }
+            // Whether the endpoint goes on in the other protocol shows in its response.
+            if wire.writing == Writing::Waiting {
+                return Poll::Pending;
+            }
+            wire.socket.poll_room(cx).map_ok(|()| wanted)
+        })
+    }
+
+    /// Takes content to send; `end` closes the message. `Content-Length` is kept to.
+    pub fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
+        self.end_with(|wire| {
+            if wire.writing == Writing::Waiting && end {
+                wire.writing = Writing::Done;
+            }
+            wire.writing.data(&mut wire.socket, data, end)
+        })
+    }
+
+    /// Closes the message with trailers. A message with a length has no place for them: they are dropped.
+    pub fn send_trailers(&mut self, trailers: &HeaderMap) -> Result<(), StreamError> {
+        self.end_with(|wire| wire.writing.end(&mut wire.socket, Some(trailers)))
+    }
+
+    fn end_with(&mut self, act: impl FnOnce(&mut Wire) -> Result<(), Malformed>) -> Result<(), StreamError> {
+        self.0.with(Err(gone()), |wire| {
+            if wire.wants_no_more() && !wire.writing.is_whole() {
+                return Err(not_wanted());
+            }
+            act(wire).map_err(|malformed| {
+                drop(wire.socket.take_io());
+                StreamError::Malformed(malformed.0.into())
+            })
+        })
+    }
+
+    /// Writes what is held; `Ready` when nothing is left, or nothing more is taken.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.0.with(Poll::Ready(Err(gone())), |wire| match wire.deaf {
+            true => Poll::Ready(Err(not_wanted())),
+            false => wire.socket.poll_flush(cx),
+        })
+    }
+
+    /// Closes the connection, so that the server cannot take the request for a complete one.
+    pub fn reset(&mut self) {
+        self.0.with((), |wire| {
+            if !wire.writing.is_whole() {
+                drop(wire.socket.take_io());
+            }
+        });
+    }
+
+    /// Ready when the endpoint wants no more content: it answered early, or the connection is gone.
+    pub fn poll_reset(&mut self, _cx: &mut Context<'_>) -> Poll<StreamError> {
+        self.0.with(Poll::Ready(gone()), |wire| match wire.wants_no_more() {
+            true => Poll::Ready(not_wanted()),
+            false => Poll::Pending,
+        })
     }
 }
 
-/// Our socket as hyper's traits want it. A read lands on the stack and is copied, which spares an unsafe block.
-struct Transport(Io);
-
-impl hyper::rt::Read for Transport {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buffer: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut space = [const { MaybeUninit::uninit() }; READ];
-        let n = buffer.remaining().min(READ);
-        let mut read = ReadBuf::uninit(&mut space[..n]);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
-        buffer.put_slice(read.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Transport {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.reset();
     }
 }

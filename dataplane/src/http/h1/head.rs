@@ -1,7 +1,6 @@
 //! The head of a request: found, parsed and judged. Whatever two readers could understand differently is refused.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -10,11 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Vers
 use super::is_hop_by_hop;
 use super::server::Refusal;
 use crate::error::Reason;
+use crate::http::check::{Malformed, check_authority, check_target, decimal};
+use crate::http::upgrade::Upgrade;
 use crate::snapshot::model::ListenerLimits;
-
-/// What is wrong with a message, for a person. Never holds the peer's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
 
 /// Bounds of a head, and of a trailer section.
 #[derive(Clone, Copy, Debug)]
@@ -34,15 +31,25 @@ impl From<&ListenerLimits> for HeadLimits {
 pub(super) struct Scan {
     line: usize,
     seen: usize,
+    /// Take LF alone for the end of a line (RFC 9112 section 2.2 allows it).
+    is_lenient: bool,
 }
 
 impl Scan {
+    /// For what servers send: old ones end lines with LF, and they are not who attacks.
+    pub(super) fn lenient() -> Self {
+        Scan { is_lenient: true, ..Scan::default() }
+    }
+
     /// The length of the section with its empty line; `None` while it is incomplete. `bytes` only ever grows.
     pub(super) fn section_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         while let Some(distance) = bytes[self.seen..].iter().position(|byte| *byte == b'\n') {
             let line_feed = self.seen + distance;
-            let Some(line) = bytes[self.line..line_feed].strip_suffix(b"\r") else {
-                return Err(Malformed("a line ends with a bare LF"));
+            let line = &bytes[self.line..line_feed];
+            let line = match line.strip_suffix(b"\r") {
+                Some(line) => line,
+                None if self.is_lenient => line,
+                None => return Err(Malformed("a line ends with a bare LF")),
             };
             if line.is_empty() {
                 return Ok(Some(line_feed + 1));
@@ -61,6 +68,8 @@ pub(super) enum Framing {
     Nothing,
     Length(u64),
     Chunked,
+    /// None; bytes of another protocol follow if the answer is 101.
+    Upgrade,
 }
 
 /// A request head that passed.
@@ -135,7 +144,10 @@ fn version_refusal(section: &[u8]) -> Refusal {
             Refusal::bad("the version is neither HTTP/1.0 nor HTTP/1.1")
                 .with_status(StatusCode::HTTP_VERSION_NOT_SUPPORTED)
         }
-        _ => Refusal::bad("the request line does not end with an HTTP version"),
+        [b'H' | b'h', b'T' | b't', b'T' | b't', b'P' | b'p', ..] => {
+            Refusal::bad("the request line does not end with an HTTP version")
+        }
+        _ => Refusal::foreign("the request line does not end with an HTTP version"),
     }
 }
 
@@ -148,6 +160,9 @@ struct Fields {
     chunked: bool,
     close: bool,
     nominated: Vec<HeaderName>,
+    /// `Connection` says that `Upgrade` is meant.
+    upgrades: bool,
+    upgrade: Option<Bytes>,
     takes_trailers: bool,
     expects_continue: bool,
 }
@@ -162,6 +177,8 @@ impl Fields {
             chunked: false,
             close: false,
             nominated: Vec::new(),
+            upgrades: false,
+            upgrade: None,
             takes_trailers: false,
             expects_continue: false,
         }
@@ -190,7 +207,9 @@ impl Fields {
                     );
                 }
                 self.expects_continue = true;
+                self.keep(name, HeaderValue::from_static("100-continue"))?;
             }
+            header::UPGRADE => self.upgrade = Some(value),
             name if is_hop_by_hop(&name) => {}
             name => {
                 let value = HeaderValue::from_maybe_shared(value)
@@ -206,6 +225,8 @@ impl Fields {
             let name = HeaderName::from_bytes(token).map_err(|_| Refusal::bad("a connection option is not a token"))?;
             if name == "close" {
                 self.close = true;
+            } else if name == header::UPGRADE {
+                self.upgrades = true;
             } else if !is_hop_by_hop(&name) && !is_protected(&name) {
                 self.nominated.push(name);
             }
@@ -247,8 +268,14 @@ impl Fields {
         if self.chunked && self.length.is_some() {
             return Err(Refusal::bad("Content-Length beside Transfer-Encoding"));
         }
+        let upgrade = self
+            .upgrade
+            .take()
+            .filter(|_| self.upgrades && version == Version::HTTP_11);
+        let upgrade = upgrade.and_then(|name| Upgrade::new(&name));
         let framing = match self.length {
             _ if self.chunked => Framing::Chunked,
+            None | Some(0) if upgrade.is_some() => Framing::Upgrade,
             None | Some(0) => Framing::Nothing,
             Some(length) => Framing::Length(length),
         };
@@ -261,12 +288,20 @@ impl Fields {
         // A proxy must not keep a connection to an HTTP/1.0 client (RFC 9112 section 9.3). After CONNECT the bytes that
         // follow may be a tunnel's, not a request's.
         let persistent = version == Version::HTTP_11 && !self.close && method != Method::CONNECT;
-        let expects_continue = self.expects_continue && version == Version::HTTP_11 && framing != Framing::Nothing;
+        let has_content = matches!(framing, Framing::Length(_) | Framing::Chunked);
+        let expects_continue = self.expects_continue && version == Version::HTTP_11 && has_content;
+        if self.expects_continue && !expects_continue {
+            self.kept.remove(header::EXPECT);
+        }
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.version_mut() = version;
         *request.headers_mut() = self.kept;
+        // A request with content cannot leave its connection to another protocol before that is read: it stays HTTP.
+        if let (Framing::Upgrade, Some(upgrade)) = (framing, upgrade) {
+            request.extensions_mut().insert(upgrade);
+        }
         Ok(Head {
             request,
             framing,
@@ -342,61 +377,6 @@ fn target_uri(method: &Method, target: Bytes, fields: &Fields, scheme: Scheme) -
     Ok(uri)
 }
 
-/// Refuses what HTTP/1.1 lets no target hold, and NUL in a path, which many servers take for its end.
-fn check_target(target: &[u8]) -> Result<(), Refusal> {
-    if target.is_empty() || !target.iter().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Refusal::bad(
-            "the request target holds a space, a control byte or a byte beyond ASCII",
-        ));
-    }
-    if target.contains(&b'#') {
-        return Err(Refusal::bad("the request target holds a fragment"));
-    }
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if path.windows(3).any(|three| three == b"%00") {
-        return Err(Refusal::bad("the path holds an encoded NUL"));
-    }
-    Ok(())
-}
-
-/// A host name, IPv4 or bracketed IPv6 address, with an optional port: what a mesh can route by. User information, percent
-/// encoding and the further punctuation that RFC 3986 allows in names have no use here but to confuse.
-fn check_authority(authority: &[u8]) -> Result<(), Malformed> {
-    let malformed = Malformed("the authority is not a host with an optional port");
-    let text = std::str::from_utf8(authority).map_err(|_| malformed)?;
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']').ok_or(malformed)?;
-            address.parse::<Ipv6Addr>().map_err(|_| malformed)?;
-            match rest {
-                "" => return Ok(()),
-                _ => ("v6", rest.strip_prefix(':').ok_or(malformed)?),
-            }
-        }
-        None => text.split_once(':').unwrap_or((text, "0")),
-    };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    match !host.is_empty() && host.bytes().all(is_name) && is_port {
-        true => Ok(()),
-        false => Err(malformed),
-    }
-}
-
-/// A `Content-Length`: digits and nothing else.
-pub(super) fn decimal(digits: &[u8]) -> Result<u64, Malformed> {
-    let malformed = Malformed("Content-Length is not a decimal number");
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(malformed);
-    }
-    digits
-        .iter()
-        .try_fold(0u64, |sum, digit| {
-            sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        })
-        .ok_or(malformed)
-}
-
 /// The elements of a comma-separated list; empty ones are skipped (RFC 9110 section 5.6.1).
 pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
@@ -424,6 +404,11 @@ impl From<Malformed> for Refusal {
 impl Refusal {
     pub(super) fn bad(cause: &'static str) -> Self {
         Refusal::new(Reason::BadRequest, cause)
+    }
+
+    /// For a peer that does not speak HTTP/1 at all: it gets no answer that it could take for one of its own protocol.
+    pub(super) fn foreign(cause: &'static str) -> Self {
+        Refusal { is_answered: false, ..Refusal::bad(cause) }
     }
 
     pub(super) fn too_large(cause: &'static str) -> Self {

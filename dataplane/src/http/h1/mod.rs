@@ -1,4 +1,4 @@
-//! HTTP/1.1: our own strict codec towards clients, `hyper`'s towards servers.
+//! HTTP/1.1: our own codec, strict towards clients.
 //!
 //! A request comes out of [`server`] in the form in which an HTTP/2 request comes: its URI holds scheme, authority and
 //! path (the authority as the client wrote it, from an absolute-form target or from `Host`), the `Host` field is gone
@@ -10,16 +10,20 @@
 
 mod chunked;
 pub mod client;
+mod content;
+mod handle;
 mod head;
 mod reply;
+mod request;
+mod response;
 pub mod server;
-mod upload;
+mod socket;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 
 /// Fields that concern one connection and are never forwarded (RFC 9110 section 7.6.1). `TE` is among them; that the
 /// client takes trailers is remembered apart.
@@ -50,17 +54,4 @@ fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
         | header::RANGE => true,
         _ => is_hop_by_hop(name),
     }
-}
-
-/// The one length that a message's `Content-Length` fields agree on.
-fn content_length(fields: &HeaderMap) -> Result<Option<u64>, head::Malformed> {
-    let mut values = fields.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    let length = head::decimal(first.as_bytes())?;
-    for other in values {
-        if head::decimal(other.as_bytes())? != length {
-            return Err(head::Malformed("the Content-Length fields differ"));
-        }
-    }
-    Ok(Some(length))
 }

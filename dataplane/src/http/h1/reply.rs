@@ -1,55 +1,23 @@
 //! The response to one request: its head, its framing, its content.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
 
-use super::chunked::{write_end, write_size};
-use super::head::{Malformed, write_field};
-use super::wire::{Content, Wire, gone};
-use super::{content_length, is_hop_by_hop};
+use super::content::{Content, NO_CONTENT, Writing};
+use super::handle::Handle;
+use super::head::write_field;
+use super::is_hop_by_hop;
+use super::socket::gone;
+use super::wire::Wire;
 use crate::http::body::{Frame, StreamError};
-
-/// How far the response to the current request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// Not begun.
-    Waiting,
-    /// So many bytes of content are still to be written.
-    Length(u64),
-    /// The end is the last chunk.
-    Chunked,
-    /// The end is the end of the connection.
-    UntilClose,
-    /// Written whole.
-    Done,
-}
-
-/// One exchange's way to the connection.
-#[derive(Debug)]
-pub(super) struct Handle {
-    pub(super) wire: Rc<RefCell<Wire>>,
-    pub(super) exchange: u64,
-}
-
-impl Handle {
-    /// Does `act` unless the exchange is over.
-    fn with<T>(&self, otherwise: T, act: impl FnOnce(&mut Wire) -> T) -> T {
-        let mut wire = self.wire.borrow_mut();
-        if wire.exchange == self.exchange {
-            act(&mut wire)
-        } else {
-            otherwise
-        }
-    }
-}
+use crate::http::check::{Malformed, content_length};
+use crate::http::upgrade::{Upgrade, websocket_accept};
 
 /// The content of a request.
 #[derive(Debug)]
-pub struct Incoming(pub(super) Handle);
+pub struct Incoming(pub(super) Handle<Wire>);
 
 impl Incoming {
     /// The next frame; `None` after the last.
@@ -60,13 +28,13 @@ impl Incoming {
 
     /// True when it is known, without reading, that nothing more comes.
     pub fn is_end(&self) -> bool {
-        self.0.with(false, |wire| wire.is_content_end())
+        self.0.with(false, |wire| wire.content.is_end())
     }
 }
 
 /// The right to answer a request, once. Dropping it unused breaks the connection off.
 #[derive(Debug)]
-pub struct Responder(pub(super) Handle);
+pub struct Responder(pub(super) Handle<Wire>);
 
 impl Responder {
     /// Writes the head of the response; with `end` there is no content.
@@ -81,10 +49,18 @@ impl Responder {
             })
         });
         written?;
-        Ok(Outgoing(Handle {
-            wire: Rc::clone(&self.0.wire),
-            exchange: self.0.exchange,
-        }))
+        Ok(Outgoing(self.0.again()))
+    }
+
+    /// Writes an interim response; the response itself is still to come. A client of HTTP/1.0 does not know them, and one
+    /// that does not read what was written gets no more of them.
+    pub fn inform(&mut self, head: &Response<()>) {
+        self.0.with((), |wire| {
+            if wire.reply == Writing::Waiting && wire.knows_chunked && !wire.socket.is_full() {
+                write_interim(&mut wire.socket.output.tail, head);
+                wire.expects_continue &= head.status() != StatusCode::CONTINUE;
+            }
+        });
     }
 
     /// Breaks the exchange off without an answer.
@@ -101,7 +77,7 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         self.0.with((), |wire| {
-            if wire.reply == Reply::Waiting {
+            if wire.reply == Writing::Waiting {
                 wire.abort();
             }
         });
@@ -110,22 +86,31 @@ impl Drop for Responder {
 
 fn begin(wire: &mut Wire, head: &Response<()>, end: bool) -> Result<(), Malformed> {
     let status = head.status();
+    let upgrade = wire.upgrade.take();
+    if status == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(upgrade) = upgrade
+    {
+        return begin_tunnel(wire, head, &upgrade);
+    }
     if status.is_informational() {
         return Err(Malformed("an informational status is not a response"));
+    }
+    if matches!(wire.content, Content::Upgrading) {
+        wire.content = NO_CONTENT;
     }
     let length = content_length(head.headers())?;
     let without_content = wire.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let reply = match length {
-        _ if without_content => Reply::Done,
+        _ if without_content => Writing::Done,
         Some(1..) if end => return Err(Malformed("Content-Length of a response without content")),
-        _ if end => Reply::Done,
-        Some(length) => Reply::Length(length),
-        None if wire.knows_chunked => Reply::Chunked,
-        None => Reply::UntilClose,
+        _ if end => Writing::Done,
+        Some(length) => Writing::Length(length),
+        None if wire.knows_chunked => Writing::Chunked,
+        None => Writing::UntilClose,
     };
     // A client that was not told to continue may send its content or not: nobody knows where its next request starts.
-    let undecided = wire.expects_continue && !wire.is_content_end();
-    if undecided || reply == Reply::UntilClose || matches!(wire.content, Content::Failed(_)) {
+    let undecided = wire.expects_continue && !wire.content.is_end();
+    if undecided || reply == Writing::UntilClose || matches!(wire.content, Content::Failed(_)) {
         wire.persistent = false;
     }
     let length = match without_content {
@@ -135,13 +120,35 @@ fn begin(wire: &mut Wire, head: &Response<()>, end: bool) -> Result<(), Malforme
         false => length,
     };
     write_head(
-        &mut wire.output.tail,
+        &mut wire.socket.output.tail,
         head,
         length,
-        reply == Reply::Chunked,
+        reply == Writing::Chunked,
         wire.persistent,
     );
     wire.reply = reply;
+    Ok(())
+}
+
+/// The connection goes on in another protocol. A WebSocket client of HTTP/1.1 wants its key proven; an HTTP/2 endpoint
+/// had none to prove.
+fn begin_tunnel(wire: &mut Wire, head: &Response<()>, upgrade: &Upgrade) -> Result<(), Malformed> {
+    let out = &mut wire.socket.output.tail;
+    write_status_line(out, head.status());
+    write_fields(out, head);
+    if upgrade.is_websocket()
+        && let Some(key) = &wire.websocket_key
+        && !head.headers().contains_key(header::SEC_WEBSOCKET_ACCEPT)
+    {
+        write_field(out, &header::SEC_WEBSOCKET_ACCEPT, &websocket_accept(key));
+    }
+    out.put_slice(b"connection: upgrade\r\nupgrade: ");
+    out.put_slice(upgrade.name().as_bytes());
+    out.put_slice(b"\r\n\r\n");
+    wire.persistent = false;
+    wire.is_tunnel = true;
+    wire.content = Content::UntilClose;
+    wire.reply = Writing::Tunnel;
     Ok(())
 }
 
@@ -153,16 +160,8 @@ pub(super) fn write_head(
     chunked: bool,
     persistent: bool,
 ) {
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(head.status().as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(head.status().canonical_reason().unwrap_or_default().as_bytes());
-    out.put_slice(b"\r\n");
-    for (name, value) in head.headers() {
-        if name != header::CONTENT_LENGTH && !is_hop_by_hop(name) {
-            write_field(out, name, value);
-        }
-    }
+    write_status_line(out, head.status());
+    write_fields(out, head);
     if let Some(length) = length {
         out.put_slice(b"content-length: ");
         out.put_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -177,23 +176,47 @@ pub(super) fn write_head(
     out.put_slice(b"\r\n");
 }
 
+fn write_interim(out: &mut BytesMut, head: &Response<()>) {
+    write_status_line(out, head.status());
+    write_fields(out, head);
+    out.put_slice(b"\r\n");
+}
+
+fn write_status_line(out: &mut BytesMut, status: StatusCode) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// All but what frames the message and what concerns the connection.
+fn write_fields(out: &mut BytesMut, head: &Response<()>) {
+    for (name, value) in head.headers() {
+        if name != header::CONTENT_LENGTH && !is_hop_by_hop(name) {
+            write_field(out, name, value);
+        }
+    }
+}
+
 /// The content of a response. Dropping it before the end breaks the connection off.
 #[derive(Debug)]
-pub struct Outgoing(Handle);
+pub struct Outgoing(Handle<Wire>);
 
 impl Outgoing {
     /// Waits until the client has taken enough of what was sent before. All of `wanted` may then be sent: it is in
     /// memory already.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamError>> {
         self.0
-            .with(Poll::Ready(Err(gone())), |wire| wire.poll_room(cx))
+            .with(Poll::Ready(Err(gone())), |wire| wire.socket.poll_room(cx))
             .map_ok(|()| wanted)
     }
 
     /// Takes content to send; `end` closes the message.
     pub fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
         self.0.with(Err(gone()), |wire| {
-            send_data(wire, data, end).or_else(|malformed| break_off(wire, malformed))
+            let sent = wire.reply.data(&mut wire.socket, data, end);
+            sent.or_else(|malformed| break_off(wire, malformed))
         })
     }
 
@@ -202,13 +225,14 @@ impl Outgoing {
     pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
         self.0.with(Err(gone()), |wire| {
             let trailers = wire.takes_trailers.then_some(&trailers);
-            end(wire, trailers).or_else(|malformed| break_off(wire, malformed))
+            let ended = wire.reply.end(&mut wire.socket, trailers);
+            ended.or_else(|malformed| break_off(wire, malformed))
         })
     }
 
     /// Writes what is held; `Ready` when nothing is left.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.0.with(Poll::Ready(Err(gone())), |wire| wire.poll_flush(cx))
+        self.0.with(Poll::Ready(Err(gone())), |wire| wire.socket.poll_flush(cx))
     }
 
     /// Breaks the connection off, so that the client cannot take the message for a complete one.
@@ -225,7 +249,7 @@ impl Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         self.0.with((), |wire| {
-            if !matches!(wire.reply, Reply::Done | Reply::Length(0)) {
+            if !wire.reply.is_whole() {
                 wire.abort();
             }
         });
@@ -235,35 +259,4 @@ impl Drop for Outgoing {
 fn break_off(wire: &mut Wire, malformed: Malformed) -> Result<(), StreamError> {
     wire.abort();
     Err(StreamError::Malformed(malformed.0.into()))
-}
-
-fn send_data(wire: &mut Wire, data: Bytes, is_end: bool) -> Result<(), Malformed> {
-    match &mut wire.reply {
-        // HEAD, 204 and 304 have none, whatever the sender believes.
-        Reply::Done | Reply::Waiting => return Ok(()),
-        Reply::Length(left) => {
-            *left = left
-                .checked_sub(data.len() as u64)
-                .ok_or(Malformed("there is more content than Content-Length says"))?;
-            wire.output.push(data);
-        }
-        Reply::Chunked if data.is_empty() => {}
-        Reply::Chunked => {
-            write_size(&mut wire.output.tail, data.len());
-            wire.output.push(data);
-            wire.output.tail.put_slice(b"\r\n");
-        }
-        Reply::UntilClose => wire.output.push(data),
-    }
-    if is_end { end(wire, None) } else { Ok(()) }
-}
-
-fn end(wire: &mut Wire, trailers: Option<&HeaderMap>) -> Result<(), Malformed> {
-    match wire.reply {
-        Reply::Length(1..) => return Err(Malformed("there is less content than Content-Length says")),
-        Reply::Chunked => write_end(&mut wire.output.tail, trailers),
-        _ => {}
-    }
-    wire.reply = Reply::Done;
-    Ok(())
 }

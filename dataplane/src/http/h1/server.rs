@@ -13,8 +13,9 @@ use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
+use super::handle::Handle;
 use super::head::{self, Framing, HeadLimits, Scan};
-use super::reply::{Handle, Reply, write_head};
+use super::reply::write_head;
 pub use super::reply::{Incoming, Outgoing, Responder};
 use super::wire::Wire;
 use crate::clock::{self, Instant, Sleep};
@@ -33,19 +34,21 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long a client may leave a finished response in our buffer (nginx's send_timeout).
 const FLUSH: Duration = Duration::from_secs(60);
 
-/// A request that broke HTTP. It has been answered; the connection is closed.
+/// A request that broke HTTP. The connection is closed.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// What was wrong.
     pub error: Error,
     /// What the client was told.
     pub status: StatusCode,
+    /// False: the client was told nothing, for it does not speak HTTP/1.
+    pub is_answered: bool,
 }
 
 impl Refusal {
     pub(super) fn new(reason: Reason, cause: &'static str) -> Self {
         let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        Refusal { error: Error::new(reason).because(cause), status }
+        Refusal { error: Error::new(reason).because(cause), status, is_answered: true }
     }
 
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
@@ -121,16 +124,16 @@ impl Connection {
     /// Ends the exchange: writes what is left of the response, reads what is left of a short request. True when another
     /// request may follow; otherwise the connection is closed.
     pub async fn finish(&mut self) -> bool {
-        if !matches!(self.wire.borrow().reply, Reply::Done | Reply::Length(0)) {
+        if !self.wire.borrow().reply.is_whole() {
             self.wire.borrow_mut().abort();
             return false;
         }
-        let flushed = tokio::time::timeout(FLUSH, poll_fn(|cx| self.wire.borrow_mut().poll_flush(cx))).await;
+        let flushed = tokio::time::timeout(FLUSH, poll_fn(|cx| self.wire.borrow_mut().socket.poll_flush(cx))).await;
         if !matches!(flushed, Ok(Ok(()))) {
             self.wire.borrow_mut().abort();
             return false;
         }
-        if self.wire.borrow().persistent && !self.wire.borrow().is_content_end() {
+        if self.wire.borrow().persistent && !self.wire.borrow().content.is_end() {
             let drained = tokio::time::timeout(LINGER, self.drain()).await;
             if drained != Ok(true) {
                 self.wire.borrow_mut().persistent = false;
@@ -162,7 +165,7 @@ impl Connection {
     fn begin(&mut self, head: head::Head) -> (Request<()>, Body, body::Responder) {
         let mut wire = self.wire.borrow_mut();
         wire.begin(&head, self.limits);
-        let handle = || Handle { wire: Rc::clone(&self.wire), exchange: wire.exchange };
+        let handle = || Handle::new(&self.wire, wire.exchange);
         let body = match head.framing {
             Framing::Nothing => Body::Empty,
             _ => Body::H1Request(Incoming(handle())),
@@ -175,8 +178,8 @@ impl Connection {
             if let Some(head) = self.take_head()? {
                 return Poll::Ready(Ok(Some(head)));
             }
-            let inside_head = !self.wire.borrow().input.is_empty();
-            let read = self.wire.borrow_mut().poll_read_head(cx);
+            let inside_head = !self.wire.borrow().socket.input.is_empty();
+            let read = self.wire.borrow_mut().socket.poll_read_head(cx);
             match read {
                 Poll::Ready(Ok(0)) if inside_head => {
                     return Poll::Ready(Err(Refusal::bad("the connection ended inside a request head")));
@@ -184,7 +187,7 @@ impl Connection {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
-                    self.wire.borrow_mut().rest();
+                    self.wire.borrow_mut().socket.rest();
                     return self.poll_deadline(cx, inside_head).map(|()| match inside_head {
                         true => Err(Refusal::new(
                             Reason::RequestTimeout,
@@ -201,20 +204,20 @@ impl Connection {
     fn take_head(&mut self) -> Result<Option<head::Head>, Refusal> {
         let mut wire = self.wire.borrow_mut();
         // One empty line before a request is tolerated (RFC 9112 section 2.2).
-        if !self.skipped_line && wire.input.starts_with(b"\r\n") {
-            wire.input.advance(2);
+        if !self.skipped_line && wire.socket.input.starts_with(b"\r\n") {
+            wire.socket.input.advance(2);
             self.skipped_line = true;
             self.scan = Scan::default();
         }
-        if wire.input.first() == Some(&TLS_HANDSHAKE) {
+        if wire.socket.input.first() == Some(&TLS_HANDSHAKE) {
             return Err(Refusal::bad("the client speaks TLS, this port does not"));
         }
-        let end = self.scan.section_end(&wire.input)?;
-        if end.unwrap_or(wire.input.len()) > self.limits.bytes {
+        let end = self.scan.section_end(&wire.socket.input)?;
+        if end.unwrap_or(wire.socket.input.len()) > self.limits.bytes {
             return Err(Refusal::too_large("the request head has more bytes than allowed"));
         }
         let Some(end) = end else { return Ok(None) };
-        let section = wire.input.split_to(end).freeze();
+        let section = wire.socket.input.split_to(end).freeze();
         self.scan = Scan::default();
         self.skipped_line = false;
         self.deadline = None;
@@ -245,6 +248,9 @@ impl Connection {
 
     /// Answers a request that broke HTTP, and closes.
     async fn refuse(&mut self, refusal: &Refusal) {
+        if !refusal.is_answered {
+            return self.close().await;
+        }
         let text = format!("{}\n", refusal.error);
         let mut head = Response::new(());
         *head.status_mut() = refusal.status;
@@ -252,10 +258,16 @@ impl Connection {
         head.headers_mut().insert(header::CONTENT_TYPE, content_type);
         {
             let mut wire = self.wire.borrow_mut();
-            write_head(&mut wire.output.tail, &head, Some(text.len() as u64), false, false);
-            wire.output.tail.put_slice(text.as_bytes());
+            write_head(
+                &mut wire.socket.output.tail,
+                &head,
+                Some(text.len() as u64),
+                false,
+                false,
+            );
+            wire.socket.output.tail.put_slice(text.as_bytes());
         }
-        let flush = poll_fn(|cx| self.wire.borrow_mut().poll_flush(cx));
+        let flush = poll_fn(|cx| self.wire.borrow_mut().socket.poll_flush(cx));
         if let Ok(Ok(())) = tokio::time::timeout(LINGER, flush).await {
             self.close().await;
         }
@@ -265,7 +277,7 @@ impl Connection {
     /// Closes in two steps (RFC 9112 section 9.6): bytes that arrive after a socket is closed make the kernel send RST,
     /// which can take from the client what it has not read yet.
     async fn close(&mut self) {
-        let Some(mut io) = self.wire.borrow_mut().take_io() else {
+        let Some(mut io) = self.wire.borrow_mut().socket.take_io() else {
             return;
         };
         let lingering = async {

@@ -7,11 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{answer, frame, next, read, read_all, read_until, send, server, server_with};
+use super::{GET, answer, frame, interim, next, read, read_all, read_until, send, server, server_with, was_reset};
 use crate::error::Reason;
 use crate::http::body::{ResetCode, Responder, Sink, StreamError};
-
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn with_length(length: &str) -> Response<()> {
     Response::builder().header("content-length", length).body(()).unwrap()
@@ -141,15 +139,6 @@ async fn fields_of_the_upstream_connection_do_not_reach_the_client() {
     );
 }
 
-/// True when the client's connection was reset, not closed.
-async fn was_reset(client: &mut tokio::net::TcpStream) -> bool {
-    let mut bytes = Vec::new();
-    client
-        .read_to_end(&mut bytes)
-        .await
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
-}
-
 #[tokio::test]
 async fn content_that_contradicts_its_length_breaks_the_connection_off() {
     for (content, cause) in [("much too long", "more content"), ("bit", "less content")] {
@@ -199,12 +188,15 @@ async fn a_request_nobody_answers_is_broken_off() {
     assert!(was_reset(&mut client).await);
 }
 
+/// The codec says nothing by itself: whether the content is wanted is the endpoint's to say.
 #[tokio::test]
-async fn the_client_is_told_to_continue_when_its_content_is_wanted() {
+async fn the_client_is_told_to_continue_when_the_endpoint_says_so() {
     let (mut connection, mut client) =
         server_with(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n").await;
-    let (request, mut body, responder) = next(&mut connection).await;
-    assert!(!request.headers().contains_key("expect"));
+    let (request, mut body, mut responder) = next(&mut connection).await;
+    assert_eq!(request.headers()["expect"], "100-continue");
+    assert!(poll_fn(|cx| Poll::Ready(body.poll_frame(cx).is_pending())).await);
+    responder.inform(interim(100));
     let (content, ()) = tokio::join!(read(&mut body), async {
         assert_eq!(
             read_until(&mut client, "\r\n\r\n").await,
@@ -220,6 +212,23 @@ async fn the_client_is_told_to_continue_when_its_content_is_wanted() {
             .await
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
+}
+
+#[tokio::test]
+async fn interim_responses_reach_a_client_that_knows_them() {
+    for (version, expected) in [("1.1", "HTTP/1.1 103 Early Hints\r\n\r\n"), ("1.0", "")] {
+        let request = format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n");
+        let (mut connection, mut client) = server_with(request.as_bytes()).await;
+        let (_request, _body, mut responder) = next(&mut connection).await;
+        responder.inform(interim(103));
+        // Waiting for the endpoint moves it on.
+        assert!(poll_fn(|cx| Poll::Ready(responder.poll_reset(cx).is_pending())).await);
+        connection.close_after_this();
+        answer(responder);
+        let (_, text) = tokio::join!(connection.finish(), async move { read_all(&mut client).await });
+        let last = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        assert_eq!(text, format!("{expected}{last}"));
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod client;
 mod exchange;
 mod pieces;
 mod strict;
+mod upgrade;
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -14,7 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::server::Connection;
-use crate::http::body::{Body, Frame, Responder, Sink, StreamError};
+use crate::error::Error;
+use crate::http::body::{Body, Frame, Head, Responder, Sink, StreamError};
+use crate::http::h1::client::ResponseHead;
 use crate::net::{self, Io};
 use crate::snapshot::model::ListenerLimits;
 
@@ -70,6 +73,19 @@ pub(super) async fn read(body: &mut Body) -> Result<(Vec<u8>, HeaderMap), Stream
     Ok((content, trailers))
 }
 
+/// The next head of a response.
+pub(super) async fn head(response: &mut ResponseHead) -> Result<Head, Error> {
+    poll_fn(|cx| response.poll(cx)).await
+}
+
+/// The response itself.
+pub(super) async fn answered(mut response: ResponseHead) -> Result<(Response<()>, Body), Error> {
+    match head(&mut response).await? {
+        Head::Final(head, body) => Ok((head, body)),
+        Head::Interim(head) => panic!("an interim response: {head:?}"),
+    }
+}
+
 /// Waits for room, sends, and flushes.
 pub(super) async fn send(sink: &mut Sink, data: &'static [u8], end: bool) -> Result<(), StreamError> {
     poll_fn(|cx| sink.poll_capacity(cx, data.len())).await?;
@@ -96,4 +112,21 @@ pub(super) async fn read_until(socket: &mut TcpStream, end: &str) -> String {
         text.push(char::from(socket.read_u8().await.unwrap()));
     }
     text
+}
+
+/// A request without content.
+pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// The head of an interim response, or of status 101.
+pub(super) fn interim(status: u16) -> Response<()> {
+    Response::builder().status(status).body(()).unwrap()
+}
+
+/// True when the client's connection was reset, not closed.
+pub(super) async fn was_reset(client: &mut TcpStream) -> bool {
+    let mut bytes = Vec::new();
+    client
+        .read_to_end(&mut bytes)
+        .await
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }

@@ -328,6 +328,13 @@ async fn other_refusals_have_their_own_status() {
     }
 }
 
+/// As a client of HTTP/2 whose preface is broken: "HTTP/1.1 400" would be a frame to it.
+#[tokio::test]
+async fn who_does_not_speak_http_1_gets_no_answer_of_it() {
+    let (refusal, answer) = refused(b"INVALID CONNECTION PREFACE\r\n\r\n").await;
+    assert_eq!((refusal.is_answered, answer.as_str()), (false, ""));
+}
+
 #[tokio::test]
 async fn targets_become_full_uris_and_host_leaves_the_map() {
     const VECTORS: &[(&[u8], &str)] = &[

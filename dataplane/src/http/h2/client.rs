@@ -1,0 +1,185 @@
+//! Our HTTP/2 connection to a server.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use tokio::sync::Notify;
+
+use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, strip_connection_fields};
+use crate::error::{Error, Reason};
+use crate::http::body::{Body, Head};
+use crate::http::upgrade::Upgrade;
+use crate::net::Io;
+
+/// Bytes of a response head.
+const HEADER_LIST: u32 = 64 * 1024;
+/// Bytes of one frame that we accept; larger frames mean fewer reads and headers for large bodies.
+const FRAME_SIZE: u32 = 32 * 1024;
+/// Concurrent streams we open on one connection before its SETTINGS arrive. RFC 9113 section 6.5.2 advises servers to
+/// allow at least 100; one less shows whether SETTINGS have arrived, for nobody allows just that many.
+const INITIAL_STREAMS: usize = 99;
+/// Streams of one connection whose windows the connection window covers.
+const STREAMS: u32 = 128;
+/// Interim responses that are passed on for one request; servers send one or two.
+const MAX_INTERIM: u32 = 32;
+/// How long a request that depends on the server's SETTINGS waits for them. They are the first that it sends.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Our connection to a server: opens streams.
+#[derive(Clone, Debug)]
+pub struct Client {
+    send: h2::client::SendRequest<Bytes>,
+    settled: Rc<Settled>,
+}
+
+/// Have the server's SETTINGS arrived?
+#[derive(Debug, Default)]
+struct Settled {
+    is: Cell<bool>,
+    changed: Notify,
+}
+
+/// Drives a client connection; must be polled as long as it lives.
+pub struct Driver {
+    connection: h2::client::Connection<Io, Bytes>,
+    client: Client,
+}
+
+/// Exchanges the preface and SETTINGS with a server.
+pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
+    let (send, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * STREAMS)
+        .initial_max_send_streams(INITIAL_STREAMS)
+        .max_header_list_size(HEADER_LIST)
+        .max_frame_size(FRAME_SIZE)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_push(false)
+        .handshake(io)
+        .await
+        .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(error))?;
+    let client = Client { send, settled: Rc::default() };
+    Ok((client.clone(), Driver { connection, client }))
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Each stream has its own error; the connection's is nobody's.
+        let ended = Pin::new(&mut self.connection).poll(cx).map(drop);
+        let settled = &self.client.settled;
+        if !settled.is.get() && (ended.is_ready() || self.client.send.current_max_send_streams() != INITIAL_STREAMS) {
+            settled.is.set(true);
+            settled.changed.notify_waiters();
+        }
+        ended
+    }
+}
+
+impl Client {
+    /// Concurrent streams to open: what the server allows, and what the connection's window covers.
+    pub fn max_streams(&self) -> usize {
+        self.send.current_max_send_streams().min(STREAMS as usize)
+    }
+
+    /// False once the server has said GOAWAY or the connection has failed.
+    pub fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+        !matches!(self.send.poll_ready(cx), Poll::Ready(Err(_)))
+    }
+
+    /// Waits for the server's SETTINGS, which say whether it takes an extended CONNECT.
+    pub async fn settled(&self) {
+        let settled = async {
+            loop {
+                let changed = self.settled.changed.notified();
+                if self.settled.is.get() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Without them it is as if the server did not.
+        let _late = tokio::time::timeout(SETTINGS_TIMEOUT, settled).await;
+    }
+
+    /// Opens a stream. The caller keeps within `max_streams`.
+    pub fn send(&mut self, mut head: Request<()>, end: bool) -> Result<(ResponseHead, Outgoing), Error> {
+        strip_connection_fields(head.headers_mut());
+        let upgrade = head.extensions_mut().remove::<Upgrade>();
+        let upgrades = upgrade.is_some();
+        if let Some(upgrade) = upgrade {
+            if !self.send.is_extended_connect_protocol_enabled() {
+                return Err(Error::new(Reason::NotImplemented).because(format_args!(
+                    "the endpoint speaks HTTP/2 and does not offer extended CONNECT, which {} needs",
+                    upgrade.name()
+                )));
+            }
+            *head.method_mut() = Method::CONNECT;
+            head.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+            head.extensions_mut().insert(h2::ext::Protocol::from(upgrade.name()));
+        }
+        match self.send.send_request(head, end) {
+            Ok((response, stream)) => Ok((ResponseHead { response, upgrades, interim: 0 }, Outgoing { stream })),
+            // Nothing was written: the connection is closed or going away.
+            Err(error) => Err(Error::unprocessed(Reason::UpstreamReset).because(error)),
+        }
+    }
+}
+
+/// The head of the response to come.
+#[derive(Debug)]
+pub struct ResponseHead {
+    response: h2::client::ResponseFuture,
+    upgrades: bool,
+    interim: u32,
+}
+
+impl ResponseHead {
+    /// The next head, after the last interim one the response's own.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
+        while let Some(interim) = ready!(self.response.poll_informational(cx)) {
+            // What went wrong shows again below.
+            let Ok(interim) = interim else { break };
+            self.interim += 1;
+            if self.interim <= MAX_INTERIM {
+                return Poll::Ready(Ok(Head::Interim(interim)));
+            }
+        }
+        let response = match ready!(Pin::new(&mut self.response).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => return Poll::Ready(Err(upstream_error(&error))),
+        };
+        let (mut parts, stream) = response.into_parts();
+        if self.upgrades && parts.status.is_success() {
+            parts.status = StatusCode::SWITCHING_PROTOCOLS;
+        }
+        let body = if stream.is_end_stream() {
+            Body::Empty
+        } else {
+            Body::H2(Incoming::response(stream))
+        };
+        Poll::Ready(Ok(Head::Final(Response::from_parts(parts, ()), body)))
+    }
+}
+
+/// A failure before the response's head: a refused stream, and one that a GOAWAY left out, were not processed
+/// (RFC 9113 sections 6.8 and 8.7).
+fn upstream_error(error: &h2::Error) -> Error {
+    if error.is_library() {
+        return Error::new(Reason::UpstreamProtocol).because(error);
+    }
+    if error.is_go_away() {
+        return Error::unprocessed(Reason::RefusedStream).because(error);
+    }
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => Error::unprocessed(Reason::RefusedStream).because(error),
+        _ => Error::new(Reason::UpstreamReset).because(error),
+    }
+}

@@ -1,0 +1,154 @@
+//! HTTP/2 on both sides: the `h2` crate behind the stream types of [`super::body`].
+
+mod client;
+mod head;
+mod server;
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, header};
+
+pub use client::{Client, Driver, ResponseHead, handshake};
+pub use server::{Responder, Server};
+
+use super::body::{Frame, ResetCode, StreamError};
+
+/// Window of one stream: a 256 KiB read-ahead keeps a 10 Gbit/s link of 200 µs busy, and bounds what a stalled reader
+/// holds back.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Response bytes that one stream may hold before the peer's window opens.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Content of one stream, to read.
+#[derive(Debug)]
+pub struct Incoming {
+    stream: RecvStream,
+    is_response: bool,
+    data_ended: bool,
+}
+
+impl Incoming {
+    fn request(stream: RecvStream) -> Self {
+        Incoming { stream, is_response: false, data_ended: false }
+    }
+
+    fn response(stream: RecvStream) -> Self {
+        Incoming { stream, is_response: true, data_ended: false }
+    }
+
+    /// See [`Body::poll_frame`].
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        while !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                Some(Err(error)) => return Poll::Ready(self.ended_by(&error)),
+                None => self.data_ended = true,
+            }
+        }
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
+            Ok(None) => None,
+            Err(error) => self.ended_by(&error),
+        })
+    }
+
+    /// See [`Body::is_end`].
+    pub fn is_end(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    /// See [`Body::release`].
+    pub fn release(&mut self, n: usize) {
+        // Fails only when more is released than was received, which `exchange` cannot: it releases what it was given.
+        let released = self.stream.flow_control().release_capacity(n);
+        debug_assert!(released.is_ok(), "released more than received");
+    }
+
+    /// A server that has sent its complete response may reset the rest of the request with NO_ERROR
+    /// (RFC 9113 section 8.1); that is the end of a response and no failure of it.
+    fn ended_by(&self, error: &h2::Error) -> Option<Result<Frame, StreamError>> {
+        match stream_error(error) {
+            StreamError::Reset(ResetCode::NO_ERROR) if self.is_response => None,
+            error => Some(Err(error)),
+        }
+    }
+}
+
+/// Content of one stream, to write.
+#[derive(Debug)]
+pub struct Outgoing {
+    stream: SendStream<Bytes>,
+}
+
+impl Outgoing {
+    /// See [`super::body::Sink::poll_capacity`].
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamError>> {
+        if self.stream.capacity() < wanted {
+            self.stream.reserve_capacity(wanted);
+        }
+        loop {
+            let capacity = self.stream.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Ok(capacity.min(wanted)));
+            }
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(stream_error(&error))),
+                None => return Poll::Ready(Err(StreamError::Reset(ResetCode::NO_ERROR))),
+            }
+        }
+    }
+
+    /// See [`super::body::Sink::send_data`].
+    pub fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
+        self.stream.send_data(data, end).map_err(|error| stream_error(&error))
+    }
+
+    /// See [`super::body::Sink::send_trailers`].
+    pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
+        self.stream
+            .send_trailers(trailers)
+            .map_err(|error| stream_error(&error))
+    }
+
+    /// See [`super::body::Sink::reset`].
+    pub fn reset(&mut self, code: ResetCode) {
+        self.stream.send_reset(code.0.into());
+    }
+
+    /// See [`super::body::Sink::poll_reset`].
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        self.stream.poll_reset(cx).map(reset_error)
+    }
+}
+
+/// Fields that speak of one HTTP/1.1 connection and make an HTTP/2 message malformed (RFC 9113 section 8.2.2).
+fn strip_connection_fields(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        if headers.contains_key(&name) {
+            headers.remove(name);
+        }
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        if headers.contains_key(name) {
+            headers.remove(name);
+        }
+    }
+}
+
+fn reset_error(outcome: Result<h2::Reason, h2::Error>) -> StreamError {
+    match outcome {
+        Ok(code) => StreamError::Reset(ResetCode(code.into())),
+        Err(error) => stream_error(&error),
+    }
+}
+
+fn stream_error(error: &h2::Error) -> StreamError {
+    match error.reason() {
+        Some(code) if error.is_reset() => StreamError::Reset(ResetCode(code.into())),
+        Some(_) if error.is_library() => StreamError::Malformed(error.to_string().into_boxed_str()),
+        _ => StreamError::Closed(error.to_string().into_boxed_str()),
+    }
+}

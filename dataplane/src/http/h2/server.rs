@@ -1,0 +1,154 @@
+//! A client's HTTP/2 connection to us.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::{HeaderValue, Request, Response, StatusCode, header, uri::Scheme};
+
+use super::head::normalize;
+use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, reset_error, stream_error, strip_connection_fields};
+use crate::error::{Error, Reason};
+use crate::http::body::{self, Body, ResetCode, StreamError};
+use crate::http::check::Malformed;
+use crate::http::upgrade::Upgrade;
+use crate::net::Io;
+use crate::snapshot::model::ListenerLimits;
+
+/// Bytes of one frame that we accept: what HTTP/2 starts with (RFC 9113 section 6.5.2). A client may not send more before
+/// it has our SETTINGS, and most never do.
+const FRAME_SIZE: u32 = 16 * 1024;
+
+/// A client's connection to us.
+pub struct Server {
+    connection: h2::server::Connection<Io, Bytes>,
+    scheme: Scheme,
+}
+
+impl Server {
+    /// Exchanges the preface and SETTINGS.
+    pub async fn handshake(io: Io, limits: &ListenerLimits) -> Result<Server, Error> {
+        let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+        let connection = h2::server::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            // All streams together never exceed the connection's window, so a stalled one cannot block the others.
+            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.max_streams))
+            .max_concurrent_streams(limits.max_streams)
+            .max_header_list_size(limits.max_header_bytes)
+            .max_frame_size(FRAME_SIZE)
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_connect_protocol()
+            .handshake(io)
+            .await
+            .map_err(|error| Error::new(Reason::BadRequest).because(error))?;
+        Ok(Server { connection, scheme })
+    }
+
+    /// The next request; one that is malformed has been answered. `None` when the connection has ended. Drives the whole
+    /// connection, so it must be polled as long as any stream lives.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incall, StreamError>>> {
+        loop {
+            return Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
+                None => None,
+                Some(Err(error)) => Some(Err(stream_error(&error))),
+                Some(Ok((request, respond))) => match incall(request, respond, &self.scheme) {
+                    Some(incall) => Some(Ok(incall)),
+                    None => continue,
+                },
+            });
+        }
+    }
+
+    /// True while a stream is open.
+    pub fn is_busy(&self) -> bool {
+        self.connection.has_streams()
+    }
+
+    /// Sends GOAWAY in two phases: streams in flight are answered, later ones are refused.
+    pub fn drain(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+}
+
+/// One request as it came in.
+pub type Incall = (Request<()>, Body, body::Responder);
+
+fn incall(request: Request<RecvStream>, respond: h2::server::SendResponse<Bytes>, scheme: &Scheme) -> Option<Incall> {
+    let (mut parts, stream) = request.into_parts();
+    if let Err(malformed) = normalize(&mut parts, scheme) {
+        refuse(respond, malformed);
+        return None;
+    }
+    let body = if stream.is_end_stream() {
+        Body::Empty
+    } else {
+        Body::H2(Incoming::request(stream))
+    };
+    let upgrades = parts.extensions.get::<Upgrade>().is_some();
+    let responder = body::Responder::H2(Responder { respond, upgrades });
+    Some((Request::from_parts(parts, ()), body, responder))
+}
+
+/// Answers a malformed request (RFC 9113 section 8.1.1) in words before its stream ends.
+fn refuse(mut respond: h2::server::SendResponse<Bytes>, malformed: Malformed) {
+    let text = format!("{}\n", Error::new(Reason::BadRequest).because(malformed.0));
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::BAD_REQUEST;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    head.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    head.headers_mut().insert(header::CONTENT_LENGTH, text.len().into());
+    if let Ok(mut stream) = respond.send_response(head, false) {
+        // A client that has gone meanwhile needs no answer.
+        let _gone = stream.send_data(text.into(), true);
+    }
+}
+
+/// The right to answer one stream.
+#[derive(Debug)]
+pub struct Responder {
+    respond: h2::server::SendResponse<Bytes>,
+    upgrades: bool,
+}
+
+impl Responder {
+    /// Sends the response head.
+    pub fn respond(&mut self, mut head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
+        strip_connection_fields(head.headers_mut());
+        if self.upgrades {
+            answer_connect(&mut head);
+        }
+        let stream = self
+            .respond
+            .send_response(head, end)
+            .map_err(|error| stream_error(&error))?;
+        Ok(Outgoing { stream })
+    }
+
+    /// Sends an interim head.
+    pub fn inform(&mut self, mut head: Response<()>) {
+        strip_connection_fields(head.headers_mut());
+        // A hint that does not arrive changes nothing; the response shows what became of the stream.
+        let _unsent = self.respond.send_informational(head);
+    }
+
+    /// Refuses the stream.
+    pub fn reset(&mut self, code: ResetCode) {
+        self.respond.send_reset(code.0.into());
+    }
+
+    /// Ready when the client reset the stream or its connection ended.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        self.respond.poll_reset(cx).map(reset_error)
+    }
+}
+
+/// Extended CONNECT succeeds with 2xx (RFC 8441 section 5), where HTTP/1.1 says 101. An endpoint that answers the request
+/// as any other has not agreed, and its 2xx must not look as if it had.
+fn answer_connect(head: &mut Response<()>) {
+    if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+        *head.status_mut() = StatusCode::OK;
+        head.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else if head.status().is_success() {
+        *head.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    }
+}

@@ -1,0 +1,123 @@
+//! Going on in another protocol: `Upgrade` of HTTP/1.1 (RFC 9110 section 7.8) and the extended CONNECT of HTTP/2
+//! (RFC 8441), and what WebSocket (RFC 6455) needs to pass from one to the other.
+//!
+//! Above the codecs both look like HTTP/1.1: a request with an [`Upgrade`] among its extensions, and status 101 when the
+//! endpoint agrees. Request and response content are then the bytes of the other protocol.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use http::HeaderValue;
+
+use crate::random;
+
+/// The protocol that a request asks to go on in; one token, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade(Arc<str>);
+
+impl Upgrade {
+    /// `None` when `name` is no single token, or names HTTP or TLS: those are the connection's affair, not the request's.
+    pub fn new(name: &[u8]) -> Option<Self> {
+        let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+        let is_token = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&byte));
+        let is_ours = ["h2", "http/", "tls/"].iter().any(|prefix| name.starts_with(prefix));
+        (is_token && !is_ours).then(|| Upgrade(name.into()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Is it WebSocket?
+    pub fn is_websocket(&self) -> bool {
+        &*self.0 == "websocket"
+    }
+}
+
+/// A `Sec-WebSocket-Key` for a request that came without: 16 random bytes (RFC 6455 section 4.1).
+pub fn websocket_key() -> HeaderValue {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&random::u64().to_ne_bytes());
+    bytes[8..].copy_from_slice(&random::u64().to_ne_bytes());
+    base64(&bytes)
+}
+
+/// The `Sec-WebSocket-Accept` that proves that `key` was read (RFC 6455 section 4.2.2).
+pub fn websocket_accept(key: &HeaderValue) -> HeaderValue {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key.as_bytes().trim_ascii());
+    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    base64(context.finish().as_ref())
+}
+
+fn base64(bytes: &[u8]) -> HeaderValue {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
+        let group = at(0) << 16 | at(1) << 8 | at(2);
+        for place in 0..4 {
+            text.push(match place <= three.len() {
+                true => char::from(DIGITS[(group >> (18 - 6 * place)) as usize & 0x3f]),
+                false => '=',
+            });
+        }
+    }
+    // Its alphabet is legal in a value.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_is_the_one_of_the_rfc() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(websocket_accept(&key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_key_is_16_bytes_and_never_the_same() {
+        let (one, other) = (websocket_key(), websocket_key());
+        assert_ne!(one, other);
+        assert_eq!(one.len(), 24);
+        assert!(one.as_bytes().ends_with(b"=="));
+    }
+
+    #[test]
+    fn base64_is_as_its_rfc_says() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn other_protocols_pass_and_ours_do_not() {
+        for (name, taken) in [
+            ("websocket", true),
+            ("WebSocket", true),
+            ("tcp", true),
+            ("SPDY/3.1", true),
+            ("h2c", false),
+            ("HTTP/2.0", false),
+            ("TLS/1.0", false),
+            ("", false),
+            ("a, b", false),
+            ("a b", false),
+        ] {
+            assert_eq!(Upgrade::new(name.as_bytes()).is_some(), taken, "{name}");
+        }
+        assert!(Upgrade::new(b"WebSocket").is_some_and(|upgrade| upgrade.is_websocket()));
+    }
+}
