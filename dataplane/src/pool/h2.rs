@@ -104,19 +104,19 @@ impl Pool {
                 Ok((io, peer)) => h2::handshake(io).await.map(|(client, driver)| (client, driver, peer)),
                 Err(error) => Err(error),
             };
-            pool.connecting.set(false);
             match connected {
-                Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted),
+                Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted).await,
                 Err(error) => {
                     *pool.last_failure.borrow_mut() = Some(error);
                     pool.failures.set(pool.failures.get() + 1);
                 }
             }
+            pool.connecting.set(false);
             pool.changed.notify_waiters();
         });
     }
 
-    fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
+    async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
         let connection = Rc::new(Connection {
             client: RefCell::new(client),
             peer,
@@ -124,16 +124,19 @@ impl Pool {
             idle_since: Cell::new(clock::now()),
             _counted: counted,
         });
-        self.open.borrow_mut().push(Rc::clone(&connection));
-        let (pool, connection) = (Rc::downgrade(self), Rc::downgrade(&connection));
+        let settled = connection.client.borrow().clone();
+        let (pool, weak) = (Rc::downgrade(self), Rc::downgrade(&connection));
         tokio::task::spawn_local(async move {
             // Its end only takes it out of the pool.
             driver.await;
-            if let (Some(pool), Some(connection)) = (pool.upgrade(), connection.upgrade()) {
+            if let (Some(pool), Some(connection)) = (pool.upgrade(), weak.upgrade()) {
                 pool.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &connection));
                 pool.changed.notify_waiters();
             }
         });
+        // Until the server has said how many streams it takes, more than one could be too many.
+        settled.settled().await;
+        self.open.borrow_mut().push(connection);
     }
 
     pub fn is_empty(&self) -> bool {
