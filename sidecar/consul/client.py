@@ -164,6 +164,8 @@ class ConsulClient:
                         log.warning("%s; what was known last stays in force", error)
                     # Whatever the reason, a token that was revoked too: it tells us nothing new.
                     self._lost_contact(error)
+                    # Without one the next answer comes at once, and tells that we are in contact again.
+                    index = 0
                     await self.sleep(backoff.after_failure(self.chance()))
                     continue
                 if self.failing.pop(path, ""):

@@ -154,8 +154,8 @@ async def test_a_watch_outlives_every_kind_of_failure_and_backs_off(caplog: pyte
     assert [answer.value for answer in answers] == [["a"], ["b"]]
     # Half of 0.25 s doubled: the chance is 0.
     assert [pause for pause in clock.slept if pause >= 0.125] == [0.125, 0.25, 0.5, 1.0]
-    # The index survives a failure.
-    assert [request.query.get("index") for request in script.requests[1:]] == ["5"] * 5
+    # After a failure an answer is wanted at once.
+    assert [request.query.get("index") for request in script.requests[1:]] == ["5", *[None] * 4]
     assert "answers /v1/kv/sidecar/mesh again" in caplog.text
 
 
