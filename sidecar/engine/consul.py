@@ -27,6 +27,7 @@ from sidecar.snapshot import GatewayRole, Role
 from sidecar.sources.catalog import Catalog
 from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.sources.kv import KvSource
+from sidecar.sources.kv_status import StatusKey, content
 from sidecar.world import Target, Update, World
 
 # Seconds that Consul gets at the start when a last good world is at hand, and when there is none.
@@ -57,7 +58,10 @@ class ConsulEngine:
         self._answer_within = answer_within
         # What Consul tells, once it is asked.
         self._identity: Identity | None = None
+        self._documents: KvSource | None = None
         self._catalog: Catalog | None = None
+        self._status_key: StatusKey | None = None
+        self._service = ""
         self._updates: tuple[Stream[Update], ...] = ()
         # Until when what we serve was true, while it comes from disk; None once Consul has told all of it.
         self._from_disk: datetime | None = None
@@ -136,9 +140,10 @@ class ConsulEngine:
     def _ask_updates(self, role: Role, world: World) -> tuple[Stream[Update], ...]:
         if self._catalog is None:
             self._catalog = Catalog(self._client, world.datacenter, known=world.endpoints)
-            documents = KvSource(self._client, gateway=isinstance(role, GatewayRole))
+            self._service = _service(role)
+            self._documents = KvSource(self._client, gateway=isinstance(role, GatewayRole))
             self._updates = tuple(
-                Stream(source.watch()) for source in (documents, DiscoveryChains(self._client), self._catalog)
+                Stream(source.watch()) for source in (self._documents, DiscoveryChains(self._client), self._catalog)
             )
         return self._updates
 
@@ -150,7 +155,20 @@ class ConsulEngine:
             *([self._follow_leaves(self._identity, control)] if self._identity else []),
             *self._presence.loops(control, lambda: self._keep(control.world)),
             self._store.run(lambda: self.stale_seconds() == 0),
+            *self._tell_status(control),
         )
+
+    def _tell_status(self, control: Control) -> Sequence[Coroutine[Any, Any, None]]:
+        documents = self._documents
+        if documents is None:
+            return ()
+        self._status_key = StatusKey(
+            self._client,
+            self._service,
+            self._presence.file_name,
+            lambda: content(control.world, documents.index, self._held()),
+        )
+        return (self._status_key.run(),)
 
     async def _follow(self, stream: Stream[Update], control: Control) -> None:
         async for update in stream:
@@ -193,6 +211,8 @@ class ConsulEngine:
         if self._identity is not None:
             await self._identity.leaves.close()
         await self._store.flush()
+        if self._status_key is not None:
+            await self._status_key.remove()
         await self._client.close()
 
     def _keep(self, world: World) -> None:
@@ -214,8 +234,15 @@ class ConsulEngine:
             "consul": self._client.settings.address,
             "stale_seconds": round(self.stale_seconds(), 1),
             **failure,
+            **({"held": held} if (held := self._held()) else {}),
             **self._presence.details(),
         }
+
+    def _held(self) -> list[str]:
+        """What Consul no longer tells and still serves, because its answer is doubted."""
+        documents = self._documents.held.values() if self._documents else ()
+        instances = self._catalog.held.values() if self._catalog else ()
+        return sorted([*documents, *instances])
 
     def families(self) -> Sequence[Family]:
         return (

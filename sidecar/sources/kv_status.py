@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from sidecar.consul.client import ConsulClient
@@ -24,14 +24,14 @@ _MOST_REFUSALS = 20
 log = logging.getLogger(__name__)
 
 
-def content(world: World, index: int, held: Mapping[str, str]) -> bytes:
+def content(world: World, index: int, held: Sequence[str]) -> bytes:
     """The value: which index of our documents is in force, and what is not as its author meant it. JSON."""
     refused = [str(problem) for problems in world.refusals.values() for problem in problems]
     told = {
         "index": index,
         "documents": len(world.documents),
         "refused": refused[:_MOST_REFUSALS],
-        "held": sorted(held.values()),
+        "held": list(held),
         "not_carried_out": list(world.not_carried_out)[:_MOST_REFUSALS],
     }
     return json.dumps(told).encode()

@@ -17,7 +17,7 @@ PATH = "/v1/kv/sidecar-status/orders/orders-8080"
 def test_it_tells_the_index_in_force_and_what_is_not_as_meant() -> None:
     world = World().apply(document_set({"services/a.yaml": "protocol: http", "services/b.yaml": "protcol: http"}))
     world = world.apply(ChainsUpdate({}, not_carried_out=("mesh mesh is not supported yet",)))
-    told = json.loads(content(world, 12, {"sidecar/services/": "3 documents held"}))
+    told = json.loads(content(world, 12, ["3 documents held"]))
 
     assert (told["index"], told["documents"], told["held"]) == (12, 1, ["3 documents held"])
     assert told["refused"][0].startswith("services/b.yaml:1:1: ")
