@@ -48,7 +48,9 @@ impl Listening {
     fn refused(&self, caller: (SocketAddr, Option<Arc<str>>), error: &Error, status: Option<StatusCode>) {
         if error.reason != Reason::DownstreamReset {
             let scope = self.scope.borrow();
-            scope.observer.refused(&scope.listener, caller, Refused { error, status });
+            scope
+                .observer
+                .refused(&scope.listener, caller, Refused { error, status });
         }
     }
 }
