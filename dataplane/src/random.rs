@@ -39,21 +39,18 @@ pub fn mutated(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Calls `check` with mutations of the samples: a few thousand times, or as long as FUZZ_SECONDS says. What it panics
-/// on can be replayed: the seed is printed.
+/// Calls `check` with mutations of the samples, a few thousand or FUZZ_ROUNDS of them. What it panics on can be replayed
+/// with the seed that is printed.
 #[cfg(test)]
 pub fn fuzz(samples: &[&[u8]], check: impl Fn(&[u8])) {
-    let seconds: Option<u64> = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    let seed_of_run = std::env::var("FUZZ_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(u64);
+    let asked = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (rounds, seed_of_run) = (
+        asked("FUZZ_ROUNDS").unwrap_or(5000),
+        asked("FUZZ_SEED").unwrap_or_else(u64),
+    );
     println!("FUZZ_SEED={seed_of_run}");
     seed(seed_of_run);
-    let end = seconds.map(|seconds| crate::clock::now() + std::time::Duration::from_secs(seconds));
-    let mut round = 0;
-    while end.map_or(round < 5000, |end| crate::clock::now() < end) {
+    for round in 0..rounds as usize {
         check(&mutated(samples[round % samples.len()]));
-        round += 1;
     }
 }
