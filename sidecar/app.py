@@ -116,7 +116,8 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
     for warning in otlp.warnings:
         log.warning("%s", warning)
 
-    status = Status(kind, name, details=lambda: details(role, engine))
+    status = Status(kind, name)
+    status.details = lambda: details(role, engine, status)
     plane = dataplane.start(options(role, name, otlp))
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
     metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
@@ -133,9 +134,14 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
     )
 
 
-def details(role: Role, engine: Engine) -> Mapping[str, object]:
+def details(role: Role, engine: Engine, status: Status) -> Mapping[str, object]:
     """What `/ready` says beside the state."""
-    return {**engine.details(), **({"authorization": OPEN_TO_THE_MESH} if isinstance(role, SidecarRole) else {})}
+    told = dict(engine.details())
+    if isinstance(role, SidecarRole):
+        told["authorization"] = OPEN_TO_THE_MESH
+    elif role.name not in status.world.gateways:
+        told["document"] = f"there is none for the gateway {role.name} yet, so it listens nowhere"
+    return told
 
 
 def options(role: Role, name: str, otlp: OtlpSettings) -> control.Options:
@@ -215,6 +221,8 @@ class App:
         log.info("%s %s is ready: %s", status.role, status.name, ports)
         if isinstance(self.begun.role, SidecarRole):
             log.warning("%s", OPEN_TO_THE_MESH)
+        elif not bound:
+            log.warning("no listener yet: expected the document of the gateway %s", status.name)
         await self.engine.announce(bound, admin)
         if settings.command:
             self.child = await Child.start(settings.command)

@@ -184,6 +184,12 @@ class World:
         return service.model_copy(update=filled) if filled else service
 
     @cached_property
+    def not_carried_out(self) -> tuple[str, ...]:
+        """All that config entries ask for and we do not do, for people."""
+        of_services = (text for chain in self.entries.chains.values() for text in chain.not_carried_out)
+        return (*self.entries.not_carried_out, *of_services)
+
+    @cached_property
     def _chain_subsets(self) -> Mapping[tuple[str, str], Where | None]:
         return {name: where for chain in self.entries.chains.values() for name, where in chain.subsets.items()}
 

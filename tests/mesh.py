@@ -105,9 +105,12 @@ class Proxy:
 
 
 class Mesh:
-    """A configuration directory and the proxies on it; leaving the block stops them, and each must exit cleanly."""
+    """A configuration directory and the proxies on it; leaving the block stops them, and each must exit cleanly.
 
-    def __init__(self, directory: Path) -> None:
+    With the address of a Consul agent the proxies have everything from there, and the directory is of no meaning.
+    """
+
+    def __init__(self, directory: Path, consul: str = "") -> None:
         self.config = directory / "config"
         self._run = directory / "run"
         self._logs = directory / "logs"
@@ -121,6 +124,10 @@ class Mesh:
             "SIDECAR_RUN_DIR": str(self._run),
             "SIDECAR_STATE_DIR": str(directory / "state"),
         }
+        self._source: tuple[str, ...] = ("--config", str(self.config))
+        if consul:
+            self._environment["CONSUL_HTTP_ADDR"] = consul
+            self._source = ()
         self._proxies: list[Proxy] = []
         for made in (self.config, self._logs):
             made.mkdir(parents=True)
@@ -147,9 +154,7 @@ class Mesh:
         """Start the gateway of the document `gateways/<name>`; returns it ready."""
         return self.start(name, "gateway", "--name", name, *arguments, environ=environ or {})
 
-    def exposed(
-        self, service: str, app_port: int, listener: Mapping[str, object] = LOOPBACK, **fields: Any
-    ) -> Proxy:
+    def exposed(self, service: str, app_port: int, listener: Mapping[str, object] = LOOPBACK, **fields: Any) -> Proxy:
         """The gateway before one sidecar before an app; `fields` are the service's document beside its endpoints."""
         self.document(f"services/{service}", **fields)
         sidecar = self.sidecar(service, app_port)
@@ -160,7 +165,7 @@ class Mesh:
     def start(self, name: str, verb: str, *arguments: str, environ: Mapping[str, str]) -> Proxy:
         """Start `sidecar <verb>` on this mesh's documents and wait until it says that it is ready."""
         log = self._logs / f"{len(self._proxies)}-{name}.log"
-        command = [sys.executable, "-m", "sidecar", verb, "--config", str(self.config), "--admin-port", "0", *arguments]
+        command = [sys.executable, "-m", "sidecar", verb, *self._source, "--admin-port", "0", *arguments]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,

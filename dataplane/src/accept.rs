@@ -10,17 +10,20 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::StatusCode;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::clock;
 use crate::drain::Drain;
+use crate::error::{Error, Reason};
 use crate::exchange::{Caller, Scope, exchange};
 use crate::http::sniff;
 use crate::http::{h1, h2};
 use crate::net::Io;
 use crate::random;
 use crate::snapshot::model::{ListenerLimits, Protocol};
+use crate::telemetry::record::Refused;
 use crate::tls;
 
 /// How long accepting pauses when the process has no descriptor left; connections in flight go on.
@@ -38,6 +41,19 @@ pub struct Listening {
     pub limits: Cell<ListenerLimits>,
     /// Counts connections; begins when the listener is to end.
     pub connections: Rc<Drain>,
+}
+
+impl Listening {
+    /// Records a client that was turned away before there was a request. One that only connects and closes, as checks
+    /// of a port do, was not.
+    fn refused(&self, caller: (SocketAddr, Option<Arc<str>>), error: &Error, status: Option<StatusCode>) {
+        if error.reason != Reason::DownstreamReset {
+            let scope = self.scope.borrow();
+            scope
+                .observer
+                .refused(&scope.listener, caller, Refused { error, status });
+        }
+    }
 }
 
 /// Accepts until the listener ends.
@@ -91,8 +107,9 @@ async fn connection(listening: Rc<Listening>, stream: TcpStream, address: Socket
             (io, None, protocol)
         }
         Some(config) => {
-            let Ok(accepted) = tls::server::accept(stream, config, limits.header_timeout).await else {
-                return;
+            let accepted = match tls::server::accept(stream, config, limits.header_timeout).await {
+                Ok(accepted) => accepted,
+                Err(error) => return listening.refused((address, None), &error, None),
             };
             let peer = accepted.peer.map(|peer| peer.uri);
             (accepted.io, peer, accepted.alpn.unwrap_or(Protocol::Http1))
@@ -126,18 +143,28 @@ async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
             })
             .await
         };
-        // A client that broke HTTP was told so; one that is done, or waits while we end, needs no more.
-        let Some(Ok(Some((request, body, responder)))) = next else {
-            return;
+        let (request, body, responder) = match next {
+            Some(Ok(Some(call))) => call,
+            Some(Err(refusal)) => {
+                let caller = (caller.address, caller.peer.clone());
+                return listening.refused(caller, &refusal.error, refusal.is_answered.then_some(refusal.status));
+            }
+            // The client is done, or waits while we end.
+            Some(Ok(None)) | None => return,
         };
-        if listening.connections.has_begun() || clock::now() >= expiry {
+        if clock::now() >= expiry {
             connection.close_after_this();
         }
         let scope = Rc::clone(&listening.scope.borrow());
-        exchange(scope, Rc::clone(&caller), request, body, responder).await;
-        if listening.connections.has_begun() {
-            connection.close_after_this();
-        }
+        let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
+        std::future::poll_fn(|cx| {
+            // Looked at before the exchange, so that a response that begins while we end says `Connection: close`.
+            if listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
+                connection.close_after_this();
+            }
+            exchange.as_mut().poll(cx)
+        })
+        .await;
         if !connection.finish().await {
             return;
         }

@@ -9,21 +9,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::clock;
 use crate::deadline::Deadline;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::filter::forwarded::{self, Hop};
 use crate::forward::{self, Upload};
-use crate::http::body::{Body, Head, ResetCode, Responder, StreamError};
+use crate::http::body::{Body, Head, ResetCode, Responder};
 use crate::http::grpc;
-use crate::http::pump::{Broken, Observe, Pump};
+use crate::http::pump::{Observe, Pump};
 use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
 use crate::random;
@@ -35,9 +32,6 @@ use crate::snapshot::model::{Direction, Forwarding, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::{Observer, Record};
 use crate::upstream::{Permit, Picked, Upstream};
-
-/// How long an upload may stand still after its answer; nginx's lingering_timeout is 5 s.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the exchanges of one listener share under one snapshot.
 #[derive(Debug)]
@@ -229,8 +223,8 @@ impl Call {
         let ended = std::future::poll_fn(|cx| {
             // A request that breaks off after the response has begun shows at the response's own ends.
             let _upload = self.upload.poll(cx);
-            if let Poll::Ready(ended) = download.poll(cx, &mut Trailers(&mut self.record)) {
-                return Poll::Ready(ended.map_err(broken));
+            if let Poll::Ready(ended) = download.poll(cx, &mut self.record) {
+                return Poll::Ready(ended.map_err(Error::from));
             }
             if let Poll::Ready(error) = download.sink.poll_reset(cx) {
                 return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
@@ -239,7 +233,8 @@ impl Call {
         })
         .await;
         if ended.is_ok() && !is_call && !self.upload.is_done() {
-            Box::pin(self.upload_rest(if is_tunnel { None } else { Some(UPLOAD_PATIENCE) })).await;
+            let rest = self.upload.rest(&mut self.deadline, is_tunnel);
+            Box::pin(rest).await;
         }
         self.record.received(self.upload.moved());
         self.record.sent(download.moved());
@@ -247,30 +242,8 @@ impl Call {
             Ok(()) if self.upload.is_done() => lease.completed(),
             Ok(()) => {}
             Err(error) => {
-                download.sink.reset(reset_code(&error));
+                download.sink.reset(ResetCode::of(&error));
                 self.record.failed(&error);
-            }
-        }
-    }
-
-    /// An endpoint may answer before it has the whole request and still want the rest (RFC 9113 section 8.1); it gets it,
-    /// as long as some of it moves within each `patience`.
-    async fn upload_rest(&mut self, patience: Option<Duration>) {
-        loop {
-            let moved = self.upload.moved();
-            let mut pause = patience.map(|patience| Box::pin(clock::sleep(patience)));
-            let is_over = std::future::poll_fn(|cx| {
-                let is_over = self.upload.poll(cx).is_err() || self.upload.poll_over(cx).is_ready();
-                if is_over || self.deadline.poll(cx).is_ready() {
-                    return Poll::Ready(true);
-                }
-                match &mut pause {
-                    Some(pause) => pause.as_mut().poll(cx).map(|()| false),
-                    None => Poll::Pending,
-                }
-            });
-            if is_over.await || self.upload.moved() == moved {
-                return;
             }
         }
     }
@@ -317,31 +290,9 @@ impl Call {
     }
 }
 
-/// Lets the record see the trailers on their way.
-struct Trailers<'a>(&'a mut Record);
-
-impl Observe for Trailers<'_> {
-    fn data(&mut self, _data: &Bytes) {}
-
+impl Observe for Record {
     fn trailers(&mut self, trailers: &HeaderMap) {
-        self.0.trailers(trailers);
-    }
-}
-
-fn broken(broken: Broken) -> Error {
-    match broken {
-        Broken::Sink(error) => Error::new(Reason::DownstreamReset).because(error),
-        Broken::Body(StreamError::Malformed(words)) => Error::new(Reason::UpstreamProtocol).because(words),
-        Broken::Body(error) => Error::new(Reason::UpstreamReset).because(error),
-    }
-}
-
-/// What a caller is told when its response breaks off (RFC 9113 section 7).
-fn reset_code(error: &Error) -> ResetCode {
-    match error.reason {
-        Reason::DownstreamReset | Reason::Timeout => ResetCode::CANCEL,
-        Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
-        _ => ResetCode::INTERNAL_ERROR,
+        self.trailers(trailers);
     }
 }
 

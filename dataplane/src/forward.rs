@@ -1,5 +1,6 @@
 //! The request as it goes on: its head rewritten for the next hop, its content replayable as long as no response began.
 
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Uri, Version};
 
+use crate::clock;
+use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, ResetCode, Sink, StreamError};
 use crate::http::grpc;
@@ -19,6 +22,8 @@ use crate::telemetry::record::{Record, X_REQUEST_ID};
 
 /// Content that is kept for another try. A larger request is sent once; 64 KiB covers most unary calls.
 const MAX_REPLAY: usize = 64 * 1024;
+/// How long an upload may stand still after its answer; nginx's lingering_timeout is 5 s.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The head for one attempt: path rewritten, trace context and remaining time brought up to date.
 pub fn request(
@@ -146,8 +151,30 @@ impl Upload {
         }
     }
 
+    /// Goes on after the response: an endpoint may answer before it has the whole request and still want the rest
+    /// (RFC 9113 section 8.1). It gets it as long as the exchange may last and, but for a tunnel, as some of it moves
+    /// within each [`PATIENCE`].
+    pub async fn rest(&mut self, deadline: &mut Deadline, is_tunnel: bool) {
+        loop {
+            let moved = self.moved();
+            let mut pause = (!is_tunnel).then(|| Box::pin(clock::sleep(PATIENCE)));
+            let is_over = poll_fn(|cx| {
+                if self.poll(cx).is_err() || self.poll_over(cx).is_ready() || deadline.poll(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                match &mut pause {
+                    Some(pause) => pause.as_mut().poll(cx).map(|()| false),
+                    None => Poll::Pending,
+                }
+            });
+            if is_over.await || self.moved() == moved {
+                return;
+            }
+        }
+    }
+
     /// Ready when nothing of it moves any more: it is done, or the endpoint wants no more.
-    pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.is_done() || self.stopped {
             true => Poll::Ready(()),
             false => self.pump.sink.poll_reset(cx).map(drop),

@@ -41,6 +41,8 @@ def config(status: Status) -> Json:
         ],
         "refused": status.refused,
         "refusals": _refusals(status.world),
+        # What Consul's config entries ask for and this version does not do.
+        "not_carried_out": list(status.world.not_carried_out),
     }
 
 
@@ -70,6 +72,7 @@ def _problem(problem: Problem) -> Json:
         "expected": problem.expected,
         "hint": problem.hint,
         "snippet": problem.snippet,
+        "index": problem.index,
     }
 
 

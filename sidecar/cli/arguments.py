@@ -87,11 +87,25 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def announcement(
-    instance_id: str, advertise: str, meta: list[str] | None, tags: list[str] | None, check: str = "none"
+    config: Path | None,
+    instance_id: str,
+    advertise: str,
+    meta: list[str] | None,
+    tags: list[str] | None,
+    check: str = "",
 ) -> "Announcement":
-    """How the mesh is told of us."""
+    """How Consul is told of us; a directory of documents is told nothing."""
     from sidecar.engine import Announcement
 
+    for flag, given in (
+        ("--id", instance_id),
+        ("--advertise", advertise),
+        ("--meta", meta),
+        ("--tag", tags),
+        ("--check", check),
+    ):
+        if given and config is not None:
+            raise typer.BadParameter("only Consul has registrations, so not with --config", param_hint=flag)
     pairs = {}
     for item in meta or ():
         key, separator, value = item.partition("=")
@@ -100,7 +114,7 @@ def announcement(
         pairs[key] = value
     if advertise:
         endpoint(advertise, 0, "--advertise")
-    return Announcement(instance_id, advertise, pairs, tuple(tags or ()), check)
+    return Announcement(instance_id, advertise, pairs, tuple(tags or ()), check or "tcp")
 
 
 def endpoint(address: str, port: int, flag: str) -> str:

@@ -40,7 +40,7 @@ def gateway(
     tag: arguments.Tags = None,
 ) -> None:
     """Check the arguments and run."""
-    announcement = arguments.announcement(instance_id, advertise, meta, tag)
+    announcement = arguments.announcement(config, instance_id, advertise, meta, tag)
     arguments.log_to_stderr(log_level)
 
     from sidecar.snapshot import GatewayRole

@@ -77,16 +77,17 @@ def run(
         str,
         typer.Option(
             metavar="CHECK",
+            show_default="tcp",
             help="How the application's health is asked for Consul: tcp, a path such as /healthz, or none.",
         ),
-    ] = "tcp",
+    ] = "",
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="COMMAND", help="The application to start, after `--`.", show_default=False),
     ] = None,
 ) -> None:
     """Check the arguments and run."""
-    announcement = arguments.announcement(instance_id, advertise, meta, tag, check)
+    announcement = arguments.announcement(config, instance_id, advertise, meta, tag, check)
     outbound = arguments.endpoint("127.0.0.1", outbound_port, "--outbound-port")
     arguments.log_to_stderr(log_level)
 

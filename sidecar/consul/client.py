@@ -71,7 +71,7 @@ class Contact:
 
     # When Consul last answered anything; None: never.
     answered: float | None = None
-    # Since when every call fails, with the newest reason; None while calls succeed.
+    # When Consul last answered before calls or a watch began to fail, and why they do; None while all is told.
     failing_since: float | None = None
     failure: str = ""
     # Seconds that the answering server was behind its leader.
@@ -79,7 +79,7 @@ class Contact:
 
     def stale_seconds(self, now: float) -> float:
         """How old our knowledge may be: 0 while Consul answers."""
-        return self.behind if self.failing_since is None else self.behind + now - (self.answered or self.failing_since)
+        return self.behind if self.failing_since is None else self.behind + now - self.failing_since
 
 
 class ConsulClient:
@@ -128,9 +128,14 @@ class ConsulClient:
         return (await self._call("DELETE", path, query)).value
 
     async def txn(self, body: bytes) -> list[str]:
-        """Apply a list of operations (JSON) whole or not at all; returns why not, [] when it was applied."""
+        """Apply a list of operations (JSON) whole or not at all; returns what had changed, [] when it was applied."""
         answer = await self._call("PUT", "/v1/txn", None, data=body, accepted=(409,))
-        return [str(error.get("What", error)) for error in answer.value.get("Errors") or ()]
+        reasons = [str(error.get("What", error)) for error in answer.value.get("Errors") or ()]
+        # A transaction answers missing rights as it answers a conflict.
+        if denied := next((reason for reason in reasons if "Permission denied" in reason), ""):
+            step = advice(403, denied, "PUT", "/v1/txn")
+            raise ConsulError(f"Consul at {self.settings.address} refused PUT /v1/txn: {denied}{step}", 403)
+        return reasons
 
     async def watch(
         self, path: str, query: Query | None = None, *, wait: float = WAIT, every_index: bool = False
@@ -157,10 +162,15 @@ class ConsulClient:
                     if str(error) != self.failing.get(path):
                         self.failing[path] = str(error)
                         log.warning("%s; what was known last stays in force", error)
+                    # Whatever the reason, a token that was revoked too: it tells us nothing new.
+                    self._lost_contact(error)
+                    # Without one the next answer comes at once, and tells that we are in contact again.
+                    index = 0
                     await self.sleep(backoff.after_failure(self.chance()))
                     continue
                 if self.failing.pop(path, ""):
                     log.info("Consul at %s answers %s again", self.settings.address, path)
+                    self._answered(answer)
                 backoff.reset()
                 # Backwards: a server was restored, or another one answered; what changed since is not known then.
                 moved = answer.index != index
@@ -234,17 +244,21 @@ class ConsulClient:
 
     def _answered(self, answer: Answer) -> None:
         contact = self.contact
-        contact.answered, contact.failing_since, contact.failure = self.clock(), None, ""
-        contact.behind = answer.last_contact
+        contact.answered, contact.behind = self.clock(), answer.last_contact
+        if not self.failing:
+            contact.failing_since, contact.failure = None, ""
 
     def _failed(self, error: ConsulError) -> None:
-        contact = self.contact
         if 400 <= error.status < 500 and error.status != 429:
             # It answered, and will answer the same again: the call is at fault, not the contact.
             return
+        self._lost_contact(error)
+
+    def _lost_contact(self, error: ConsulError) -> None:
+        contact = self.contact
         contact.failure = str(error)
         if contact.failing_since is None:
-            contact.failing_since = self.clock()
+            contact.failing_since = self.clock() if contact.answered is None else contact.answered
 
 
 def _answer(

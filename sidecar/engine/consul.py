@@ -27,6 +27,7 @@ from sidecar.snapshot import GatewayRole, Role
 from sidecar.sources.catalog import Catalog
 from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.sources.kv import KvSource
+from sidecar.sources.kv_status import StatusKey, content
 from sidecar.world import Target, Update, World
 
 # Seconds that Consul gets at the start when a last good world is at hand, and when there is none.
@@ -55,8 +56,13 @@ class ConsulEngine:
         self._presence = presence
         self._store = Store(state_directory, presence.file_name)
         self._answer_within = answer_within
-        self._catalog = Catalog(client)
-        self._told: Told | None = None
+        # What Consul tells, once it is asked.
+        self._identity: Identity | None = None
+        self._documents: KvSource | None = None
+        self._catalog: Catalog | None = None
+        self._status_key: StatusKey | None = None
+        self._service = ""
+        self._updates: tuple[Stream[Update], ...] = ()
         # Until when what we serve was true, while it comes from disk; None once Consul has told all of it.
         self._from_disk: datetime | None = None
 
@@ -81,14 +87,14 @@ class ConsulEngine:
     async def _begin_with_consul(self, *, patient: bool) -> Beginning:
         role = await self._reach(self._presence.find, patient=patient)
         await self._reach(lambda: self._try_leaf(role), patient=patient)
-        told = self._listen(role)
-        leaf = await told.leaves.peek()
-        world = World()
-        for stream in told.updates:
+        identity = self._ask_identity(role)
+        leaf = await identity.leaves.peek()
+        world = identity.on_site(World())
+        told = self._ask_updates(role, world)
+        for stream in told:
             world = world.apply(await stream.peek())
-        world = told.on_site(world)
-        told.leaves.take()
-        for stream in told.updates:
+        identity.leaves.take()
+        for stream in told:
             stream.take()
         self._keep(world)
         self._store.keep_leaf(leaf)
@@ -122,49 +128,72 @@ class ConsulEngine:
         role = self._presence.restore(last_good.presence)
         self._from_disk = last_good.true_at
         log.error("%s; serving what it told until %s", why, last_good.true_at.isoformat(timespec="seconds"))
-        self._listen(role)
+        self._ask_identity(role)
+        self._ask_updates(role, last_good.world)
         return Beginning(role, last_good.world, leaf)
 
-    def _listen(self, role: Role) -> Told:
-        if self._told is None:
-            self._told = Told(self._client, self._catalog, role)
-        return self._told
+    def _ask_identity(self, role: Role) -> Identity:
+        if self._identity is None:
+            self._identity = Identity(ConsulConnect(self._client, _service(role)))
+        return self._identity
+
+    def _ask_updates(self, role: Role, world: World) -> tuple[Stream[Update], ...]:
+        if self._catalog is None:
+            self._catalog = Catalog(self._client, world.datacenter, known=world.endpoints)
+            self._service = _service(role)
+            self._documents = KvSource(self._client, gateway=isinstance(role, GatewayRole))
+            self._updates = tuple(
+                Stream(source.watch()) for source in (self._documents, DiscoveryChains(self._client), self._catalog)
+            )
+        return self._updates
 
     # --- run ------------------------------------------------------------------------------------------------------
 
     def loops(self, control: Control) -> Sequence[Coroutine[Any, Any, None]]:
-        told = self._told
-        if told is None:
-            return ()
         return (
-            *(self._follow(stream, told, control) for stream in told.updates),
-            self._follow_leaves(told, control),
+            *(self._follow(stream, control) for stream in self._updates),
+            *([self._follow_leaves(self._identity, control)] if self._identity else []),
             *self._presence.loops(control, lambda: self._keep(control.world)),
             self._store.run(lambda: self.stale_seconds() == 0),
+            *self._tell_status(control),
         )
 
-    async def _follow(self, stream: Stream[Update], told: Told, control: Control) -> None:
+    def _tell_status(self, control: Control) -> Sequence[Coroutine[Any, Any, None]]:
+        documents = self._documents
+        if documents is None:
+            return ()
+        self._status_key = StatusKey(
+            self._client,
+            self._service,
+            self._presence.file_name,
+            lambda: content(control.world, documents.index, self._held()),
+        )
+        return (self._status_key.run(),)
+
+    async def _follow(self, stream: Stream[Update], control: Control) -> None:
         async for update in stream:
             control.update(update)
             self._keep(control.world)
-            if self._from_disk is not None and all(other.taken for other in told.updates):
+            if self._from_disk is not None and all(other.taken for other in self._updates):
                 log.info("Consul is back and has told all that is served")
                 self._from_disk = None
 
-    async def _follow_leaves(self, told: Told, control: Control) -> None:
-        async for leaf in told.leaves:
-            control.change(told.on_site(control.world))
+    async def _follow_leaves(self, identity: Identity, control: Control) -> None:
+        async for leaf in identity.leaves:
+            control.change(identity.on_site(control.world))
             control.install(leaf)
             self._store.keep_leaf(leaf)
             log.info("leaf renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
 
     def want(self, target: Target, mesh: bool) -> None:
         """Watch its endpoints."""
-        self._catalog.want(target, mesh=mesh)
+        if self._catalog is not None:
+            self._catalog.want(target, mesh=mesh)
 
     def unwant(self, target: Target) -> None:
         """Stop watching them."""
-        self._catalog.unwant(target)
+        if self._catalog is not None:
+            self._catalog.unwant(target)
 
     async def announce(self, listeners: Mapping[str, str], admin: str) -> None:
         """Have the mesh send requests."""
@@ -177,9 +206,13 @@ class ConsulEngine:
 
     async def close(self) -> None:
         """Write what waits, and end every connection."""
-        if self._told is not None:
-            await self._told.close()
+        for stream in self._updates:
+            await stream.close()
+        if self._identity is not None:
+            await self._identity.leaves.close()
         await self._store.flush()
+        if self._status_key is not None:
+            await self._status_key.remove()
         await self._client.close()
 
     def _keep(self, world: World) -> None:
@@ -201,8 +234,15 @@ class ConsulEngine:
             "consul": self._client.settings.address,
             "stale_seconds": round(self.stale_seconds(), 1),
             **failure,
+            **({"held": held} if (held := self._held()) else {}),
             **self._presence.details(),
         }
+
+    def _held(self) -> list[str]:
+        """What Consul no longer tells and still serves, because its answer is doubted."""
+        documents = self._documents.held.values() if self._documents else ()
+        instances = self._catalog.held.values() if self._catalog else ()
+        return sorted([*documents, *instances])
 
     def families(self) -> Sequence[Family]:
         return (
@@ -215,25 +255,17 @@ class ConsulEngine:
         )
 
 
-class Told:
-    """All that Consul tells, each as a stream of its own."""
+class Identity:
+    """Our leaf as a stream, and where it says that we are."""
 
-    def __init__(self, client: ConsulClient, catalog: Catalog, role: Role) -> None:
-        self._authority = ConsulConnect(client, _service(role))
-        sources = (KvSource(client, gateway=isinstance(role, GatewayRole)), DiscoveryChains(client), catalog)
-        self.leaves: Stream[Leaf] = Stream(self._authority.watch())
-        self.updates: tuple[Stream[Update], ...] = tuple(Stream(source.watch()) for source in sources)
+    def __init__(self, authority: ConsulConnect) -> None:
+        self._authority = authority
+        self.leaves: Stream[Leaf] = Stream(authority.watch())
 
     def on_site(self, world: World) -> World:
         """The world with the trust domain and the datacenter of the newest leaf."""
         site = self._authority.site
         return world if site is None or site == world.site else world.apply(site)
-
-    async def close(self) -> None:
-        """Stop asking."""
-        await self.leaves.close()
-        for stream in self.updates:
-            await stream.close()
 
 
 def _service(role: Role) -> str:

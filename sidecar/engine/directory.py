@@ -23,6 +23,9 @@ from sidecar.world import Target, World
 # Seconds between tries to watch a directory that failed.
 WATCH_AGAIN_AFTER = 2.0
 
+# Folders whose documents only a gateway uses.
+NOT_A_SIDECARS = frozenset({"gateways"})
+
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +36,7 @@ class DirectoryEngine:
         self.directory = directory
         self._state_directory = state_directory
         self._role = role
-        self._source = FileSource(directory)
+        self._source = FileSource(directory, frozenset() if isinstance(role, GatewayRole) else NOT_A_SIDECARS)
 
     async def begin(self) -> Beginning:
         """Every document must be good: there is no last good one. Raises ConfigError, SourceError or IdentityError."""
@@ -87,7 +90,7 @@ class DirectoryEngine:
 
 
 def first_world(source: FileSource, role: Role) -> World:
-    """The world to start with: there is no last good one, so every document must be good. Raises ConfigError."""
+    """The world to start with: there is no last good one, so every document in use must be good. Raises ConfigError."""
     world = World().apply(source.read())
     problems = [problem for found in world.refusals.values() for problem in found]
     if isinstance(role, GatewayRole) and not problems and role.name not in world.gateways:

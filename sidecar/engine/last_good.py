@@ -16,9 +16,9 @@ from sidecar.identity.authority import Leaf
 from sidecar.state import StateFile
 from sidecar.world import World
 
-# Seconds that changes are collected for before they are written, and between writes: a service that flaps costs a few
-# writes a minute, and a kill loses ten seconds of novelty.
-WRITE_AFTER, WRITE_EVERY = 1.0, 10.0
+# Seconds that changes are collected for before they are written, and between writes: a service that flaps costs ten
+# writes a minute, and a kill loses seconds of novelty.
+WRITE_AFTER, WRITE_EVERY = 1.0, 5.0
 # Seconds between marks that what is on disk is still true.
 CONFIRM_EVERY = 30.0
 

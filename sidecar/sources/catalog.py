@@ -1,7 +1,8 @@
 """Consul's catalog as the source of endpoints: who is an instance of a service, and whether it is healthy.
 
-A service is watched from when its cluster is first wanted. An answer that empties a pool is doubted: its instances are
-held, and given up when the leader itself says so a while later. One malformed instance is left out, the rest is used.
+A service is watched from when its cluster is first wanted. An answer that leaves nobody to call is doubted: an agent
+that starts calls its instances critical until they report again. Those known are held, and given up when the leader
+itself says so a while later. One malformed instance is left out, the rest is used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +23,7 @@ from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target
 
 # Of the client's connections; the services beyond are asked in turns.
 BLOCKING = 4
-# Seconds that instances are held which all vanished at once, before Consul is asked again.
+# Seconds that instances are held which all vanished or fell ill at once, before Consul is asked again.
 HOLD = 10.0
 # Seconds between looks at what other datacenters have: their names, not their instances.
 REMOTE_EVERY = 30.0
@@ -40,13 +42,23 @@ _NAMES, _CHECKS = "names", "checks"
 class Catalog:
     """Instances of the services that are wanted, and the names of all there are."""
 
-    def __init__(self, client: ConsulClient, datacenter: str = "", *, names: bool = True) -> None:
-        """`datacenter` is our own: when it is known, the names of the others are told, too."""
+    def __init__(
+        self,
+        client: ConsulClient,
+        datacenter: str = "",
+        *,
+        names: bool = True,
+        known: Mapping[Target, tuple[Instance, ...]] = MappingProxyType({}),
+    ) -> None:
+        """`datacenter` is our own: when it is known, the names of the others are told, too.
+
+        `known` is what serves already, by whole services: the first answer is doubted as any later one.
+        """
         self._client = client
         self._datacenter = datacenter
         self._services: Watches[Target] = Watches(client, BLOCKING)
         self._names = names
-        self._known: dict[Target, tuple[Instance, ...]] = {}
+        self._known: dict[Target, tuple[Instance, ...]] = dict(known)
         self._outside: set[Target] = set()
         self._updates: dict[_Key, EndpointsUpdate | NamesUpdate] = {}
         self._told = asyncio.Event()
@@ -122,8 +134,8 @@ class Catalog:
         instances, flaws = _instances(answer.value)
         self._report(target, flaws)
         known = self._known.get(target)
-        if known and not instances and not confirmed:
-            self._doubt(target, answer)
+        if known and _any_healthy(known) and not _any_healthy(instances) and not confirmed:
+            self._doubt(target, answer, bool(instances))
             return
         if self.held.pop(target, ""):
             log.info("%s has instances again", target.cluster)
@@ -142,10 +154,12 @@ class Catalog:
         else:
             self.malformed.pop(target, None)
 
-    def _doubt(self, target: Target, answer: Answer) -> None:
+    def _doubt(self, target: Target, answer: Answer, are_there: bool) -> None:
         if target not in self.held:
             count = len(self._known[target])
-            why = "the token may no longer read them" if answer.filtered else "Consul says that there are none"
+            why = f"Consul says that {'none is healthy' if are_there else 'there are none'}"
+            if answer.filtered:
+                why = "the token may no longer read them"
             self.held[target] = f"{count} instance{'' if count == 1 else 's'} of {target.cluster} held: {why}"
             log.warning("%s", self.held[target])
         if target not in self._doubts:
@@ -159,10 +173,10 @@ class Catalog:
                 answer = await self._client.get(self._path(target), {**_query(target), "consistent": ""})
             except ConsulError:
                 continue
-            # An empty list from which nothing was filtered; an answer of another form is no news.
+            # A list from which nothing was filtered; an answer of another form is no news.
             if not answer.filtered and isinstance(answer.value, list):
                 del self._doubts[target]
-                self._take(target, answer, confirmed=not answer.value)
+                self._take(target, answer, confirmed=not answer.value or bool(_instances(answer.value)[0]))
                 return
 
     async def _follow_checks(self) -> None:
@@ -204,6 +218,10 @@ class Catalog:
             return
         names = frozenset(name for name in answer.value if not name.endswith(_PROXY_SUFFIX) and name != "consul")
         self._tell(f"{_NAMES} {datacenter}", NamesUpdate(datacenter, names))
+
+
+def _any_healthy(instances: tuple[Instance, ...]) -> bool:
+    return any(instance.healthy for instance in instances)
 
 
 def _query(target: Target) -> dict[str, str]:

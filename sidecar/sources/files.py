@@ -35,8 +35,10 @@ _Result = Document | tuple[Problem, ...]
 class FileSource:
     """Reads a directory of documents, and tells when it changes. A file with the same bytes is not parsed again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, unused: frozenset[str] = frozenset()) -> None:
+        """Folders in `unused` ("gateways") are not looked at: a mistake in there is nobody's here."""
         self.directory = directory
+        self._unused = unused
         # By place: the digest of the bytes and what became of them.
         self._results: dict[str, tuple[bytes, _Result]] = {}
 
@@ -121,7 +123,7 @@ class FileSource:
     def _places(self) -> list[str]:
         """Every file that is or looks like a document, in order."""
         try:
-            places = sorted(_documents_in(self.directory))
+            places = sorted(_documents_in(self.directory, self._unused))
         except OSError as error:
             message = f"configuration directory {self.directory} cannot be read: {error.strerror}"
             raise SourceError(f"{message}; give an existing directory") from None
@@ -131,12 +133,14 @@ class FileSource:
         return places
 
 
-def _documents_in(directory: Path) -> Iterator[str]:
+def _documents_in(directory: Path, unused: frozenset[str]) -> Iterator[str]:
     """Places below DIR; hidden files and those of other kinds (certificates, notes, editors' copies) are not ours."""
     for entry in _visible(directory):
         if not entry.is_dir():
             if _looks_like_document(entry.name):
                 yield entry.name
+            continue
+        if entry.name in unused:
             continue
         try:
             below = list(_visible(directory / entry.name))

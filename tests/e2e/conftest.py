@@ -29,6 +29,8 @@ class Running:
     mesh: Mesh
     web: Proxy
     edge: Proxy
+    # Those that are there, in the order in which they came.
+    services: list[str] = field(default_factory=list)
     _names: Iterator[int] = field(default_factory=count)
     _routes: list[Json] = field(default_factory=list)
 
@@ -53,11 +55,13 @@ class Running:
         self._routes = [route, *(other for other in self._routes if other["name"] != route["name"])]
         self._write_gateway()
 
-    def remove(self, name: str) -> None:
-        """Delete a service's document, and the gateway's route to it."""
-        self._routes = [route for route in self._routes if route["name"] != name]
+    def remove(self, *names: str) -> None:
+        """Delete the documents of these services, and the gateway's routes to them."""
+        self._routes = [route for route in self._routes if route["to"]["service"] not in names]
         self._write_gateway()
-        (self.mesh.config / f"services/{name}.yaml").unlink()
+        for name in names:
+            (self.mesh.config / f"services/{name}.yaml").unlink()
+            self.services.remove(name)
 
     def _write_gateway(self) -> None:
         gateway = {"listeners": [LOOPBACK], "routes": self._routes}
@@ -66,6 +70,8 @@ class Running:
 
     def _write(self, name: str, **fields: Any) -> str:
         name = name or f"service-{next(self._names)}"
+        if name not in self.services:
+            self.services.append(name)
         self.mesh.document(f"services/{name}", **fields)
         self.route({"name": name, "match": {"host": name}, "to": {"service": name}})
         for proxy in (self.web, self.edge):
@@ -102,6 +108,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Mesh(tmp_path_factory.mktemp("running")) as mesh:
         mesh.document("gateways/edge", listeners=[LOOPBACK])
         yield Running(mesh, mesh.sidecar("web", 1), mesh.gateway("edge"))
+
+
+@pytest.fixture(autouse=True)
+def services_of_one_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Take away the services that a test has added: each change of a document is read by every proxy of the mesh."""
+    if "running" not in request.fixturenames:
+        yield
+        return
+    running: Running = request.getfixturevalue("running")
+    before = len(running.services)
+    yield
+    if added := running.services[before:]:
+        running.remove(*added)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh import Mesh, Proxy, eventually
+from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
 
 # An idle sidecar's budget.
 MAX_RSS_KIB = 64 * 1024
@@ -188,3 +188,9 @@ def test_an_idle_sidecar_is_small_and_holds_no_library_that_it_does_not_use(mesh
     mapped = (process / "maps").read_text()
     assert "cygrpc" not in mapped
     assert "cryptography" not in mapped
+
+
+def test_a_sidecar_starts_beside_a_gateways_mistake(mesh: Mesh) -> None:
+    route = {"name": "all", "to": {"service": "nobody-wrote-it"}}
+    mesh.document("gateways/edge", listeners=[LOOPBACK], routes=[route])
+    assert mesh.sidecar("web", 1).get("/ready")[0] == 200

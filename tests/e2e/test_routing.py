@@ -63,14 +63,14 @@ def spread(address: str, host: str, calls: int) -> Counter[str]:
 
 @pytest.mark.parametrize("form", ["{}", "{}.mesh", "{}.service.consul", "{}:80", "{}.mesh:15001"])
 def test_inside_the_mesh_a_service_has_its_names(running: Running, instances: Instances, form: str) -> None:
-    service = running.service(instances.other, name="by-name")
+    service = running.service(instances.other)
     assert ask(running.web.outbound, form.format(service)) == (200, "other /")
     assert ask(running.web.outbound, form.format(service).upper()) == (200, "other /")
 
 
 @pytest.mark.parametrize("form", ["x{}", "{}.example.com", "v3.{}.mesh", "{}.mesh.mesh"])
 def test_no_other_name_leads_to_it(running: Running, instances: Instances, form: str) -> None:
-    service = running.service(instances.other, name="by-name")
+    service = running.service(instances.other)
     assert ask(running.web.outbound, form.format(service)) == (404, "")
 
 

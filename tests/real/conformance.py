@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.mesh import Mesh
 
-
 # Of the suite's enum HTTPVersion.
 HTTP_VERSION_1 = 1
 
@@ -55,9 +54,10 @@ def main(server: str) -> None:
     """Serve until SIGTERM."""
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    with tempfile.TemporaryDirectory() as directory, subprocess.Popen(
-        [server], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        subprocess.Popen([server], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         size = sys.stdin.buffer.read(4)

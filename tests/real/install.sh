@@ -8,16 +8,19 @@ tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
 # command:package
 debian=(curl:curl nghttpd:nghttp2-server nghttp:nghttp2-client)
 
-# Directory in the cache, then what `go install` is asked for. The directory names the version, so a new pin is a new one.
-h2spec=(h2spec-2.6.0 github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108)
-interop=(grpc-interop-1.85.0
+# Directory in the cache, then what puts the program there. The directory names the version, so a new pin is a new one.
+h2spec=(h2spec-2.6.0 go install github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108)
+interop=(grpc-interop-1.85.0 go install
   google.golang.org/grpc/interop/client@v1.85.0
   google.golang.org/grpc/interop/server@v1.85.0)
 
-conformance=(connect-conformance-1.0.7
+conformance=(connect-conformance-1.0.7 go install
   connectrpc.com/conformance/cmd/connectconformance@v1.0.7
   connectrpc.com/conformance/cmd/grpcserver@v1.0.7
   connectrpc.com/conformance/cmd/referenceserver@v1.0.7)
+
+# Too large for `go install` by version: its module replaces others, so a module of ours pins it. Ten minutes on two cores.
+consul=consul-1.22.7
 
 stop() {
   printf 'missing: %s\n   get it: %s\n' "$1" "$2" >&2
@@ -41,25 +44,33 @@ install_debian() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${wanted[@]}"
 }
 
+# Directory in the cache, then a command that builds into the directory $GOBIN.
 install_go() {
   local place="$tools/$1"
   shift
   [ -d "$place" ] && return 0
   # 1.21 is the first Go that fetches the toolchain that a module asks for.
   go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || stop "Go 1.21 or newer" "https://go.dev/dl"
-  echo "installing $*"
+  echo "installing ${place##*/}"
   mkdir -p "$tools"
   # Built aside and moved, so that a broken build leaves nothing that looks whole.
   local partial
   partial=$(mktemp -d "$tools/partial.XXXXXX")
   trap 'rm -rf "$partial"' EXIT
-  GOBIN="$partial" go install "$@"
+  GOBIN="$partial" "$@"
   mv -T "$partial" "$place"
   chmod 755 "$place"
   trap - EXIT
+}
+
+build_consul() {
+  cd "$(dirname "${BASH_SOURCE[0]}")/consul"
+  go build -o "$GOBIN/consul" -ldflags "-s -w" github.com/hashicorp/consul
 }
 
 install_debian
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
 install_go "${conformance[@]}"
+# Last, for it changes the directory.
+install_go "$consul" build_consul

@@ -28,9 +28,7 @@ def run(config: str, *server: str) -> tuple[int, set[str]]:
 
 
 @pytest.mark.parametrize(("server", "cases"), [("grpcserver", 374), ("referenceserver", 1900)])
-def test_what_passes_directly_passes_through_the_mesh(
-    server: str, cases: int, row: Callable[[str, str], None]
-) -> None:
+def test_what_passes_directly_passes_through_the_mesh(server: str, cases: int, row: Callable[[str, str], None]) -> None:
     config = f"conformance_{server.removesuffix('server')}.yaml"
     total, direct = run(config, cached(TOOLS, server))
     through, failed = run(config, sys.executable, "-m", "tests.real.conformance", cached(TOOLS, server))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh import LOOPBACK, Mesh
+from tests.mesh import Mesh
 from tests.real.programs import cached, free_port, serving
 from tests.tls import secured
 
@@ -44,7 +44,13 @@ def gateway_by_tls(mesh: Mesh, directory: Path, port: int) -> list[str]:
     """A gateway that speaks TLS, and a sidecar."""
     edge = secured(directory)
     address = mesh.exposed("interop", port, edge.listener, protocol="grpc").edge
-    return [*client(address), "--use_tls", "--use_test_ca", f"--ca_file={edge.authority}", "--server_host_override=localhost"]
+    return [
+        *client(address),
+        "--use_tls",
+        "--use_test_ca",
+        f"--ca_file={edge.authority}",
+        "--server_host_override=localhost",
+    ]
 
 
 def sidecars(mesh: Mesh, directory: Path, port: int) -> list[str]:

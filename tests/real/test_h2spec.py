@@ -1,4 +1,4 @@
-"""h2spec, the conformance suite for HTTP/2 (RFC 9113) and HPACK (RFC 7541), against a gateway, in the clear and by TLS."""
+"""h2spec, the conformance suite for HTTP/2 and HPACK, against a gateway, in the clear and by TLS."""
 
 import subprocess
 from collections.abc import Callable

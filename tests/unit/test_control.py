@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,19 @@ import pytest
 import trustme
 
 from sidecar.admin.status import Status
+from sidecar.config.document import DocumentSet
 from sidecar.control import Control
 from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, SeamError
 from sidecar.identity.local_ca import LocalAuthority
 from sidecar.identity.spiffe import ServiceId
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
+from sidecar.snapshot.role import Upstream
 from sidecar.sources.files import FileSource
 from sidecar.telemetry.otlp import read_environment
 from sidecar.wire import control_pb2 as control
 from sidecar.wire.snapshot_pb2 import Snapshot
-from sidecar.world import Target, World
+from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target, World
 from tests.double import SeamDouble, wanted
 
 ORDERS = SidecarRole("orders", inbound="127.0.0.1:0", outbound="127.0.0.1:0")
@@ -183,6 +186,79 @@ def test_a_snapshot_that_the_data_plane_refuses_leaves_everything_as_it_was(orde
     orders.change()
     assert orders.status.refused == ""
     assert orders.status.version == 2
+
+
+# --- what a catalog knows ---------------------------------------------------------------------------------------------
+
+ONE = Instance("vm/orders-1", "10.0.0.7:21000")
+TWO = Instance("vm/orders-2", "10.0.0.8:21000")
+
+
+@pytest.fixture
+def discovering(tmp_path: Path) -> Side:
+    """A sidecar of `web` in a mesh whose catalog has `orders`, and no document."""
+    side = Side(tmp_path, SidecarRole("web", inbound="127.0.0.1:0", outbound="127.0.0.1:0"))
+    known = World().apply(DocumentSet(discovered=True)).apply(NamesUpdate("", frozenset({"orders", "web"})))
+    side.control.start(known, side.leaf)
+    return side
+
+
+def test_a_service_is_watched_from_when_it_is_wanted(discovering: Side) -> None:
+    assert discovering.watched == {}
+
+    discovering.control.want("orders")
+    assert discovering.watched == {Target("orders"): True}
+    # Nobody has said yet who is there: the requests wait.
+    assert discovering.seam.endpoints == []
+
+    discovering.control.update(EndpointsUpdate(Target("orders"), (ONE,)))
+    assert [update.endpoints[0].address for update in discovering.seam.endpoints] == ["10.0.0.7:21000"]
+
+
+def test_a_change_of_endpoints_is_one_message_and_no_snapshot(discovering: Side) -> None:
+    discovering.control.want("orders")
+    discovering.control.update(EndpointsUpdate(Target("orders"), (ONE,)))
+    discovering.control.update(EndpointsUpdate(Target("orders"), (ONE, TWO)))
+    discovering.control.update(EndpointsUpdate(Target("web"), (ONE,)))
+
+    first, second = discovering.seam.endpoints
+    assert len(second.endpoints) == 2
+    assert second.version > first.version
+    assert len(discovering.seam.snapshots) == 1
+
+
+def test_a_service_that_no_route_leads_to_is_watched_no_more(discovering: Side) -> None:
+    discovering.control.want("orders")
+    discovering.control.update(NamesUpdate("", frozenset({"web"})))
+
+    assert discovering.watched == {}
+
+
+def test_a_service_in_the_clear_is_watched_without_its_sidecars(discovering: Side) -> None:
+    discovering.control.want("orders")
+    discovering.write("services/orders.yaml", "protocol: http\ntls: disabled\n")
+    documents = replace(discovering.source.read(), discovered=True)
+    discovering.control.update(documents)
+
+    assert discovering.watched == {Target("orders"): False}
+
+
+def test_a_role_that_changes_is_a_new_snapshot(discovering: Side) -> None:
+    upstream = Upstream("orders", "127.0.0.1:0")
+    role = SidecarRole("web", inbound="127.0.0.1:0", outbound="127.0.0.1:0", upstreams=(upstream,))
+    discovering.control.become(role)
+
+    assert discovering.control.listeners["upstream-orders"] == "127.0.0.1:0"
+    assert discovering.status.version == 2
+
+
+def test_a_role_that_cannot_be_had_leaves_the_one_before(discovering: Side, taken: int) -> None:
+    discovering.control.become(SidecarRole("web", outbound=f"127.0.0.1:{taken}", inbound="127.0.0.1:0"))
+    assert "listener outbound cannot listen" in discovering.status.refused
+
+    discovering.control.update(NamesUpdate("", frozenset({"web"})))
+    assert discovering.status.refused == ""
+    assert discovering.control.listeners["outbound"] == "127.0.0.1:0"
 
 
 def test_another_trust_domain_needs_a_restart(orders: Side) -> None:

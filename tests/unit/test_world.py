@@ -1,7 +1,9 @@
 """The world goes from update to update; a bad document is refused alone."""
 
+from dataclasses import replace
+
 from sidecar.config.model import Mesh
-from sidecar.world import World
+from sidecar.world import Chain, ChainsUpdate, EndpointsUpdate, Instance, NamesUpdate, Site, Target, World
 from tests.unit.documents import EDGE, INVENTORY, ORDERS, SHOP, document_set, world_of
 
 
@@ -128,3 +130,44 @@ def test_an_update_leaves_the_world_before_it_as_it_was() -> None:
     world.apply(document_set({}))
 
     assert list(world.services) == ["inventory", "orders"]
+
+
+# --- what Consul tells
+
+
+def test_instances_are_known_until_they_are_watched_no_more() -> None:
+    orders, instances = Target("orders"), (Instance("host/a", "10.0.0.1:21000"),)
+    world = World().apply(EndpointsUpdate(orders, instances))
+
+    assert world.endpoints == {orders: instances}
+    assert world.apply(EndpointsUpdate(orders, None)).endpoints == {}
+
+
+def test_a_document_changes_nothing_of_what_consul_told() -> None:
+    world = World().apply(Site("abc.consul", "east")).apply(NamesUpdate("", frozenset({"legacy"})))
+    world = world.apply(document_set(SHOP))
+
+    assert (world.trust_domain, world.datacenter) == ("abc.consul", "east")
+    assert world.service_names == ("inventory", "legacy", "orders")
+
+
+def test_a_field_that_a_document_does_not_write_is_as_config_entries_say() -> None:
+    chains = {name: Chain(protocol="grpc", load_balancer="random") for name in ("web", "api")}
+    documents = document_set({"services/web.yaml": "protocol: http2"})
+    world = World().apply(documents).apply(ChainsUpdate(chains, protocol="http2"))
+
+    assert (world.service("web").protocol, world.service("web").load_balancer) == ("http2", "random")
+    assert world.service("api").protocol == "grpc"
+    # proxy-defaults
+    assert world.service("other").protocol == "http2"
+
+
+def test_a_gateway_may_lead_to_a_service_that_only_consul_knows() -> None:
+    documents = replace(document_set({"gateways/edge.yaml": EDGE}), discovered=True)
+
+    assert World().apply(documents).refusals == {}
+
+
+def test_a_clusters_name_says_what_it_leads_to() -> None:
+    for target in (Target("a"), Target("a", "v1"), Target("a", datacenter="dc2"), Target("a", "v1", "dc2")):
+        assert Target.of(target.cluster) == target

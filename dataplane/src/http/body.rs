@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 
 use super::{h1, h2};
+use crate::error::{Error, Reason};
 
 /// A piece of a message's content.
 #[derive(Debug)]
@@ -32,6 +33,15 @@ impl ResetCode {
     pub const INTERNAL_ERROR: ResetCode = ResetCode(0x2);
     /// No longer wanted.
     pub const CANCEL: ResetCode = ResetCode(0x8);
+
+    /// What a caller is told when its response breaks off for `error`.
+    pub fn of(error: &Error) -> ResetCode {
+        match error.reason {
+            Reason::DownstreamReset | Reason::Timeout => ResetCode::CANCEL,
+            Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
+            _ => ResetCode::INTERNAL_ERROR,
+        }
+    }
 }
 
 /// Why a stream of content ended before its end.

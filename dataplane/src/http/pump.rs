@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::body::{Body, Frame, Sink, StreamError};
+use crate::error::{Error, Reason};
 
 /// Content under way in one direction.
 #[derive(Debug)]
@@ -111,10 +112,21 @@ impl Pump {
     }
 }
 
+impl From<Broken> for Error {
+    /// For a response on its way to the caller.
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Sink(error) => Error::new(Reason::DownstreamReset).because(error),
+            Broken::Body(StreamError::Malformed(words)) => Error::new(Reason::UpstreamProtocol).because(words),
+            Broken::Body(error) => Error::new(Reason::UpstreamReset).because(error),
+        }
+    }
+}
+
 /// Sees the content on its way.
 pub trait Observe {
     /// A piece of content is about to be sent.
-    fn data(&mut self, data: &Bytes);
+    fn data(&mut self, _data: &Bytes) {}
     /// The trailers are about to be sent.
-    fn trailers(&mut self, trailers: &HeaderMap);
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
 }

@@ -23,6 +23,8 @@ pub struct Pool {
     waiting: Cell<u32>,
     /// A stream ended, or a connection opened, failed or closed.
     changed: Notify,
+    /// Streams that a proven connection took last.
+    usual: Cell<usize>,
     /// How many connects have failed, and how the last did.
     failures: Cell<u64>,
     last_failure: RefCell<Option<Error>>,
@@ -33,14 +35,20 @@ struct Connection {
     client: RefCell<Client>,
     peer: Option<Arc<str>>,
     streams: Cell<usize>,
+    /// A stream has ended: what the server says of its limit has been in force for a whole exchange.
+    is_proven: Cell<bool>,
     idle_since: Cell<Instant>,
     _counted: Counted,
 }
 
 impl Connection {
-    fn has_room(&self) -> bool {
+    /// `usual` is what the endpoint's earlier connections took: some servers lower their limit right after the first
+    /// SETTINGS, and refuse what came in between.
+    fn has_room(&self, usual: usize) -> bool {
         let mut client = self.client.borrow_mut();
-        self.streams.get() < client.max_streams() && client.is_open(&mut Context::from_waker(Waker::noop()))
+        let limit = client.max_streams();
+        let limit = if self.is_proven.get() { limit } else { limit.min(usual) };
+        self.streams.get() < limit && client.is_open(&mut Context::from_waker(Waker::noop()))
     }
 }
 
@@ -52,6 +60,7 @@ impl Pool {
             connecting: Cell::new(false),
             waiting: Cell::new(0),
             changed: Notify::new(),
+            usual: Cell::new(usize::MAX),
             failures: Cell::new(0),
             last_failure: RefCell::new(None),
         }
@@ -60,7 +69,7 @@ impl Pool {
     /// Fills connections in order, so that the later ones fall idle and close when load goes down.
     pub fn ready(self: &Rc<Self>) -> Option<Lease> {
         let open = self.open.borrow();
-        let connection = open.iter().find(|connection| connection.has_room())?;
+        let connection = open.iter().find(|connection| connection.has_room(self.usual.get()))?;
         connection.streams.set(connection.streams.get() + 1);
         Some(Lease { connection: Rc::clone(connection), pool: Rc::clone(self) })
     }
@@ -104,36 +113,40 @@ impl Pool {
                 Ok((io, peer)) => h2::handshake(io).await.map(|(client, driver)| (client, driver, peer)),
                 Err(error) => Err(error),
             };
-            pool.connecting.set(false);
             match connected {
-                Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted),
+                Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted).await,
                 Err(error) => {
                     *pool.last_failure.borrow_mut() = Some(error);
                     pool.failures.set(pool.failures.get() + 1);
                 }
             }
+            pool.connecting.set(false);
             pool.changed.notify_waiters();
         });
     }
 
-    fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
+    async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
         let connection = Rc::new(Connection {
             client: RefCell::new(client),
             peer,
             streams: Cell::new(0),
+            is_proven: Cell::new(false),
             idle_since: Cell::new(clock::now()),
             _counted: counted,
         });
-        self.open.borrow_mut().push(Rc::clone(&connection));
-        let (pool, connection) = (Rc::downgrade(self), Rc::downgrade(&connection));
+        let settled = connection.client.borrow().clone();
+        let (pool, weak) = (Rc::downgrade(self), Rc::downgrade(&connection));
         tokio::task::spawn_local(async move {
             // Its end only takes it out of the pool.
             driver.await;
-            if let (Some(pool), Some(connection)) = (pool.upgrade(), connection.upgrade()) {
+            if let (Some(pool), Some(connection)) = (pool.upgrade(), weak.upgrade()) {
                 pool.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &connection));
                 pool.changed.notify_waiters();
             }
         });
+        // Until the server has said how many streams it takes, more than one could be too many.
+        settled.settled().await;
+        self.open.borrow_mut().push(connection);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -208,6 +221,8 @@ impl Drop for Lease {
         if streams == 0 {
             self.connection.idle_since.set(clock::now());
         }
+        self.connection.is_proven.set(true);
+        self.pool.usual.set(self.connection.client.borrow().max_streams());
         if self.pool.waiting.get() > 0 {
             self.pool.changed.notify_waiters();
         }

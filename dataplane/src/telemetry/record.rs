@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, USER_AGENT};
-use http::{request, response};
+use http::{StatusCode, request, response};
 
 use super::Hub;
 use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
@@ -64,6 +64,25 @@ impl Observer {
         self.access_log.set(telemetry.access_log);
     }
 
+    /// A connection, or what came on it, was refused before there was a request: a failed handshake, broken HTTP.
+    pub fn refused(&self, listener: &Arc<ListenerLabel>, caller: (SocketAddr, Option<Arc<str>>), refused: Refused<'_>) {
+        let now = clock::now();
+        let (client, peer) = caller;
+        let unix_nanos = self.unix_nanos(now);
+        let exchange = Finished {
+            peer,
+            started_unix_nanos: unix_nanos,
+            request_id: RequestId::make(unix_nanos, (random::u64(), random::u64())),
+            status: refused.status,
+            reason: Some(refused.error.reason),
+            detail: refused.error.cause.clone(),
+            ..Finished::blank(listener, client)
+        };
+        let durations = &self.unrouted[listener.direction as usize];
+        durations.observe(exchange.duration, exchange.status, None, exchange.reason);
+        self.hub.push(Arc::new(exchange), self.access_log.get());
+    }
+
     /// What the wall clock says at `now`.
     fn unix_nanos(&self, now: Instant) -> u64 {
         let (then, unix_nanos) = self.wall.get();
@@ -75,6 +94,15 @@ impl Observer {
         self.wall.set((now, unix_nanos));
         unix_nanos
     }
+}
+
+/// What a client was told instead of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Why.
+    pub error: &'a Error,
+    /// The status sent; `None`: the connection was closed without one.
+    pub status: Option<StatusCode>,
 }
 
 /// One exchange in progress. Its methods are called in the order of a request's life; `finish` ends it.

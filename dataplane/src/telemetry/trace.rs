@@ -475,4 +475,15 @@ mod tests {
         assert!(half.samples(u128::from((1u64 << 63) - 1)));
         assert!(!half.samples(u128::from(1u64 << 63)));
     }
+
+    #[test]
+    fn what_is_read_from_random_bytes_is_written_back_the_same() {
+        crate::random::fuzz(&[VALID.as_bytes()], |bytes| {
+            if let Some(parsed) = Traceparent::parse(bytes)
+                && parsed.version == 0
+            {
+                assert_eq!(parsed.format().as_bytes(), bytes, "a traceparent has one form");
+            }
+        });
+    }
 }

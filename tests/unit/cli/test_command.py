@@ -50,12 +50,25 @@ def test_without_a_directory_consul_is_meant_and_nothing_else_is_tried(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--meta", "version"), "'version' is not KEY=VALUE"),
+        (("--advertise", "here"), "'here' is not an IP address"),
+    ],
+)
+def test_what_consul_is_told_is_checked_first(arguments: tuple[str, ...], said: str) -> None:
+    done = sidecar("run", "--service", "orders", "--port", "8080", *arguments)
+
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         (("--port", "0"), "--port"),
         (("--port", "8080", "--inbound-port", "65536"), "--inbound-port"),
         (("--port", "8080", "--app-address", "localhost"), "'localhost' is not an IP address"),
         (("--port", "8080", "--grace", "30"), "'30' is not a duration: expected a number with its unit"),
-        (("--port", "8080", "--meta", "version"), "'version' is not KEY=VALUE"),
-        (("--port", "8080", "--advertise", "here"), "'here' is not an IP address"),
+        (("--port", "8080", "--meta", "version=1"), "only Consul has registrations, so not with --config"),
         (("--sidecar-for", "orders-1"), "the registration says what --service and --port say"),
         ((), "give --service NAME and --port PORT, or --sidecar-for ID"),
         (("--port", "8080", "--log-level", "loud"), "'loud' is none of debug, info, warning, error"),

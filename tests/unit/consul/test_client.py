@@ -154,8 +154,8 @@ async def test_a_watch_outlives_every_kind_of_failure_and_backs_off(caplog: pyte
     assert [answer.value for answer in answers] == [["a"], ["b"]]
     # Half of 0.25 s doubled: the chance is 0.
     assert [pause for pause in clock.slept if pause >= 0.125] == [0.125, 0.25, 0.5, 1.0]
-    # The index survives a failure.
-    assert [request.query.get("index") for request in script.requests[1:]] == ["5"] * 5
+    # After a failure an answer is wanted at once.
+    assert [request.query.get("index") for request in script.requests[1:]] == ["5", *[None] * 4]
     assert "answers /v1/kv/sidecar/mesh again" in caplog.text
 
 
@@ -197,3 +197,25 @@ def test_the_client_loads_no_second_http_library() -> None:
     program = "import sidecar.consul.client, sys; print('requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+async def test_a_watch_that_fails_is_no_contact_whatever_other_calls_say() -> None:
+    clock, other = Clock(), "/v1/status/leader"
+    replies = {PATH: [Reply([], index=3), Reply(b"Permission denied", status=403)], other: [Reply("x")]}
+    async with (
+        scripted(replies) as script,
+        connected(script, clock) as client,
+        aclosing(client.watch(PATH)) as answers,
+    ):
+        await anext(answers)
+        assert client.contact.failing_since is None
+        waiting = asyncio.ensure_future(anext(answers))
+        async with asyncio.timeout(5):
+            while client.contact.failing_since is None:
+                await asyncio.sleep(0.001)
+        await client.get(other)
+
+        assert client.contact.failing_since is not None
+        assert "Permission denied" in client.contact.failure
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)

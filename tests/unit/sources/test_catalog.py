@@ -96,6 +96,20 @@ async def test_an_answer_that_empties_a_pool_is_held_until_the_leader_says_so_to
     assert catalog.HOLD in clock.slept
 
 
+async def test_instances_that_fell_ill_all_at_once_are_held_too(caplog: pytest.LogCaptureFixture) -> None:
+    clock, ill = Clock(), {**entry("a"), "Checks": [{"Status": "critical"}]}
+    replies = {
+        ORDERS: [Reply([entry("a")], index=5), Reply([ill], index=9)],
+        f"{ORDERS}?consistent": [Reply([ill], index=9)],
+    }
+    async with scripted(replies) as script:
+        (first,), (second,) = await seen(script, 2, clock)
+
+    assert (first.healthy, second.healthy) == (True, False)
+    assert catalog.HOLD in clock.slept
+    assert "1 instance of orders held: Consul says that none is healthy" in caplog.text
+
+
 async def test_what_a_token_may_no_longer_read_stays_in_use(caplog: pytest.LogCaptureFixture) -> None:
     revoked = Reply([], index=9, headers=FILTERED)
     back = Reply([entry("a"), entry("b")], index=11)

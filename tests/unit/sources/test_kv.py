@@ -117,7 +117,11 @@ async def test_a_folder_of_consuls_page_and_an_entry_of_another_form_are_left_al
 async def test_documents_that_vanish_all_at_once_are_held_until_the_leader_says_so_too() -> None:
     clock = Clock()
     gone = Reply([], index=9)
-    replies = {MESH: [NOTHING], SERVICES: [services(7, orders=("protocol: http", 7)), gone], f"{SERVICES}?consistent": [gone]}
+    replies = {
+        MESH: [NOTHING],
+        SERVICES: [services(7, orders=("protocol: http", 7)), gone],
+        f"{SERVICES}?consistent": [gone],
+    }
     async with scripted(replies) as script:
         first, second = await seen(script, 2, clock)
 

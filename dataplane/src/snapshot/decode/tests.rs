@@ -458,3 +458,22 @@ fn a_large_snapshot_is_decoded_in_milliseconds() {
     // Measured: about 4 ms. The bound leaves room for a busy machine and an unoptimised build.
     assert!(best < Duration::from_millis(200), "{best:?}");
 }
+
+#[test]
+fn random_bytes_are_refused_or_decoded_and_nothing_else() {
+    let sample = smallest().encode_to_vec();
+    crate::random::fuzz(&[&sample], |bytes| {
+        if let Ok(snapshot) = decode(bytes) {
+            let known = |route: &Arc<crate::snapshot::model::Route>| {
+                route
+                    .destinations
+                    .iter()
+                    .all(|to| snapshot.clusters.contains_key(&to.cluster))
+            };
+            assert!(
+                snapshot.route_tables.values().flatten().all(known),
+                "a dangling name got through"
+            );
+        }
+    });
+}

@@ -1,0 +1,109 @@
+"""`sidecar status`: the sidecars and gateways of this host, as they say themselves."""
+
+import json
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sidecar.rundir import Instance
+
+HELP = """
+Tell how the sidecars and gateways of this host are.
+
+Each line of trouble says what to do. Ends with 0 when all is well, with 3 when something is not.
+
+Examples:
+
+\b
+  sidecar status
+  sidecar status -o json
+"""
+
+# Exit code when something is not well.
+TROUBLE = 3
+# Seconds for an answer of an admin server on this host.
+ANSWER_WITHIN = 3.0
+
+
+class Output(StrEnum):
+    """How it is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def status(output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TEXT) -> None:
+    """Ask every instance in the run directory."""
+    from sidecar.errors import SidecarError
+    from sidecar.rundir import RunDirectory, default_directory
+
+    directory = default_directory(os.environ)
+    found = [_ask(instance) for instance in RunDirectory(directory).instances()]
+    if not found:
+        raise SidecarError(f"no sidecar or gateway of this user runs here: there is none in {directory}")
+    if output is Output.JSON:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        typer.echo("\n".join(line for instance in found for line in _lines(instance)))
+    if any(_trouble(instance) for instance in found):
+        raise typer.Exit(TROUBLE)
+
+
+def _ask(instance: "Instance") -> dict[str, Any]:
+    """What it says of itself; `error` when it does not answer."""
+    from http.client import HTTPException
+
+    known = {"role": instance.role, "name": instance.name, "pid": instance.pid, "admin": instance.admin}
+    try:
+        ready, config = _get(instance.admin, "/ready"), _get(instance.admin, "/api/v1/config")
+    except (OSError, ValueError, HTTPException) as error:
+        return {**known, "error": f"its admin server does not answer: {error}"}
+    told = {key: ready[key] for key in ready if key not in ("role", "name")}
+    return {**known, **told, "documents": len(config["documents"]), "not_carried_out": config["not_carried_out"]}
+
+
+def _get(admin: str, path: str) -> Any:
+    """A JSON answer, whatever its status: an instance that is not ready says so with 503."""
+    from http.client import HTTPConnection
+
+    connection = HTTPConnection(admin, timeout=ANSWER_WITHIN)
+    try:
+        connection.request("GET", path)
+        return json.load(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def _lines(instance: dict[str, Any]) -> list[str]:
+    """ "sidecar orders: ready, 3 documents, configuration 12, admin 127.0.0.1:19000", and what is to be looked at."""
+    who = f"{instance['role']} {instance['name']}"
+    if "error" in instance:
+        return [f"{who}: {instance['error']}"]
+    documents = f"{instance['documents']} document{'' if instance['documents'] == 1 else 's'}"
+    first = f"{who}: {instance['state']}, {documents}, configuration {instance['config_version']}"
+    lines = [f"{first}, admin {instance['admin']}", *(f"  {line}" for line in _trouble(instance))]
+    return [*lines, *(f"  not carried out: {what}" for what in instance["not_carried_out"])]
+
+
+def _trouble(instance: dict[str, Any]) -> list[str]:
+    """What somebody should look at."""
+    if "error" in instance:
+        return [instance["error"]]
+    found = []
+    if instance["state"] == "starting":
+        found.append(f"waiting for {instance.get('waiting_for', 'its start')}")
+    if instance.get("stale_seconds"):
+        reason = instance.get("consul_failure", "its servers have no leader")
+        found.append(f"what Consul told is {instance['stale_seconds']:g} s old: {reason}")
+    if instance.get("refused"):
+        found.append(f"the last change was refused: {instance['refused']}")
+    found += [f"held: {what}" for what in instance.get("held", ())]
+    return found + [f"refused: {_problem(problem)}" for problem in instance.get("refusals", ())]
+
+
+def _problem(problem: dict[str, Any]) -> str:
+    index = f" (index {problem['index']})" if problem.get("index") else ""
+    return f"{problem['place']}{index}: {problem['message']}"

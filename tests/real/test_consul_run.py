@@ -1,0 +1,277 @@
+"""Sidecars and a gateway on real Consul: registration, calls, changes, and standing when Consul falls."""
+
+import json
+import os
+import ssl
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
+from tests.real.callers import Caller, application, call
+from tests.real.consul_agent import Agent
+from tests.real.programs import free_port
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+# Seconds. A change of Consul is routed on within 200 ms on a quiet machine; the rest is for a busy one.
+SOON = 10.0
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    agent.start()
+    yield agent
+    agent.stop()
+
+
+@pytest.fixture
+def mesh(agent: Agent, tmp_path: Path) -> Iterator[Mesh]:
+    with Mesh(tmp_path, agent.address) as mesh:
+        yield mesh
+
+
+def told(proxy: Proxy) -> dict[str, object]:
+    """What `/ready` says."""
+    answer: dict[str, object] = json.loads(proxy.get("/ready")[1])
+    return answer
+
+
+def registered(agent: Agent, service: str) -> list[str]:
+    """The states of the instances that callers in the mesh would find."""
+    entries = agent.get(f"/v1/health/connect/{service}")
+    return [max((check["Status"] for check in entry["Checks"]), key="passing critical".find) for entry in entries]
+
+
+def reaches(proxy: Proxy, host: str, body: str) -> Callable[[], bool]:
+    """Probe: the application beside `proxy` gets `body` from `host`."""
+    return lambda: call(proxy.outbound, host) == (200, body)
+
+
+def test_two_services_call_each_other_with_nothing_written(agent: Agent, mesh: Mesh) -> None:
+    with application("orders") as port:
+        orders = mesh.sidecar("orders", port)
+        web = mesh.sidecar("web", 1)
+        eventually("orders is passing", lambda: registered(agent, "orders") == ["passing"], SOON)
+
+        assert eventually("a call", reaches(web, "orders", "orders"), SOON)
+        assert reaches(web, "orders.service.consul", "orders")()
+
+    # The one that shows itself has its name from Consul's CA.
+    shown = x509.load_der_x509_certificate(certificate_of(orders.inbound))
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    domain = agent.get("/v1/agent/connect/ca/roots")["TrustDomain"]
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    assert uris == [f"spiffe://{domain}/ns/default/dc/dc1/svc/orders"]
+    assert told(web)["registration"] == "registered"
+    assert "every verified peer of the mesh may call this service" in str(told(web)["authorization"])
+    assert "every verified peer of the mesh may call this service" in web.output()
+
+
+def certificate_of(address: str) -> bytes:
+    """What a listener shows, as DER; it is not verified here."""
+    host, _, port = address.rpartition(":")
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port))))
+
+
+def test_a_gateway_needs_its_document_only(agent: Agent, mesh: Mesh) -> None:
+    agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
+    with application("orders") as port:
+        mesh.sidecar("orders", port)
+        edge = mesh.gateway("edge")
+
+        assert eventually("a call", lambda: call(edge.edge, "shop.example.com") == (200, "orders"), SOON)
+    assert "edge" in agent.get("/v1/catalog/services")
+
+
+def test_a_gateway_waits_for_its_document(agent: Agent, mesh: Mesh) -> None:
+    edge = mesh.gateway("edge")
+    assert edge.listeners == {}
+    assert told(edge)["document"] == "there is none for the gateway edge yet, so it listens nowhere"
+
+    port = free_port()
+    listener = {"address": "127.0.0.1", "port": port}
+    agent.document("gateways/edge", listeners=[listener], routes=[{"name": "all", "to": {"service": "orders"}}])
+
+    def answers() -> bool:
+        try:
+            return call(f"127.0.0.1:{port}", "shop.example.com")[0] == 503
+        except OSError:
+            return False
+
+    eventually("the listener answers", answers, SOON)
+
+
+def test_a_key_moves_the_traffic(agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    subsets = {f"v{n}": {"where": f'meta.version == "{n}"'} for n in (1, 2)}
+    with application("one") as one, application("two") as two:
+        for version, port in (("1", one), ("2", two)):
+            mesh.sidecar("orders", port, "--meta", f"version={version}")
+        web = mesh.sidecar("web", 1)
+        took = []
+        for turn in range(11):
+            subset, answer = (("v1", "one"), ("v2", "two"))[turn % 2]
+            started = time.monotonic()
+            route = {"name": "all", "to": {"subset": subset}}
+            agent.document("services/orders", protocol="http", subsets=subsets, routes=[route])
+            eventually(f"routed to {subset}", reaches(web, "orders", answer), SOON)
+            took.append(time.monotonic() - started)
+    # The first one waits for endpoints that nobody has asked for before.
+    with capsys.disabled():
+        print(f"\nkv put → routed: p50 {statistics.median(took[1:]) * 1000:.0f} ms, max {max(took[1:]) * 1000:.0f} ms")
+
+
+def test_an_instance_that_ends_is_not_called_any_more_and_nobody_notices(
+    agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with application("stays") as stays, application("goes") as goes:
+        mesh.sidecar("orders", stays)
+        going = mesh.sidecar("orders", goes)
+        web = mesh.sidecar("web", 1)
+        eventually("both are passing", lambda: registered(agent, "orders") == ["passing"] * 2, SOON)
+        eventually("the last one answers", reaches(web, "orders", "goes"), SOON)
+        with Caller(web.outbound, "orders") as caller:
+            eventually("both answer", lambda: {one.body for one in caller.seen} == {"stays", "goes"}, SOON)
+            asked = time.monotonic()
+            assert going.stop() == 0
+            ended = time.monotonic()
+            eventually("calls after it", lambda: len(caller.since(ended)) > 20, SOON)
+        assert caller.failures == []
+        assert {one.body for one in caller.since(ended)} == {"stays"}
+        last = max(one.at for one in caller.seen if one.body == "goes")
+        with capsys.disabled():
+            print(f"\nSIGTERM → last call to it: {max(0.0, last - asked) * 1000:.0f} ms")
+
+
+def test_the_health_of_the_application_is_the_gate(agent: Agent, mesh: Mesh) -> None:
+    port = free_port()
+    mesh.sidecar("orders", port)
+    eventually("registered and critical", lambda: registered(agent, "orders") == ["critical"], SOON)
+
+    with application("orders", port):
+        eventually("passing", lambda: registered(agent, "orders") == ["passing"], SOON)
+    eventually("critical", lambda: registered(agent, "orders") == ["critical"], SOON)
+
+
+def test_an_agent_that_forgot_is_told_again(agent: Agent, mesh: Mesh) -> None:
+    with application("orders") as port:
+        mesh.sidecar("orders", port)
+        eventually("registered", lambda: registered(agent, "orders") == ["passing"], SOON)
+        for name in agent.get("/v1/agent/services"):
+            agent.put(f"/v1/agent/service/deregister/{name}")
+        assert registered(agent, "orders") == []
+
+        eventually("registered again", lambda: registered(agent, "orders") == ["passing"], SOON)
+
+
+def test_what_others_registered_is_left_alone(agent: Agent, mesh: Mesh) -> None:
+    with application("orders") as port:
+        agent.put("/v1/agent/service/register", {"ID": f"orders-{port}", "Name": "orders", "Port": 7})
+        orders = mesh.sidecar("orders", port)
+
+        eventually("told", lambda: "registered by somebody else" in str(told(orders)["registration"]), SOON)
+        assert orders.stop() == 0
+    assert agent.get(f"/v1/agent/service/orders-{port}")["Port"] == 7
+
+
+def test_a_registration_of_others_is_taken_as_it_is(agent: Agent, mesh: Mesh) -> None:
+    inbound, first, second = free_port(), free_port(), free_port()
+    with application("web") as port, application("orders") as orders_port:
+        mesh.sidecar("orders", orders_port)
+
+        def register(upstream: int) -> None:
+            proxy = {
+                "DestinationServiceName": "web",
+                "DestinationServiceID": "web-1",
+                "LocalServicePort": port,
+                "Upstreams": [{"DestinationName": "orders", "LocalBindPort": upstream}],
+                "Config": {"bind_address": "127.0.0.1"},
+            }
+            agent.put("/v1/agent/service/register", {"ID": "web-1", "Name": "web", "Port": port})
+            body = {"ID": "web-1-proxy", "Name": "web-proxy", "Kind": "connect-proxy", "Port": inbound, "Proxy": proxy}
+            agent.put("/v1/agent/service/register", body)
+
+        register(first)
+        web = mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
+        assert web.inbound == f"127.0.0.1:{inbound}"
+        eventually("the upstream's port", lambda: call(f"127.0.0.1:{first}", "any") == (200, "orders"), SOON)
+        caller = mesh.sidecar("caller", 1)
+        eventually("a call to it", reaches(caller, "web", "web"), SOON)
+
+        register(second)
+
+        def moved() -> bool:
+            try:
+                return call(f"127.0.0.1:{second}", "any") == (200, "orders")
+            except OSError:
+                return False
+
+        eventually("the port has moved", moved, SOON)
+        assert web.stop() == 0
+    assert set(agent.get("/v1/agent/services")) >= {"web-1", "web-1-proxy"}
+
+
+def test_an_agent_that_restarts_is_no_reason_to_fail(agent: Agent, mesh: Mesh) -> None:
+    with application("orders") as port:
+        mesh.sidecar("orders", port)
+        web = mesh.sidecar("web", 1)
+        eventually("a call", reaches(web, "orders", "orders"), SOON)
+        with Caller(web.outbound, "orders") as caller:
+            agent.stop()
+            agent.start()
+            eventually("registered", lambda: registered(agent, "orders") == ["passing"], 30)
+            eventually("in contact", lambda: told(web)["stale_seconds"] == 0, 30)
+        assert caller.failures == []
+        assert len(caller.seen) > 20
+
+
+def test_without_consul_everything_goes_on(agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.document("services/orders", protocol="http", timeout="7s")
+    with application("orders") as port:
+        mesh.sidecar("orders", port)
+        web = mesh.sidecar("web", 1)
+        eventually("a call", reaches(web, "orders", "orders"), SOON)
+        kept = Path(mesh.config.parent, "state/last-good/sidecar-web-1.world")
+        eventually("its endpoints are kept", lambda: kept.exists() and '"target":["orders"' in kept.read_text(), 20)
+
+        agent.stop()
+        with Caller(web.outbound, "orders") as caller:
+            eventually("it says so", lambda: float(str(told(web)["stale_seconds"])) > 0, SOON)
+            eventually("calls", lambda: len(caller.seen) > 100, SOON)
+        assert caller.failures == []
+        assert "consul_failure" in told(web)
+
+        web.kill()
+        started = time.monotonic()
+        again = mesh.sidecar("web", 1)
+        ready = time.monotonic() - started
+        assert call(again.outbound, "orders") == (200, "orders")
+        with capsys.disabled():
+            spent = cpu_seconds(again.process.pid)
+            print(f"\nrestarted without Consul → ready: {ready * 1000:.0f} ms, of CPU {spent * 1000:.0f} ms")
+        assert told(again)["ready"] is True
+        assert float(str(told(again)["stale_seconds"])) > 0
+        assert "serving what it told until" in again.output()
+        assert "sidecar_consul_stale_seconds" in again.get("/metrics")[1]
+        assert '"timeout": "7s"' in again.get("/api/v1/config")[1]
+
+        agent.start()
+        eventually("fresh again", lambda: told(again)["stale_seconds"] == 0, 30)
+        assert call(again.outbound, "orders") == (200, "orders")
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has spent, by fields 14 and 15 of proc(5)'s stat; the machine's other work is not in it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_first_start_without_consul_says_what_is_missing(mesh: Mesh, agent: Agent) -> None:
+    agent.stop()
+    with pytest.raises(AssertionError, match=r"exited with 1(?s:.*)cannot be reached(?s:.*)start an agent there"):
+        mesh.sidecar("web", 1)

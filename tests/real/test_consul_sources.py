@@ -1,0 +1,414 @@
+"""What a real Consul says, and what our sources make of it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from sidecar.config.document import DocumentSet
+from sidecar.consul.client import ConsulClient
+from sidecar.consul.settings import read
+from sidecar.errors import ConsulError
+from sidecar.identity.consul_connect import ConsulConnect
+from sidecar.snapshot import SidecarRole, compile, endpoints
+from sidecar.sources.catalog import BLOCKING, Catalog
+from sidecar.sources.discovery_chain import DiscoveryChains
+from sidecar.sources.kv import KvSource
+from sidecar.world import ChainsUpdate, EndpointsUpdate, Instance, Target, Update, World
+from tests.mesh import ROOT
+from tests.real.consul_agent import Agent
+
+pytestmark = pytest.mark.real
+
+T = TypeVar("T")
+# Seconds; an answer that has not come by then will not come. An agent spreads new leaves over half a minute when a root
+# is new (Consul's caChangeJitterWindow).
+PATIENCE, ROTATION = 15, 45
+
+
+DENY = 'acl { enabled = true default_policy = "deny" tokens { initial_management = "root" } }'
+
+
+@contextmanager
+def running(directory: Path, hcl: str = "", token: str = "") -> Iterator[Agent]:
+    agent = Agent(directory, hcl, token)
+    try:
+        agent.start()
+        yield agent
+    finally:
+        agent.stop()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """A server that is its own agent, empty."""
+    with running(tmp_path) as agent:
+        yield agent
+
+
+@pytest.fixture
+def strict_agent(tmp_path: Path) -> Iterator[Agent]:
+    """One that denies what no policy allows."""
+    with running(tmp_path, DENY, "root") as agent:
+        yield agent
+
+
+@asynccontextmanager
+async def client_of(agent: Agent, **environ: str) -> AsyncGenerator[ConsulClient, None]:
+    client = ConsulClient(read({"CONSUL_HTTP_ADDR": agent.address, **environ}))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def until(values: AsyncIterator[T], wanted: Callable[[T], bool], within: float = PATIENCE) -> T:
+    """The first of `values` that is wanted."""
+    async with asyncio.timeout(within):
+        async for value in values:
+            if wanted(value):
+                return value
+    raise AssertionError("the source ended")
+
+
+def register(
+    agent: Agent, number: int, *, service: str = "orders", version: str = "1", status: str = "passing"
+) -> None:
+    """An instance with its proxy, as a sidecar registers itself."""
+    name = f"{service}-{number}"
+    check = {"CheckID": f"health:{name}", "TTL": "1h", "Status": status}
+    told = {"Address": f"10.0.0.{number}", "Meta": {"version": version}}
+    agent.put("/v1/agent/service/register", {"ID": name, "Name": service, "Port": 8080, "Check": check, **told})
+    proxy = {"DestinationServiceName": service, "DestinationServiceID": name}
+    body = {"Kind": "connect-proxy", "Name": f"{service}-sidecar-proxy", "ID": f"{name}-sidecar-proxy", "Port": 21000}
+    checks = [{"CheckID": f"alias:{name}", "AliasService": name}]
+    agent.put("/v1/agent/service/register", {**body, **told, "Proxy": proxy, "Checks": checks})
+
+
+def healthy(update: object) -> list[str]:
+    assert isinstance(update, EndpointsUpdate)
+    return [instance.address for instance in update.instances or () if instance.healthy]
+
+
+# --- documents
+
+
+async def test_a_document_is_seen_when_it_is_put_and_a_bad_one_is_refused_alone(agent: Agent) -> None:
+    agent.document("services/orders", protocol="grpc")
+    async with client_of(agent) as client, aclosing(KvSource(client).watch()) as updates:
+        first = World().apply(await anext(updates))
+        assert (first.services["orders"].protocol, first.refusals) == ("grpc", {})
+
+        agent.put("/v1/kv/sidecar/services/web", "protcol: http")
+        refused = await until(updates, lambda documents: bool(documents.refusals))
+        ((problem,),) = refused.refusals.values()
+        assert str(problem).startswith(f"sidecar/services/web:1:1 (index {problem.index}): ")
+        assert problem.index == agent.get("/v1/kv/sidecar/services/web")[0]["ModifyIndex"]
+
+        agent.document("services/web", protocol="http2")
+        fixed = await until(updates, lambda documents: not documents.refusals)
+        assert first.apply(fixed).services["web"].protocol == "http2"
+
+
+async def test_documents_outlive_a_restart_of_the_agent(agent: Agent) -> None:
+    agent.document("services/orders", protocol="grpc")
+    async with client_of(agent) as client, aclosing(KvSource(client).watch()) as updates:
+        await anext(updates)
+        waiting = asyncio.ensure_future(anext(updates))
+        await asyncio.to_thread(agent.stop)
+        await asyncio.to_thread(agent.start)
+        assert not waiting.done()
+
+        agent.document("services/orders", protocol="http2")
+        async with asyncio.timeout(PATIENCE * 2):
+            assert World().apply(await waiting).services["orders"].protocol == "http2"
+
+
+async def test_a_gone_configuration_is_held_and_given_up_when_the_leader_says_so(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.sources.kv.HOLD", 0.2)
+    agent.document("services/orders", protocol="grpc")
+    async with client_of(agent) as client:
+        source = KvSource(client)
+        async with aclosing(source.watch()) as updates:
+            await anext(updates)
+            waiting: asyncio.Future[DocumentSet] = asyncio.ensure_future(anext(updates))
+            agent.delete("/v1/kv/sidecar/?recurse")
+            async with asyncio.timeout(PATIENCE):
+                while not source.held:
+                    await asyncio.sleep(0)
+                assert (await waiting).documents == {}
+
+
+# --- instances
+
+
+async def test_health_weights_and_maintenance_are_followed(agent: Agent) -> None:
+    register(agent, 1)
+    register(agent, 2, version="2")
+    async with client_of(agent) as client:
+        source = Catalog(client, names=False)
+        source.want(Target("orders"))
+        async with aclosing(source.watch()) as updates:
+            both = await until(updates, lambda update: len(healthy(update)) == 2)
+            assert isinstance(both, EndpointsUpdate)
+
+            agent.put("/v1/agent/check/update/health:orders-1", {"Status": "critical"})
+            await until(updates, lambda update: healthy(update) == ["10.0.0.2:21000"])
+            agent.put("/v1/agent/check/update/health:orders-1", {"Status": "warning"})
+            await until(updates, lambda update: len(healthy(update)) == 2)
+            agent.put("/v1/agent/service/maintenance/orders-2-sidecar-proxy?enable=true")
+            await until(updates, lambda update: healthy(update) == ["10.0.0.1:21000"])
+            agent.put("/v1/agent/service/deregister/orders-2-sidecar-proxy")
+            left = await until(
+                updates, lambda update: isinstance(update, EndpointsUpdate) and len(update.instances or ()) == 1
+            )
+            assert healthy(left) == ["10.0.0.1:21000"]
+
+
+async def test_a_subset_of_a_document_takes_of_the_catalog_who_fits(agent: Agent) -> None:
+    register(agent, 1)
+    register(agent, 2, version="2")
+    agent.document("services/orders", subsets={"v2": {"where": 'meta.version == "2"'}})
+    async with client_of(agent) as client:
+        world = World().apply(await KvSource(client).read())
+        source = Catalog(client, names=False)
+        source.want(Target("orders", "v2"))
+        async with aclosing(source.watch()) as updates:
+            update = await until(updates, lambda update: len(healthy(update)) == 2)
+
+    found = endpoints(world.apply(update), SidecarRole("web"), "orders/v2", 1)
+    assert found is not None
+    assert [endpoint.address for endpoint in found.endpoints] == ["10.0.0.2:21000"]
+
+
+async def test_more_services_than_connections_stay_fresh(agent: Agent) -> None:
+    names = [f"svc{number}" for number in range(BLOCKING + 8)]
+    for name in names:
+        register(agent, 1, service=name)
+    async with client_of(agent) as client:
+        source = Catalog(client, names=False)
+        for name in names:
+            source.want(Target(name))
+        known: dict[str, tuple[Instance, ...] | None] = {}
+        async with aclosing(source.watch()) as updates:
+
+            def learned(update: object) -> bool:
+                assert isinstance(update, EndpointsUpdate)
+                known[update.target.service] = update.instances
+                return set(names) == {name for name, instances in known.items() if instances}
+
+            await until(updates, learned)
+            register(agent, 2, service=names[-1])
+            await until(updates, lambda update: learned(update) and len(known[names[-1]] or ()) == 2)
+
+
+# --- certificates
+
+
+@pytest.mark.timeout(120)  # ROTATION, and a server's start and end
+async def test_the_leaf_and_the_roots_are_those_of_consuls_ca_and_follow_a_rotation(agent: Agent) -> None:
+    async with client_of(agent) as client:
+        authority = ConsulConnect(client, "orders")
+        async with aclosing(authority.watch()) as leaves:
+            leaf = await until(leaves, lambda _: True)
+            assert authority.site is not None
+            assert authority.site.datacenter == "dc1"
+            assert authority.site.trust_domain.endswith(".consul")
+            assert leaf.not_before < leaf.not_after
+            assert len(leaf.roots) == 1
+
+            agent.put(
+                "/v1/connect/ca/configuration",
+                {"Provider": "consul", "Config": {"PrivateKeyType": "ec", "PrivateKeyBits": 384}},
+            )
+            rotated = await until(leaves, lambda new: new.certificate_chain[0] != leaf.certificate_chain[0], ROTATION)
+            # The old root is trusted until every leaf is new.
+            assert set(leaf.roots) < set(rotated.roots)
+
+
+# --- config entries
+
+
+async def test_a_mesh_works_from_config_entries_alone(agent: Agent) -> None:
+    register(agent, 1)
+    register(agent, 2, version="2")
+    defaults = {"Kind": "service-defaults", "Name": "orders", "Protocol": "grpc", "MaxInboundConnections": 7}
+    subsets = {"v1": {"Filter": "Service.Meta.version == 1"}, "v2": {"Filter": "Service.Meta.version == 2"}}
+    resolver = {"Kind": "service-resolver", "Name": "orders", "DefaultSubset": "v1", "Subsets": subsets}
+    splits = [{"Weight": 90, "ServiceSubset": "v1"}, {"Weight": 10, "ServiceSubset": "v2"}]
+    beta = {"HTTP": {"Header": [{"Name": "x-beta", "Exact": "1"}], "PathPrefix": "/api/"}}
+    routes = [{"Match": beta, "Destination": {"ServiceSubset": "v2", "RequestTimeout": "3s", "NumRetries": 1}}]
+    async with client_of(agent) as client, aclosing(DiscoveryChains(client).watch()) as updates:
+        assert (await anext(updates)).chains == {}
+        agent.put("/v1/config", defaults)
+        agent.put("/v1/config", resolver)
+        agent.put("/v1/config", {"Kind": "service-splitter", "Name": "orders", "Splits": splits})
+        agent.put("/v1/config", {"Kind": "service-router", "Name": "orders", "Routes": routes})
+        update: ChainsUpdate = await until(
+            updates, lambda update: "orders" in update.chains and len(update.chains["orders"].routes) == 2
+        )
+
+    world = World(discovered=True).apply(update)
+    chain = world.chain("orders")
+    assert chain.protocol == "grpc"
+    assert chain.not_carried_out == ("service-defaults orders: MaxInboundConnections",)
+    snapshot = compile(world, SidecarRole("web"), 1)
+    (table,) = [table for table in snapshot.route_tables if table.name == "outbound"]
+    first, second = table.routes
+    assert (first.match.path.prefix, first.timeout_ms, first.retry.attempts) == ("/api", 3000, 2)
+    assert {item.cluster: item.weight for item in first.destinations} == {"orders/v2": 1}
+    assert {item.cluster: item.weight for item in second.destinations} == {"orders/v1": 9000, "orders/v2": 1000}
+
+    async with client_of(agent) as client:
+        source = Catalog(client, names=False)
+        source.want(Target("orders"))
+        async with aclosing(source.watch()) as instances:
+            world = world.apply(await until(instances, lambda update: len(healthy(update)) == 2))
+    found = endpoints(world, SidecarRole("web"), "orders/v2", 1)
+    assert found is not None
+    assert [endpoint.address for endpoint in found.endpoints] == ["10.0.0.2:21000"]
+
+
+# --- push, pull, diff
+
+
+def sidecar(agent: Agent, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, "PYTHONPATH": str(ROOT), "CONSUL_HTTP_ADDR": agent.address, **environ}
+    command = [sys.executable, "-m", "sidecar", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=told, timeout=60)
+
+
+def directory_of(tmp_path: Path, count: int, *, padding: int = 0) -> Path:
+    directory = tmp_path / "mesh"
+    (directory / "services").mkdir(parents=True)
+    (directory / "mesh.yaml").write_text("timeout: 3s\n")
+    for number in range(count):
+        (directory / f"services/svc{number}.yaml").write_text(f"# {'x' * padding}\nprotocol: http\n")
+    return directory
+
+
+def test_a_directory_goes_to_consul_and_back(agent: Agent, tmp_path: Path) -> None:
+    directory = directory_of(tmp_path, 200)
+    pushed = sidecar(agent, "config", "push", str(directory))
+    assert (pushed.returncode, pushed.stderr) == (0, "ok: 201 changed, 0 as they were\n")
+    assert sidecar(agent, "config", "push", str(directory)).stderr == "ok: 0 changed, 201 as they were\n"
+    assert sidecar(agent, "config", "diff", str(directory)).returncode == 0
+
+    copy = tmp_path / "copy"
+    assert sidecar(agent, "config", "pull", str(copy)).returncode == 0
+    files = {file.relative_to(directory): file.read_bytes() for file in directory.rglob("*.yaml")}
+    assert {file.relative_to(copy): file.read_bytes() for file in copy.rglob("*.yaml")} == files
+
+
+def test_what_differs_is_shown_and_what_is_only_in_consul_is_kept_unless_pruned(agent: Agent, tmp_path: Path) -> None:
+    directory = directory_of(tmp_path, 1)
+    sidecar(agent, "config", "push", str(directory))
+    agent.document("services/extra", protocol="http")
+    (directory / "services/svc0.yaml").write_text("protocol: grpc\n")
+
+    shown = sidecar(agent, "config", "diff", str(directory))
+    assert shown.returncode == 3
+    assert "update sidecar/services/svc0 (index " in shown.stdout
+    assert "  +protocol: grpc" in shown.stdout
+    assert "delete sidecar/services/extra" in shown.stdout
+
+    kept = sidecar(agent, "config", "push", str(directory))
+    assert "only in Consul: sidecar/services/extra" in kept.stderr
+    assert agent.get("/v1/kv/sidecar/services/extra") is not None
+    sidecar(agent, "config", "push", "--prune", str(directory))
+    assert agent.get("/v1/kv/sidecar/services/extra") is None
+
+
+def test_values_too_big_for_a_transaction_go_alone_and_too_big_for_consul_not_at_all(
+    agent: Agent, tmp_path: Path
+) -> None:
+    directory = directory_of(tmp_path, 3, padding=450 * 1024)
+    assert sidecar(agent, "config", "push", str(directory)).returncode == 0
+    assert sidecar(agent, "config", "diff", str(directory)).returncode == 0
+
+    (directory / "services/huge.yaml").write_text(f"# {'x' * 513 * 1024}\nprotocol: http\n")
+    (directory / "mesh.yaml").write_text("timeout: 9s\n")
+    refused = sidecar(agent, "config", "push", str(directory))
+    assert refused.returncode == 78
+    assert "services/huge.yaml: the document is too large" in refused.stderr
+    assert sidecar(agent, "config", "pull", str(tmp_path / "copy")).returncode == 0
+    assert (tmp_path / "copy/mesh.yaml").read_text() == "timeout: 3s\n"
+
+
+def test_pull_does_not_replace_a_file_that_differs_unless_told_to(agent: Agent, tmp_path: Path) -> None:
+    directory = directory_of(tmp_path, 1)
+    sidecar(agent, "config", "push", str(directory))
+    (directory / "mesh.yaml").write_text("timeout: 9s\n")
+
+    refused = sidecar(agent, "config", "pull", str(directory))
+    assert refused.returncode == 78
+    assert f"{directory}/mesh.yaml" in refused.stderr
+    assert (directory / "mesh.yaml").read_text() == "timeout: 9s\n"
+    assert sidecar(agent, "config", "pull", "--overwrite", str(directory)).returncode == 0
+    assert (directory / "mesh.yaml").read_text() == "timeout: 3s\n"
+
+
+# --- rights
+
+
+def test_a_token_without_rights_is_told_what_it_needs(strict_agent: Agent, tmp_path: Path) -> None:
+    strict_agent.put("/v1/acl/policy", {"Name": "reader", "Rules": 'key_prefix "sidecar/" { policy = "read" }'})
+    token = strict_agent.put("/v1/acl/token", {"Policies": [{"Name": "reader"}]})["SecretID"]
+    directory = directory_of(tmp_path, 1)
+
+    refused = sidecar(strict_agent, "config", "push", str(directory), CONSUL_HTTP_TOKEN=token)
+    assert refused.returncode == 1
+    assert 'key_prefix "sidecar/" { policy = "write" }' in refused.stderr
+    assert "0 of 2 changes are written" in refused.stderr
+    assert token not in refused.stderr
+
+    unknown = sidecar(strict_agent, "config", "diff", str(directory), CONSUL_HTTP_TOKEN="0" * 8)
+    assert "the token is unknown or was revoked" in unknown.stderr
+
+
+async def test_a_service_without_the_right_to_its_name_gets_no_leaf(strict_agent: Agent) -> None:
+    async with client_of(strict_agent) as client:
+        with pytest.raises(ConsulError, match=r'service "orders" \{ policy = "write" \}'):
+            await client.get("/v1/agent/connect/ca/leaf/orders")
+
+
+async def test_a_token_that_is_revoked_takes_nothing_away(strict_agent: Agent) -> None:
+    read_all = " ".join(f'{kind}_prefix "" {{ policy = "read" }}' for kind in ("key", "service", "node"))
+    strict_agent.put("/v1/acl/policy", {"Name": "reader", "Rules": read_all})
+    token = strict_agent.put("/v1/acl/token", {"Policies": [{"Name": "reader"}]})
+    strict_agent.document("services/orders", protocol="grpc")
+    register(strict_agent, 1)
+    world = World()
+
+    async def follow(updates: AsyncIterator[Update]) -> None:
+        nonlocal world
+        async for update in updates:
+            world = world.apply(update)
+
+    async with client_of(strict_agent, CONSUL_HTTP_TOKEN=token["SecretID"]) as client:
+        catalog = Catalog(client, names=False)
+        catalog.want(Target("orders"))
+        following = [asyncio.create_task(follow(source)) for source in (KvSource(client).watch(), catalog.watch())]
+        async with asyncio.timeout(PATIENCE):
+            while not (world.services and world.endpoints):
+                await asyncio.sleep(0.01)
+            strict_agent.delete(f"/v1/acl/token/{token['AccessorID']}")
+            # What wakes the watches.
+            strict_agent.document("services/orders", protocol="http2")
+            strict_agent.put("/v1/agent/service/deregister/orders-1-sidecar-proxy")
+            while not {"/v1/kv/sidecar/services/", "/v1/health/connect/orders"} <= client.failing.keys():
+                await asyncio.sleep(0.01)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+    assert list(world.services) == ["orders"]
+    assert [instance.address for instance in world.endpoints[Target("orders")]] == ["10.0.0.1:21000"]

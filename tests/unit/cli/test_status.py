@@ -1,0 +1,108 @@
+"""`sidecar status`: what the instances of this host say, in a person's words."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.cli import main
+from sidecar.rundir import RunDirectory
+
+WELL: dict[str, Any] = {"ready": True, "state": "ready", "config_version": 4, "role": "sidecar", "name": "orders"}
+CONFIG: dict[str, Any] = {"documents": [{}, {}], "not_carried_out": []}
+
+
+class Admin(HTTPServer):
+    """Answers as an instance would."""
+
+    answers: dict[str, dict[str, Any]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Admin
+
+    def do_GET(self) -> None:
+        body = json.dumps(self.server.answers[self.path]).encode()
+        self.send_response(200 if self.server.answers["/ready"]["ready"] else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
+    """An instance in the run directory whose answers a test chooses."""
+    monkeypatch.setenv("SIDECAR_RUN_DIR", str(tmp_path / "run"))
+    with Admin(("127.0.0.1", 0), Handler) as server:
+        server.answers = {"/ready": WELL, "/api/v1/config": CONFIG}
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        RunDirectory(tmp_path / "run").write("sidecar", "orders", f"127.0.0.1:{server.server_port}", {})
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def status(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    """The exit code."""
+    monkeypatch.setattr("sys.argv", ["sidecar", "status", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code
+
+
+def test_an_instance_that_is_well_gets_one_line(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(monkeypatch) == 0
+    line = f"sidecar orders: ready, 2 documents, configuration 4, admin 127.0.0.1:{admin.server_port}\n"
+    assert capsys.readouterr().out == line
+
+
+def test_everything_that_is_not_well_is_told_and_ends_with_3(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = {"place": "sidecar/services/web:1:1", "index": 12, "message": "unknown field `protcol`"}
+    stale = {"stale_seconds": 12.0, "consul_failure": "Consul at 127.0.0.1:8500 cannot be reached"}
+    admin.answers["/ready"] = {**WELL, **stale, "refusals": [refusal], "held": ["2 instances of web held"]}
+    admin.answers["/api/v1/config"] = {**CONFIG, "not_carried_out": ["service-defaults web: Mode"]}
+
+    assert status(monkeypatch) == 3
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  what Consul told is 12 s old: Consul at 127.0.0.1:8500 cannot be reached",
+        "  held: 2 instances of web held",
+        "  refused: sidecar/services/web:1:1 (index 12): unknown field `protcol`",
+        "  not carried out: service-defaults web: Mode",
+    ]
+
+
+def test_one_that_still_starts_says_what_it_waits_for(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    admin.answers["/ready"] = {**WELL, "ready": False, "state": "starting", "waiting_for": "its listeners"}
+
+    assert status(monkeypatch) == 3
+    assert "waiting for its listeners" in capsys.readouterr().out
+
+
+def test_a_machine_reads_json(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(monkeypatch, "-o", "json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["name"], told["state"], told["documents"]) == ("orders", "ready", 2)
+
+
+def test_a_host_without_instances_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIDECAR_RUN_DIR", str(tmp_path / "none"))
+    assert status(monkeypatch) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""What a registration of others says of its proxy, and what of it cannot be used."""
+
+from typing import Any
+
+import pytest
+
+from sidecar.errors import ConsulError
+from sidecar.registration.adopted import find, read
+from sidecar.snapshot.role import Upstream
+from tests.unit.consul.scripted import Reply, connected, scripted
+
+
+def proxy(**told: Any) -> dict[str, Any]:
+    """A proxy of `web-1` as an agent tells it; `told` goes into its Proxy part."""
+    part = {"DestinationServiceName": "web", "DestinationServiceID": "web-1", "LocalServicePort": 8080, **told}
+    return {"ID": "web-1-proxy", "Kind": "connect-proxy", "Port": 21000, "Proxy": part}
+
+
+def test_ports_and_addresses_have_the_defaults_of_consul() -> None:
+    adopted = read(proxy())
+
+    assert (adopted.service, adopted.service_id, adopted.proxy_id) == ("web", "web-1", "web-1-proxy")
+    assert adopted.inbound == "0.0.0.0:21000"
+    assert adopted.app_address == "127.0.0.1:8080"
+    assert adopted.not_carried_out == ()
+
+
+def test_where_to_bind_is_said_by_the_opaque_config() -> None:
+    config = {"bind_address": "10.0.0.7", "bind_port": 22000, "protocol": "grpc"}
+    adopted = read(proxy(LocalServiceAddress="10.0.0.8", Config=config))
+
+    assert adopted.inbound == "10.0.0.7:22000"
+    assert adopted.app_address == "10.0.0.8:8080"
+    assert adopted.not_carried_out == ("Proxy.Config.protocol",)
+
+
+def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
+    upstreams = [
+        {"DestinationType": "service", "DestinationName": "orders", "LocalBindPort": 9191},
+        {"DestinationName": "far", "LocalBindPort": 9192, "Datacenter": "dc2"},
+        {"DestinationType": "prepared_query", "DestinationName": "q", "LocalBindPort": 9193},
+        {"DestinationName": "sock", "LocalBindSocketPath": "/run/s"},
+    ]
+    adopted = read(proxy(Upstreams=upstreams, Mode="transparent", Expose={}, MeshGateway={"Mode": "local"}))
+
+    assert adopted.upstreams == (Upstream("orders", "127.0.0.1:9191"),)
+    assert adopted.not_carried_out == (
+        "Proxy.Upstreams[1] (far): Datacenter dc2",
+        "Proxy.Upstreams[2] (q): DestinationType prepared_query",
+        "Proxy.Upstreams[3] (sock): without a LocalBindPort",
+        "Proxy.MeshGateway",
+        "Proxy.Mode transparent",
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"LocalServicePort": 0}, "no Proxy.LocalServicePort"),
+        ({"LocalServiceSocketPath": "/run/app"}, "LocalServiceSocketPath is not supported yet"),
+    ],
+)
+def test_a_proxy_without_a_port_is_refused(told: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConsulError, match=said):
+        read(proxy(**told))
+
+
+async def test_a_service_without_a_proxy_is_told_with_the_way_out() -> None:
+    async with scripted({"/v1/agent/services": [Reply({})]}) as script, connected(script) as client:
+        with pytest.raises(ConsulError, match=r"found none; register one .* or let us register with --service"):
+            await find(client, "web-1")
+    (request,) = script.asked("/v1/agent/services")
+    assert request.query["filter"] == 'Kind == "connect-proxy" and Proxy.DestinationServiceID == "web-1"'

@@ -1,0 +1,134 @@
+"""What we register, that it is kept, and that nobody else's is touched."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sidecar.consul.client import ConsulClient
+from sidecar.registration.own import BY, INSTANCE, Instance, Registration
+from sidecar.registration.probe import Health
+from tests.unit.consul.scripted import Reply, Scripted, connected, scripted
+
+ORDERS = Instance(
+    service="orders",
+    id="orders-8080",
+    address="",
+    port=8080,
+    inbound="0.0.0.0:21000",
+    app_address="127.0.0.1:8080",
+    meta={"version": "2"},
+    tags=("blue",),
+)
+SERVICE, PROXY = "/v1/agent/service/orders-8080", "/v1/agent/service/orders-8080-sidecar-proxy"
+REGISTER, UPDATE = "/v1/agent/service/register", "/v1/agent/check/update/service:orders-8080"
+NOBODY, FOREIGN = Reply(b"", status=404), Reply({"ID": "orders-8080", "Meta": {}})
+UP, DOWN = Health(True, "up"), Health(False, "down")
+
+
+class App:
+    """An application with a health that a test sets."""
+
+    def __init__(self, health: Health) -> None:
+        self.health = health
+
+    async def probe(self) -> Health:
+        return self.health
+
+
+@asynccontextmanager
+async def kept(client: ConsulClient, app: App) -> AsyncIterator[Registration]:
+    """A registration that is kept, on a clock that does not wait, while the block lasts."""
+    registration = Registration(client, ORDERS, app.probe, sleep=lambda seconds: asyncio.sleep(0.001))
+    task = asyncio.create_task(registration.keep())
+    try:
+        yield registration
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def asked(script: Scripted, path: str, count: int) -> list[dict[str, object]]:
+    """The bodies of the first `count` requests for `path`, once they are there."""
+    async with asyncio.timeout(5):
+        while len(script.asked(path)) < count:
+            await asyncio.sleep(0.002)
+    return [json.loads(request.body) for request in script.asked(path)[:count]]
+
+
+def test_the_service_and_its_proxy_say_all_that_callers_need() -> None:
+    service, proxy = ORDERS.bodies("t0", UP)
+
+    assert (service["Name"], service["ID"], service["Port"]) == ("orders", "orders-8080", 8080)
+    assert service["Meta"] == {"version": "2", BY: "sidecar-mesh", INSTANCE: "t0"}
+    assert service["Checks"][0]["Status"] == "passing"
+    assert (proxy["Kind"], proxy["Name"], proxy["Port"]) == ("connect-proxy", "orders-sidecar-proxy", 21000)
+    assert proxy["Meta"] == service["Meta"]
+    assert proxy["Tags"] == ["blue"]
+    assert proxy["Proxy"]["DestinationServiceID"] == "orders-8080"
+    assert [check.get("AliasService") or check["TCP"] for check in proxy["Checks"]] == [
+        "orders-8080",
+        "127.0.0.1:21000",
+    ]
+
+
+def test_a_gateway_is_a_service_without_a_proxy() -> None:
+    (service,) = Instance(service="edge", id="edge-19000", address="10.0.0.7", port=8443).bodies("t0", UP)
+
+    assert (service["Name"], service["Address"], service["Port"]) == ("edge", "10.0.0.7", 8443)
+
+
+async def test_an_application_that_is_down_is_registered_critical_and_told_when_it_is_up() -> None:
+    replies = {SERVICE: [NOBODY], PROXY: [NOBODY], REGISTER: [Reply(b""), Reply(b"")], UPDATE: [Reply(b"")]}
+    app = App(DOWN)
+    async with scripted(replies) as script, connected(script) as client, kept(client, app) as registration:
+        service, _ = await asked(script, REGISTER, 2)
+        app.health = UP
+        (update,) = await asked(script, UPDATE, 1)
+
+        assert registration.missing == ""
+    assert service["Checks"][0]["Status"] == "critical"  # type: ignore[index]
+    assert update == {"Status": "passing", "Output": "up"}
+
+
+async def test_an_agent_that_has_forgotten_is_told_anew(caplog: pytest.LogCaptureFixture) -> None:
+    replies = {
+        SERVICE: [NOBODY, NOBODY],
+        PROXY: [NOBODY, NOBODY],
+        REGISTER: [Reply(b"")] * 4,
+        UPDATE: [Reply(b"Unknown check ID", status=404)],
+    }
+    async with scripted(replies) as script, connected(script) as client, kept(client, App(UP)):
+        names = [body["Name"] for body in await asked(script, REGISTER, 4)]
+
+    assert names == ["orders", "orders-sidecar-proxy"] * 2
+    assert "the agent has forgotten it" in caplog.text
+
+
+async def test_what_others_registered_is_not_replaced() -> None:
+    async with scripted({SERVICE: [FOREIGN]}) as script, connected(script) as client, kept(client, App(UP)) as ours:
+        async with asyncio.timeout(5):
+            while ours.missing == "not registered yet":
+                await asyncio.sleep(0.002)
+
+        assert "was registered by somebody else" in ours.missing
+        assert "--id" in ours.missing
+        assert script.asked(REGISTER) == []
+        assert await ours.withdraw() is False
+
+
+async def test_only_what_this_process_registered_is_taken_back() -> None:
+    replies = {SERVICE: [NOBODY], PROXY: [NOBODY], REGISTER: [Reply(b""), Reply(b"")]}
+    async with scripted(replies) as script, connected(script) as client, kept(client, App(UP)) as ours:
+        service, _ = await asked(script, REGISTER, 2)
+        # Another process has taken the service over since.
+        script.replies[PROXY] = [Reply({"Meta": service["Meta"]})]
+        script.replies[SERVICE] = [Reply({"Meta": {INSTANCE: "another"}})]
+        deregister = "/v1/agent/service/deregister/orders-8080-sidecar-proxy"
+        script.replies[deregister] = [Reply(b"")]
+
+        assert await ours.withdraw() is True
+        assert len(script.asked(deregister)) == 1
+        assert script.asked("/v1/agent/service/deregister/orders-8080") == []

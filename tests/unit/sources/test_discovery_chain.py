@@ -1,0 +1,176 @@
+"""Config entries of Consul become protocols, routes and subsets; what we do not do is named."""
+
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sidecar.sources import discovery_chain
+from sidecar.sources.compiled_chain import compile_chain, duration
+from sidecar.sources.discovery_chain import DiscoveryChains
+from sidecar.world import Chain, ChainsUpdate, Target
+from tests.unit.consul.scripted import Reply, connected, scripted
+
+
+def target(service: str, subset: str = "", datacenter: str = "dc1", filter_: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "Service": service,
+        "ServiceSubset": subset,
+        "Datacenter": datacenter,
+        "Subset": {"Filter": filter_},
+        **more,
+    }
+
+
+def chain(start: dict[str, Any], targets: dict[str, Any], **nodes: dict[str, Any]) -> dict[str, Any]:
+    """A compiled chain whose resolvers are named like their targets."""
+    resolvers = {
+        f"resolver:{name}": {"Type": "resolver", "Name": name, "Resolver": {"Target": name, "ConnectTimeout": "5s"}}
+        for name in targets
+    }
+    told = {"ServiceName": "orders", "Datacenter": "dc1", "Protocol": "grpc", "StartNode": "start"}
+    return {**told, "Nodes": {"start": start, **resolvers, **nodes}, "Targets": targets}
+
+
+SPLIT = {
+    "Type": "splitter",
+    "Name": "orders",
+    "Splits": [{"Weight": 99.5, "NextNode": "resolver:v1"}, {"Weight": 0.5, "NextNode": "resolver:v2"}],
+}
+V1, V2 = (
+    target("orders", "v1", filter_="Service.Meta.version == 1"),
+    target("orders", "v2", filter_='"canary" in Service.Tags'),
+)
+
+
+def router(match: dict[str, Any], **destination: Any) -> dict[str, Any]:
+    route = {"Definition": {"Match": {"HTTP": match}, "Destination": destination}, "NextNode": "resolver:orders"}
+    return {"Type": "router", "Name": "orders", "Routes": [route]}
+
+
+def test_a_service_that_leads_to_itself_needs_no_route() -> None:
+    start = {"Type": "resolver", "Name": "orders", "Resolver": {"Target": "orders", "ConnectTimeout": "5s"}}
+
+    assert compile_chain(chain(start, {"orders": target("orders")})) == Chain(protocol="grpc")
+
+
+def test_a_split_keeps_its_shares_and_its_subsets_their_filters() -> None:
+    read = compile_chain(chain(SPLIT, {"v1": V1, "v2": V2}))
+
+    (route,) = read.routes
+    assert route.destinations == ((Target("orders", "v1"), 9950), (Target("orders", "v2"), 50))
+    v1, v2 = read.subsets["orders", "v1"], read.subsets["orders", "v2"]
+    assert v1 is not None
+    assert v2 is not None
+    assert (v1.matches({"version": "1"}), v2.matches({}, ["canary"])) == (True, True)
+    assert read.not_carried_out == ()
+
+
+def test_a_redirect_leads_to_another_service_and_another_datacenter() -> None:
+    start = {"Type": "resolver", "Name": "orders", "Resolver": {"Target": "far", "ConnectTimeout": "3s"}}
+    read = compile_chain(chain(start, {"far": target("stock", datacenter="dc2")}))
+
+    assert read.routes[0].destinations == ((Target("stock", datacenter="dc2"), 1),)
+    assert read.connect_timeout == timedelta(seconds=3)
+
+
+def test_a_route_has_its_match_rewrite_timeout_and_retries() -> None:
+    match = {"PathPrefix": "/api/", "Methods": ["GET"], "Header": [{"Name": "X-Beta", "Exact": "1"}]}
+    start = router(match, PrefixRewrite="/v2", RequestTimeout="1m30s", NumRetries=2)
+    (route,) = compile_chain(chain(start, {"orders": target("orders")})).routes
+
+    assert (str(route.match.path), route.match.methods, route.match.headers) == ("/api/*", ("GET",), {"x-beta": "1"})
+    assert (str(route.rewrite), route.timeout, route.attempts) == ("/v2/*", timedelta(seconds=90), 3)
+
+
+@pytest.mark.parametrize(
+    ("match", "missing"),
+    [
+        ({"PathRegex": "/a.*"}, "route 1 is left out: PathRegex"),
+        ({"QueryParam": [{"Name": "q", "Exact": "1"}]}, "route 1 is left out: QueryParam"),
+        ({"Header": [{"Name": "x", "Present": True}]}, "route 1 is left out: Header x"),
+        ({"Header": [{"Name": "x", "Exact": "1", "Invert": True}]}, "route 1 is left out: Header x"),
+    ],
+)
+def test_a_route_whose_match_cannot_be_judged_is_left_out_and_named(match: dict[str, Any], missing: str) -> None:
+    read = compile_chain(chain(router(match), {"orders": target("orders")}))
+
+    assert read.routes == ()
+    assert read.not_carried_out == (f"service-router orders: {missing}",)
+
+
+def test_what_is_not_done_is_named() -> None:
+    resolver = {"Target": "orders", "ConnectTimeout": "5s", "Failover": {"Targets": ["x"]}}
+    start = {
+        "Type": "resolver", "Name": "orders", "Resolver": resolver,
+        "LoadBalancer": {"Policy": "maglev", "HashPolicies": [{"Field": "header"}]},
+    }  # fmt: skip
+    targets = {"orders": target("orders", "v1", filter_="Checks is empty")}
+
+    assert compile_chain(chain(start, targets)).not_carried_out == (
+        "service-resolver orders: Failover",
+        "service-resolver orders: LoadBalancer.Policy maglev",
+        "service-resolver orders: LoadBalancer.HashPolicies",
+        "service-resolver orders subset v1: Filter Checks is empty: `Checks` cannot be selected",
+    )
+
+
+def test_durations_are_gos() -> None:
+    assert duration("1m1.5s") == timedelta(seconds=61.5)
+    assert duration(5_000_000_000) == timedelta(seconds=5)
+    assert (duration(""), duration(None)) == (None, None)
+
+
+def entries(**kinds: list[dict[str, Any]]) -> dict[str, list[Reply]]:
+    """One answer for each kind; the watch's own comes first."""
+    names = ("service-defaults", "proxy-defaults", *discovery_chain._CHAINED, *discovery_chain._NOT_YET)
+    replies = {f"/v1/config/{kind}": [Reply(kinds.get(kind.replace("-", "_"), []), index=3)] for kind in names}
+    replies["/v1/config/service-defaults"] *= 2
+    return replies
+
+
+async def first(replies: dict[str, list[Reply]]) -> ChainsUpdate:
+    async with (
+        scripted(replies) as script,
+        connected(script) as client,
+        aclosing(DiscoveryChains(client).watch()) as it,
+    ):
+        return await anext(it)
+
+
+async def test_protocols_come_from_the_service_and_else_from_proxy_defaults() -> None:
+    defaults: list[dict[str, Any]] = [
+        {"Kind": "service-defaults", "Name": "a", "Protocol": "grpc", "MeshGateway": {}, "Mode": ""},
+        {"Kind": "service-defaults", "Name": "b", "MaxInboundConnections": 5},
+        {"Kind": "service-defaults", "Name": "c", "Protocol": "tcp"},
+    ]
+    proxy = [{"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http2", "envoy_x": 1}}]
+    update = await first(entries(service_defaults=defaults, proxy_defaults=proxy))
+
+    assert {name: item.protocol for name, item in update.chains.items()} == {"a": "grpc", "b": "http2", "c": None}
+    assert update.chains["b"].not_carried_out == ("service-defaults b: MaxInboundConnections",)
+    assert update.chains["c"].not_carried_out == ("service-defaults c: Protocol tcp is not supported yet",)
+    assert (update.protocol, update.not_carried_out) == ("http2", ("proxy-defaults global: Config.envoy_x",))
+
+
+async def test_a_service_with_a_resolver_has_its_compiled_chain() -> None:
+    replies = entries(service_resolver=[{"Kind": "service-resolver", "Name": "orders"}])
+    replies["/v1/discovery-chain/orders"] = [Reply({"Chain": chain(SPLIT, {"v1": V1, "v2": V2})})]
+
+    assert len((await first(replies)).chains["orders"].routes) == 1
+
+
+async def test_a_chain_of_another_form_is_named_and_takes_nothing_else_away() -> None:
+    replies = entries(service_splitter=[{"Kind": "service-splitter", "Name": "orders"}])
+    replies["/v1/discovery-chain/orders"] = [Reply({"Chain": {"Nodes": {}}})]
+    update = await first(replies)
+
+    assert update.chains["orders"].routes == ()
+    assert "discovery chain of orders: it has another form" in update.chains["orders"].not_carried_out[0]
+
+
+async def test_entries_of_kinds_that_come_later_are_named() -> None:
+    update = await first(entries(ingress_gateway=[{"Kind": "ingress-gateway", "Name": "edge"}]))
+
+    assert update.not_carried_out == ("ingress-gateway edge is not supported yet",)
