@@ -17,10 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::clock;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
-use crate::exchange::{Caller, Scope, exchange};
+use crate::exchange::exchange;
 use crate::http::sniff;
 use crate::http::{h1, h2};
 use crate::net::Io;
+use crate::random;
+use crate::scope::{Caller, Scope};
 use crate::snapshot::model::{ListenerLimits, Protocol};
 use crate::telemetry::record::Refused;
 use crate::tls;
@@ -69,6 +71,8 @@ pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
         });
         match accepted.await {
             None => return,
+            // The kernel has completed it already: closing it is all the answer there is.
+            Some(Ok(_)) if listening.connections.active() >= listening.limits.get().max_connections as usize => {}
             Some(Ok((stream, address))) => {
                 let listening = Rc::clone(&listening);
                 tokio::task::spawn_local(connection(listening, stream, address));
@@ -93,6 +97,7 @@ async fn connection(listening: Rc<Listening>, stream: TcpStream, address: Socket
     let limits = listening.limits.get();
     // Without it small responses wait for the client's delayed acknowledgement; a failure costs only that.
     let _unset = stream.set_nodelay(true);
+    let local_port = stream.local_addr().map_or(0, |local| local.port());
     let tls = listening.tls.borrow().clone();
     let (io, peer, protocol) = match tls {
         None => {
@@ -111,16 +116,24 @@ async fn connection(listening: Rc<Listening>, stream: TcpStream, address: Socket
             (accepted.io, peer, accepted.alpn.unwrap_or(Protocol::Http1))
         }
     };
-    let caller = Rc::new(Caller { peer, address });
+    let caller = Rc::new(Caller { peer, address, local_port, is_tls: io.is_tls() });
     match protocol {
         Protocol::Http1 => serve_h1(&listening, caller, io, limits).await,
         Protocol::Http2 => serve_h2(&listening, caller, io, limits).await,
     }
 }
 
+/// How old a connection may become: a tenth more or less than asked for, so that those that began together do not end
+/// together.
+fn age(limits: &ListenerLimits) -> Duration {
+    let thousandths = 900 + random::below(201) as u32;
+    limits.max_connection_age / 1000 * thousandths
+}
+
 /// One request after the other.
 async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
     let mut connection = h1::server::Connection::new(io, &limits);
+    let expiry = clock::now() + age(&limits);
     let mut ending = pin!(listening.connections.begun());
     loop {
         let next = {
@@ -142,9 +155,10 @@ async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
         };
         let scope = Rc::clone(&listening.scope.borrow());
         let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
+        let is_old = clock::now() >= expiry;
         std::future::poll_fn(|cx| {
             // Looked at before the exchange, so that a response that begins while we end says `Connection: close`.
-            if listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
+            if is_old || listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
                 connection.close_after_this();
             }
             exchange.as_mut().poll(cx)
@@ -164,6 +178,7 @@ async fn serve_h2(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
     };
     let mut ending = pin!(listening.connections.begun());
     let mut idle = pin!(clock::sleep(limits.idle_timeout));
+    let mut expiry = pin!(clock::sleep(age(&limits)));
     let mut is_ending = false;
     loop {
         let call = std::future::poll_fn(|cx| {
@@ -171,7 +186,7 @@ async fn serve_h2(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
                 if let Poll::Ready(call) = server.poll_accept(cx) {
                     return Poll::Ready(call);
                 }
-                if !is_ending && ending.as_mut().poll(cx).is_ready() {
+                if !is_ending && (ending.as_mut().poll(cx).is_ready() || expiry.as_mut().poll(cx).is_ready()) {
                     is_ending = true;
                     server.drain();
                     continue;

@@ -15,10 +15,10 @@ use crate::clock;
 use crate::cluster::{Cluster, Members};
 use crate::drain::Drain;
 use crate::events::Events;
-use crate::exchange::{Scope, Target};
 use crate::net;
 use crate::pool::SecretsCell;
 use crate::route::table::RouteTable;
+use crate::scope::{Scope, Target};
 use crate::snapshot::model::{self, Snapshot};
 use crate::telemetry::Hub;
 use crate::telemetry::record::Observer;
@@ -211,6 +211,7 @@ impl Worker {
         Scope {
             routes: RouteTable::build(targets),
             listener: registry.listener(listener),
+            forwarding: Arc::clone(&listener.forwarding),
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
         }

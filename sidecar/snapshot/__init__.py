@@ -151,6 +151,11 @@ def _edge_listener(
         direction=wire.DIRECTION_EDGE,
         route_table="edge",
         tls=tls,
+        forwarding=wire.Forwarding(
+            trusted=listener.forwarding.trusted,
+            hops=listener.forwarding.hops,
+            forwarded=listener.forwarding.forwarded,
+        ),
         origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
     )
 

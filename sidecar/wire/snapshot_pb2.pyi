@@ -62,7 +62,7 @@ class Origin(_message.Message):
     def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin")
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class Listener(_message.Message):
     TLS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    FORWARDING_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     direction: Direction
@@ -77,21 +78,40 @@ class Listener(_message.Message):
     tls: ServerTls
     limits: ListenerLimits
     origin: Origin
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+    forwarding: Forwarding
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ...) -> None: ...
+
+class Forwarding(_message.Message):
+    __slots__ = ("trusted", "hops", "forwarded")
+    TRUSTED_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
+    FORWARDED_FIELD_NUMBER: _ClassVar[int]
+    trusted: _containers.RepeatedScalarFieldContainer[str]
+    hops: int
+    forwarded: bool
+    def __init__(self, trusted: _Optional[_Iterable[str]] = ..., hops: _Optional[int] = ..., forwarded: _Optional[bool] = ...) -> None: ...
 
 class ListenerLimits(_message.Message):
-    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms")
+    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms", "max_connection_age_ms", "keepalive_interval_ms", "keepalive_timeout_ms", "max_connections")
     MAX_HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_HEADERS_FIELD_NUMBER: _ClassVar[int]
     MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
     HEADER_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONNECTION_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    KEEPALIVE_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    KEEPALIVE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     max_header_bytes: int
     max_headers: int
     max_streams: int
     header_timeout_ms: int
     idle_timeout_ms: int
-    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+    max_connection_age_ms: int
+    keepalive_interval_ms: int
+    keepalive_timeout_ms: int
+    max_connections: int
+    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ...) -> None: ...
 
 class ServerTls(_message.Message):
     __slots__ = ("identities", "trust_bundle", "require_client_certificate")

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use prost::Message;
 use rustls_pki_types::ServerName;
 
 use super::model::{
-    BalancePolicy, ClientTls, Cluster, Direction, Listener, ListenerLimits, Origin, Protocol, Route, ServerTls,
-    Snapshot, Telemetry,
+    BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Origin, Protocol, Route,
+    ServerTls, Snapshot, Telemetry,
 };
 use crate::proto;
 
@@ -35,6 +35,10 @@ const MAX_HEADERS: u32 = 100;
 const MAX_STREAMS: u32 = 256;
 const HEADER_TIMEOUT_MS: u32 = 10_000;
 const IDLE_TIMEOUT_MS: u32 = 3_600_000;
+const MAX_CONNECTION_AGE_MS: u32 = 3_600_000;
+const KEEPALIVE_INTERVAL_MS: u32 = 60_000;
+const KEEPALIVE_TIMEOUT_MS: u32 = 20_000;
+const MAX_CONNECTIONS: u32 = 16_384;
 const CONNECT_TIMEOUT_MS: u32 = 5_000;
 const WARM_TIMEOUT_MS: u32 = 5_000;
 const CLUSTER_LIMIT: u32 = 1024;
@@ -128,6 +132,7 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         route_table: Arc::clone(route_table),
         tls: message.tls.map(server_tls).transpose()?,
         limits: listener_limits(message.limits.unwrap_or_default()),
+        forwarding: Arc::new(forwarding(message.forwarding.unwrap_or_default())?),
         origin: origin.clone(),
     })
 }
@@ -155,7 +160,29 @@ fn listener_limits(message: proto::ListenerLimits) -> ListenerLimits {
         max_streams: or(message.max_streams, MAX_STREAMS),
         header_timeout: millis_or(message.header_timeout_ms, HEADER_TIMEOUT_MS),
         idle_timeout: millis_or(message.idle_timeout_ms, IDLE_TIMEOUT_MS),
+        max_connection_age: millis_or(message.max_connection_age_ms, MAX_CONNECTION_AGE_MS),
+        keepalive_interval: millis_or(message.keepalive_interval_ms, KEEPALIVE_INTERVAL_MS),
+        keepalive_timeout: millis_or(message.keepalive_timeout_ms, KEEPALIVE_TIMEOUT_MS),
+        max_connections: or(message.max_connections, MAX_CONNECTIONS),
     }
+}
+
+fn forwarding(message: proto::Forwarding) -> Checked<Forwarding> {
+    let trusted = message.trusted.iter().map(|text| network(text));
+    Ok(Forwarding {
+        trusted: trusted.collect::<Checked<_>>()?,
+        hops: message.hops,
+        forwarded: message.forwarded,
+    })
+}
+
+fn network(text: &str) -> Checked<(IpAddr, u8)> {
+    let parsed = text.split_once('/').and_then(|(address, length)| {
+        let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (length <= most).then_some((address, length))
+    });
+    parsed.ok_or_else(|| format!("trusted {text:?} is no network; expected one like \"10.0.0.0/8\""))
 }
 
 fn unspecified(field: &str, number: i32) -> String {

@@ -1,7 +1,7 @@
 //! What a snapshot is once it is checked: no dangling name, no default left to decide, ready to be read per request.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// Bounds.
     pub limits: ListenerLimits,
+    /// Who is believed.
+    pub forwarding: Arc<Forwarding>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -86,6 +88,26 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// A connection without a request. Default 1 h, as Envoy.
     pub idle_timeout: Duration,
+    /// A connection takes no request after this time, a tenth more or less, so that clients spread over new instances.
+    /// Default 1 h.
+    pub max_connection_age: Duration,
+    /// Between two PINGs on an HTTP/2 connection. Default 60 s.
+    pub keepalive_interval: Duration,
+    /// For the answer to one; then the client is gone. Default 20 s, as gRPC.
+    pub keepalive_timeout: Duration,
+    /// Open connections of one worker; later ones are closed at once. Default 16384.
+    pub max_connections: u32,
+}
+
+/// What a listener believes of what requests say about the way they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Networks of the proxies in front: address and length of the prefix.
+    pub trusted: Vec<(IpAddr, u8)>,
+    /// Number of proxies in front, whatever their addresses.
+    pub hops: u32,
+    /// Write `Forwarded` too.
+    pub forwarded: bool,
 }
 
 /// How a listener speaks TLS.

@@ -84,7 +84,12 @@ pub(super) fn listener(direction: Direction) -> Listener {
             max_streams: 1,
             header_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            max_connection_age: Duration::from_secs(3600),
+            keepalive_interval: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(20),
+            max_connections: 16_384,
         },
+        forwarding: std::sync::Arc::default(),
         origin: Origin::default(),
     }
 }

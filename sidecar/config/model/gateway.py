@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -57,6 +58,23 @@ class ListenerTls(Model):
     )
 
 
+def _check_network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        raise refusal(f"this is not a network: `{value}` ({error})", expected="one like 10.0.0.0/8") from error
+
+
+class Forwarding(Model):
+    """Who is believed about the way a request came; everybody else's X-Forwarded-* and X-Request-ID are replaced."""
+
+    trusted: tuple[Annotated[str, AfterValidator(_check_network)], ...] = Field(
+        default=(), description="Networks of the proxies in front."
+    )
+    hops: int = Field(default=0, ge=0, le=16, description="Number of proxies in front, whatever their addresses.")
+    forwarded: bool = Field(default=False, description="Write `Forwarded` (RFC 7239) too.")
+
+
 class GatewayListener(Model):
     """Where the gateway accepts connections."""
 
@@ -68,6 +86,7 @@ class GatewayListener(Model):
         description="Local IP address; IPv6 in brackets.",
     )
     tls: ListenerTls | None = Field(default=None, description="Left out: cleartext.")
+    forwarding: Forwarding = Field(default=Forwarding(), description="Proxies in front, and what is said of them.")
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}"

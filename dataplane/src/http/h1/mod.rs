@@ -21,7 +21,7 @@ mod socket;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use http::{HeaderName, header};
 

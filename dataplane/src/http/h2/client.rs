@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use tokio::sync::Notify;
 
+use super::keepalive::Keepalive;
 use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, strip_connection_fields};
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, Head};
@@ -31,29 +32,55 @@ const MAX_INTERIM: u32 = 32;
 /// How long a request that depends on the server's SETTINGS waits for them. They are the first that it sends.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Between two PINGs, which are sent only while streams are open: gRPC servers take one in 5 minutes and close the
+/// connection of whoever sends more (<https://github.com/grpc/grpc/blob/master/doc/keepalive.md>).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(310);
+/// For the answer to one; gRPC's default.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Our connection to a server: opens streams.
 #[derive(Clone, Debug)]
 pub struct Client {
     send: h2::client::SendRequest<Bytes>,
-    settled: Rc<Settled>,
+    shared: Rc<Shared>,
 }
 
-/// Have the server's SETTINGS arrived?
+/// What a connection's driver and its streams tell each other.
 #[derive(Debug, Default)]
-struct Settled {
-    is: Cell<bool>,
-    changed: Notify,
+struct Shared {
+    /// The server's SETTINGS have arrived.
+    is_settled: Cell<bool>,
+    settled: Notify,
+    streams: Cell<usize>,
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Open(Rc<Shared>);
+
+impl Open {
+    fn new(shared: &Rc<Shared>) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        Open(Rc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
 }
 
 /// Drives a client connection; must be polled as long as it lives.
 pub struct Driver {
     connection: h2::client::Connection<Io, Bytes>,
+    keepalive: Option<Keepalive>,
     client: Client,
 }
 
 /// Exchanges the preface and SETTINGS with a server.
 pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
-    let (send, connection) = h2::client::Builder::new()
+    let (send, mut connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW * STREAMS)
         .initial_max_send_streams(INITIAL_STREAMS)
@@ -64,20 +91,30 @@ pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
         .handshake(io)
         .await
         .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(error))?;
-    let client = Client { send, settled: Rc::default() };
-    Ok((client.clone(), Driver { connection, client }))
+    let client = Client { send, shared: Rc::default() };
+    let keepalive = Keepalive::new(connection.ping_pong(), KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT);
+    Ok((client.clone(), Driver { connection, keepalive, client }))
 }
 
 impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let is_busy = self.client.shared.streams.get() > 0;
+        if let Some(keepalive) = &mut self.keepalive
+            && keepalive.poll(cx, is_busy).is_ready()
+        {
+            // The streams learn of it as the connection is dropped.
+            return Poll::Ready(());
+        }
         // Each stream has its own error; the connection's is nobody's.
         let ended = Pin::new(&mut self.connection).poll(cx).map(drop);
-        let settled = &self.client.settled;
-        if !settled.is.get() && (ended.is_ready() || self.client.send.current_max_send_streams() != INITIAL_STREAMS) {
-            settled.is.set(true);
-            settled.changed.notify_waiters();
+        let shared = &self.client.shared;
+        if !shared.is_settled.get()
+            && (ended.is_ready() || self.client.send.current_max_send_streams() != INITIAL_STREAMS)
+        {
+            shared.is_settled.set(true);
+            shared.settled.notify_waiters();
         }
         ended
     }
@@ -98,8 +135,8 @@ impl Client {
     pub async fn settled(&self) {
         let settled = async {
             loop {
-                let changed = self.settled.changed.notified();
-                if self.settled.is.get() {
+                let changed = self.shared.settled.notified();
+                if self.shared.is_settled.get() {
                     return;
                 }
                 changed.await;
@@ -126,7 +163,10 @@ impl Client {
             head.extensions_mut().insert(h2::ext::Protocol::from(upgrade.name()));
         }
         match self.send.send_request(head, end) {
-            Ok((response, stream)) => Ok((ResponseHead { response, upgrades, interim: 0 }, Outgoing { stream })),
+            Ok((response, stream)) => Ok((
+                ResponseHead { response, upgrades, interim: 0 },
+                Outgoing { stream, _open: Some(Open::new(&self.shared)) },
+            )),
             // Nothing was written: the connection is closed or going away.
             Err(error) => Err(Error::unprocessed(Reason::UpstreamReset).because(error)),
         }

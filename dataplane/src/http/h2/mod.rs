@@ -2,6 +2,7 @@
 
 mod client;
 mod head;
+mod keepalive;
 mod server;
 
 use std::task::{Context, Poll, ready};
@@ -80,6 +81,8 @@ impl Incoming {
 #[derive(Debug)]
 pub struct Outgoing {
     stream: SendStream<Bytes>,
+    /// Counts it, towards a server.
+    _open: Option<client::Open>,
 }
 
 impl Outgoing {

@@ -7,6 +7,7 @@ use h2::RecvStream;
 use http::{HeaderValue, Request, Response, StatusCode, header, uri::Scheme};
 
 use super::head::normalize;
+use super::keepalive::Keepalive;
 use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, reset_error, stream_error, strip_connection_fields};
 use crate::error::{Error, Reason};
 use crate::http::body::{self, Body, ResetCode, StreamError};
@@ -22,6 +23,7 @@ const FRAME_SIZE: u32 = 16 * 1024;
 /// A client's connection to us.
 pub struct Server {
     connection: h2::server::Connection<Io, Bytes>,
+    keepalive: Option<Keepalive>,
     scheme: Scheme,
 }
 
@@ -29,7 +31,7 @@ impl Server {
     /// Exchanges the preface and SETTINGS.
     pub async fn handshake(io: Io, limits: &ListenerLimits) -> Result<Server, Error> {
         let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
-        let connection = h2::server::Builder::new()
+        let mut connection = h2::server::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             // All streams together never exceed the connection's window, so a stalled one cannot block the others.
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.max_streams))
@@ -41,12 +43,22 @@ impl Server {
             .handshake(io)
             .await
             .map_err(|error| Error::new(Reason::BadRequest).because(error))?;
-        Ok(Server { connection, scheme })
+        let keepalive = Keepalive::new(
+            connection.ping_pong(),
+            limits.keepalive_interval,
+            limits.keepalive_timeout,
+        );
+        Ok(Server { connection, keepalive, scheme })
     }
 
     /// The next request; one that is malformed has been answered. `None` when the connection has ended. Drives the whole
     /// connection, so it must be polled as long as any stream lives.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incall, StreamError>>> {
+        if let Some(keepalive) = &mut self.keepalive
+            && keepalive.poll(cx, true).is_ready()
+        {
+            return Poll::Ready(None);
+        }
         loop {
             return Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
                 None => None,
@@ -121,7 +133,7 @@ impl Responder {
             .respond
             .send_response(head, end)
             .map_err(|error| stream_error(&error))?;
-        Ok(Outgoing { stream })
+        Ok(Outgoing { stream, _open: None })
     }
 
     /// Sends an interim head.

@@ -103,6 +103,10 @@ fn the_smallest_snapshot_gets_every_default() {
             max_streams: 256,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3600),
+            max_connection_age: Duration::from_secs(3600),
+            keepalive_interval: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(20),
+            max_connections: 16_384,
         }
     );
     let route = &snapshot.route_tables["mesh"][0];

@@ -2,6 +2,7 @@
 
 mod client;
 mod exchange;
+mod oracle;
 mod pieces;
 mod strict;
 mod upgrade;
@@ -21,18 +22,22 @@ use crate::http::h1::client::ResponseHead;
 use crate::net::{self, Io};
 use crate::snapshot::model::ListenerLimits;
 
-pub(super) fn limits() -> ListenerLimits {
+pub(in crate::http) fn limits() -> ListenerLimits {
     ListenerLimits {
         max_header_bytes: 4096,
         max_headers: 20,
         max_streams: 1,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(3600),
+        max_connection_age: Duration::from_secs(3600),
+        keepalive_interval: Duration::from_secs(60),
+        keepalive_timeout: Duration::from_secs(20),
+        max_connections: 16_384,
     }
 }
 
 /// Two ends of one TCP connection.
-pub(super) async fn sockets() -> (TcpStream, TcpStream) {
+pub(in crate::http) async fn sockets() -> (TcpStream, TcpStream) {
     let listener = net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let listener = net::register(listener).unwrap();

@@ -1,0 +1,234 @@
+//! What a request says about the way it came: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `Forwarded` (RFC 7239) and
+//! `X-Request-ID`.
+//!
+//! At the edge a client can write there what it likes: unless it is a trusted proxy, what it says is replaced. A trusted
+//! one is believed as far as the chain of trusted proxies reaches, so that the first address left is the client's. Inside
+//! the mesh the caller is known by its certificate: it is added, and nothing is taken away.
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::snapshot::model::{Direction, Forwarding};
+use crate::telemetry::record::X_REQUEST_ID;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// The connection that a request came by.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop {
+    /// The TCP peer.
+    pub peer: IpAddr,
+    /// Where it connected to.
+    pub local_port: u16,
+    /// Did TLS protect it?
+    pub is_tls: bool,
+}
+
+/// Brings the fields up to date with one hop.
+pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Parts) {
+    let before = match direction {
+        // The application beside us goes on with what it was told, or begins.
+        Direction::Outbound => return,
+        Direction::Inbound => chain(&parts.headers),
+        Direction::Edge if is_trusted(trust, hop.peer) => believed(trust, chain(&parts.headers)),
+        Direction::Edge => {
+            for name in [&PROTO, &HOST, &PORT, &header::FORWARDED, &X_REQUEST_ID] {
+                parts.headers.remove(name);
+            }
+            Vec::new()
+        }
+    };
+    set_for(&mut parts.headers, before, hop.peer);
+    note(trust, hop, parts);
+}
+
+/// Adds what no trusted hop before has said.
+fn note(trust: &Forwarding, hop: &Hop, parts: &mut Parts) {
+    let scheme = if hop.is_tls { "https" } else { "http" };
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let headers = &mut parts.headers;
+    headers.entry(PROTO).or_insert(HeaderValue::from_static(scheme));
+    headers.entry(PORT).or_insert_with(|| HeaderValue::from(hop.local_port));
+    if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host).ok()) {
+        headers.entry(HOST).or_insert(host);
+    }
+    if trust.forwarded {
+        add_forwarded(headers, hop, scheme, authority);
+    }
+}
+
+/// One element of `Forwarded`; IPv6 addresses and hosts with a port are quoted (RFC 7239 section 6).
+fn add_forwarded(headers: &mut HeaderMap, hop: &Hop, scheme: &str, host: Option<&str>) {
+    let mut element = match hop.peer.to_canonical() {
+        IpAddr::V4(address) => format!("for={address}"),
+        IpAddr::V6(address) => format!("for=\"[{address}]\""),
+    };
+    if let Some(host) = host {
+        element.push_str(&format!(";host=\"{host}\""));
+    }
+    element.push_str(&format!(";proto={scheme}"));
+    if let Ok(element) = HeaderValue::from_str(&element) {
+        headers.append(header::FORWARDED, element);
+    }
+}
+
+fn is_trusted(trust: &Forwarding, peer: IpAddr) -> bool {
+    trust.hops > 0 || is_in(&trust.trusted, peer)
+}
+
+fn is_in(networks: &[(IpAddr, u8)], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|(network, length)| match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let unlike = u32::from(*network) ^ u32::from(address);
+            unlike.leading_zeros() >= u32::from(*length)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let unlike = u128::from(*network) ^ u128::from(address);
+            unlike.leading_zeros() >= u32::from(*length)
+        }
+        _ => false,
+    })
+}
+
+/// The addresses of `X-Forwarded-For`, oldest first, as they were written.
+fn chain(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|address| address.trim().to_owned())
+        .filter(|address| !address.is_empty())
+        .collect()
+}
+
+/// The end of the chain that trusted proxies vouch for: the peer is one, and each vouches for the address before it.
+fn believed(trust: &Forwarding, mut chain: Vec<String>) -> Vec<String> {
+    let vouched = match trust.hops {
+        0 => {
+            let is_proxy = |text: &&String| text.parse().is_ok_and(|address| is_in(&trust.trusted, address));
+            1 + chain.iter().rev().take_while(is_proxy).count()
+        }
+        hops => hops as usize,
+    };
+    chain.split_off(chain.len().saturating_sub(vouched))
+}
+
+fn set_for(headers: &mut HeaderMap, mut chain: Vec<String>, peer: IpAddr) {
+    chain.push(peer.to_canonical().to_string());
+    // What stood there was a value before, so it is one again.
+    if let Ok(value) = HeaderValue::from_str(&chain.join(", ")) {
+        headers.insert(FOR, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    /// The fields after one hop from `peer`, by name.
+    fn after(trust: &Forwarding, direction: Direction, peer: &str, fields: &[(&str, &str)]) -> HeaderMap {
+        let mut request = Request::get("https://shop.test/");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let hop = Hop { peer: peer.parse().unwrap(), local_port: 8443, is_tls: true };
+        apply(trust, direction, &hop, &mut parts);
+        parts.headers
+    }
+
+    fn networks() -> Forwarding {
+        Forwarding {
+            trusted: vec![("10.0.0.0".parse().unwrap(), 8), ("fd00::".parse().unwrap(), 8)],
+            ..Forwarding::default()
+        }
+    }
+
+    const LIES: [(&str, &str); 6] = [
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-proto", "gopher"),
+        ("x-forwarded-host", "bank.test"),
+        ("x-forwarded-port", "1"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x-request-id", "mine"),
+    ];
+
+    #[test]
+    fn at_the_edge_a_stranger_is_not_believed() {
+        let fields = after(&Forwarding::default(), Direction::Edge, "192.0.2.1", &LIES);
+        assert_eq!(fields["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(fields["x-forwarded-proto"], "https");
+        assert_eq!(fields["x-forwarded-host"], "shop.test");
+        assert_eq!(fields["x-forwarded-port"], "8443");
+        assert!(!fields.contains_key("forwarded") && !fields.contains_key("x-request-id"));
+        assert_eq!(
+            after(&networks(), Direction::Edge, "11.0.0.9", &LIES)["x-forwarded-for"],
+            "11.0.0.9"
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_as_far_as_the_chain_reaches() {
+        for (said, kept) in [
+            ("192.0.2.1", "192.0.2.1, 10.0.0.9"),
+            ("6.6.6.6, 192.0.2.1", "192.0.2.1, 10.0.0.9"),
+            (
+                "6.6.6.6, 192.0.2.1, 10.1.1.1, fd00::1",
+                "192.0.2.1, 10.1.1.1, fd00::1, 10.0.0.9",
+            ),
+            ("unknown", "unknown, 10.0.0.9"),
+        ] {
+            let said = [
+                ("x-forwarded-for", said),
+                ("x-forwarded-proto", "http"),
+                ("x-request-id", "r"),
+            ];
+            let fields = after(&networks(), Direction::Edge, "10.0.0.9", &said);
+            assert_eq!(fields["x-forwarded-for"], kept, "{said:?}");
+            assert_eq!(fields["x-forwarded-proto"], "http");
+            assert_eq!(fields["x-request-id"], "r");
+        }
+    }
+
+    #[test]
+    fn hops_are_counted_where_addresses_are_not_known() {
+        let said = [
+            ("x-forwarded-for", "6.6.6.6, 192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.7"),
+        ];
+        for (hops, kept) in [(1, "192.0.2.7, 192.0.2.9"), (2, "192.0.2.1, 192.0.2.7, 192.0.2.9")] {
+            let trust = Forwarding { hops, ..Forwarding::default() };
+            let fields = after(&trust, Direction::Edge, "192.0.2.9", &said);
+            assert_eq!(fields["x-forwarded-for"], kept);
+        }
+    }
+
+    #[test]
+    fn inside_the_mesh_the_caller_is_added_and_nothing_is_lost() {
+        let fields = after(&Forwarding::default(), Direction::Inbound, "10.0.0.9", &LIES);
+        assert_eq!(fields["x-forwarded-for"], "6.6.6.6, 10.0.0.9");
+        assert_eq!(fields["x-forwarded-host"], "bank.test");
+        assert_eq!(fields["x-request-id"], "mine");
+        let own = after(&Forwarding::default(), Direction::Outbound, "127.0.0.1", &[]);
+        assert!(own.is_empty(), "{own:?}");
+    }
+
+    #[test]
+    fn the_standard_field_is_written_when_asked_for() {
+        let trust = Forwarding { forwarded: true, ..Forwarding::default() };
+        let fields = after(&trust, Direction::Edge, "2001:db8::1", &LIES);
+        assert_eq!(
+            fields["forwarded"],
+            "for=\"[2001:db8::1]\";host=\"shop.test\";proto=https"
+        );
+    }
+}
