@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-check test real full lint fuzz bench wheel lock all
+.PHONY: help build protos demo demo-check test real full conformance lint fuzz bench wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -73,6 +73,11 @@ fuzz: ## every parser on random input, for minutes; FUZZ_ROUNDS and FUZZ_SEED ch
 	$(timed) $(quietly) $(extension); \
 	FUZZ_ROUNDS=$${FUZZ_ROUNDS:-5000000} cargo test $(cargo_flags) --quiet --lib -- random_bytes; \
 	python -m pytest --quiet --timeout 600 --hypothesis-profile long tests/unit/config
+
+conformance: ## the suites of others for HTTP/2 and gRPC, and their table
+	$(timed) $(quietly) $(extension); \
+	tests/real/install.sh; \
+	python -m pytest --quiet $(addprefix tests/real/test_,h2spec.py grpc_interop.py conformance.py)
 
 bench: ## measure against nghttpx, HAProxy and Envoy, side by side
 	$(timed) $(quietly) $(extension); \

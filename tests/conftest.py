@@ -9,7 +9,6 @@ from hypothesis import settings
 from tests.mesh import Mesh
 from tests.skips import EXPECTED_SKIPS, SkipGate, read_expected
 
-
 # `make fuzz`: minutes instead of seconds for each property.
 settings.register_profile("long", max_examples=5000, deadline=None)
 

@@ -154,9 +154,7 @@ class Mesh:
         """Start the gateway of the document `gateways/<name>`; returns it ready."""
         return self.start(name, "gateway", "--name", name, *arguments, environ=environ or {})
 
-    def exposed(
-        self, service: str, app_port: int, listener: Mapping[str, object] = LOOPBACK, **fields: Any
-    ) -> Proxy:
+    def exposed(self, service: str, app_port: int, listener: Mapping[str, object] = LOOPBACK, **fields: Any) -> Proxy:
         """The gateway before one sidecar before an app; `fields` are the service's document beside its endpoints."""
         self.document(f"services/{service}", **fields)
         sidecar = self.sidecar(service, app_port)

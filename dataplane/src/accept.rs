@@ -148,7 +148,7 @@ async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
             Some(Ok(Some(call))) => call,
             Some(Err(refusal)) => {
                 let caller = (caller.address, caller.peer.clone());
-                return listening.refused(caller, &refusal.error, Some(refusal.status));
+                return listening.refused(caller, &refusal.error, refusal.is_answered.then_some(refusal.status));
             }
             // The client is done, or waits while we end.
             Some(Ok(None)) | None => return,

@@ -32,7 +32,11 @@ pub struct Audience<'a> {
 /// Explains `error` to whoever sent `request`.
 pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply {
     let mut reply = if grpc::is_grpc(&request.headers) {
-        trailers_only(error, audience)
+        trailers_only(error, audience, HeaderValue::from_static("application/grpc"))
+    } else if let Some(kind) = request.headers.get(CONTENT_TYPE)
+        && grpc::is_grpc_web(&request.headers)
+    {
+        trailers_only(error, audience, kind.clone())
     } else if wants_html(request) {
         with_content(error, "text/html; charset=utf-8", html(error, audience))
     } else {
@@ -46,10 +50,10 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
 }
 
 /// A gRPC answer without messages: the status stands in the head, which ends the stream.
-fn trailers_only(error: &Error, audience: Audience<'_>) -> Reply {
+fn trailers_only(error: &Error, audience: Audience<'_>, kind: HeaderValue) -> Reply {
     let mut head = Response::new(());
     let headers = head.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(
         grpc::GRPC_STATUS,
         HeaderValue::from(u16::from(error.reason.grpc_status())),
@@ -158,6 +162,15 @@ mod tests {
         let message = reply.head.headers()["grpc-message"].to_str().expect("ascii");
         assert!(message.ends_with("\"refused\" 100%25"), "{message}");
         assert!(reply.content.is_none());
+    }
+
+    #[test]
+    fn a_browsers_grpc_caller_gets_them_in_its_own_kind() {
+        for kind in ["application/grpc-web+proto", "application/grpc-web-text"] {
+            let reply = reply(&[("content-type", kind)], false);
+            assert_eq!(reply.head.headers()["content-type"], kind);
+            assert_eq!(reply.head.headers()["grpc-status"], "14");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 """Puts a gateway and a sidecar before a server of Connect's conformance suite.
 
-The suite starts `python -m tests.real.conformance SERVER PROTOCOL` as a server under test: a request on standard input, the
+The suite starts `python -m tests.real.conformance SERVER` as a server under test: what is wanted on standard input, the
 server's address on standard output, each with its length before it. Both pass through; only the address becomes ours.
 """
 
@@ -13,6 +13,9 @@ import threading
 from pathlib import Path
 
 from tests.mesh import Mesh
+
+# Of the suite's enum HTTPVersion.
+HTTP_VERSION_1 = 1
 
 
 def take_varint(data: bytes) -> tuple[int, bytes]:
@@ -35,32 +38,36 @@ def put_varint(value: int) -> bytes:
     return data + bytes([value])
 
 
-def port_of(answer: bytes) -> int:
-    """`port` of a ServerCompatResponse: field 2; the others hold bytes."""
-    while answer:
-        tag, answer = take_varint(answer)
-        value, answer = take_varint(answer)
+def field_2(message: bytes) -> int:
+    """`http_version` of a ServerCompatRequest, `port` of a ServerCompatResponse."""
+    while message:
+        tag, message = take_varint(message)
+        value, message = take_varint(message)
         if tag >> 3 == 2:
             return value
-        answer = answer[value:]
-    raise ValueError("the server told no port")
+        # Before a field of bytes stands its length; the others are numbers.
+        message = message[value:] if tag & 7 == 2 else message
+    raise ValueError("field 2 is not there")
 
 
-def main(server: str, protocol: str) -> None:
+def main(server: str) -> None:
     """Serve until SIGTERM."""
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    with tempfile.TemporaryDirectory() as directory, subprocess.Popen(
-        [server], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        subprocess.Popen([server], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         size = sys.stdin.buffer.read(4)
-        process.stdin.write(size + sys.stdin.buffer.read(struct.unpack(">I", size)[0]))
+        wanted = sys.stdin.buffer.read(struct.unpack(">I", size)[0])
+        process.stdin.write(size + wanted)
         process.stdin.close()
         answer = process.stdout.read(struct.unpack(">I", process.stdout.read(4))[0])
         with Mesh(Path(directory)) as mesh:
-            host, port = mesh.exposed("conformance", port_of(answer), protocol=protocol).edge.rsplit(":", 1)
+            protocol = "http" if field_2(wanted) == HTTP_VERSION_1 else "http2"
+            host, port = mesh.exposed("conformance", field_2(answer), protocol=protocol).edge.rsplit(":", 1)
             ours = b"\x0a" + put_varint(len(host)) + host.encode() + b"\x10" + put_varint(int(port))
             sys.stdout.buffer.write(struct.pack(">I", len(ours)) + ours)
             sys.stdout.flush()

@@ -14,6 +14,11 @@ interop=(grpc-interop-1.85.0 go install
   google.golang.org/grpc/interop/client@v1.85.0
   google.golang.org/grpc/interop/server@v1.85.0)
 
+conformance=(connect-conformance-1.0.7 go install
+  connectrpc.com/conformance/cmd/connectconformance@v1.0.7
+  connectrpc.com/conformance/cmd/grpcserver@v1.0.7
+  connectrpc.com/conformance/cmd/referenceserver@v1.0.7)
+
 # Too large for `go install` by version: its module replaces others, so a module of ours pins it. Ten minutes on two cores.
 consul=consul-1.22.7
 
@@ -66,5 +71,6 @@ build_consul() {
 install_debian
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
+install_go "${conformance[@]}"
 # Last, for it changes the directory.
 install_go "$consul" build_consul

@@ -4,12 +4,12 @@ The cases are defined by gRPC's "Interoperability Test Case Descriptions"; these
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.mesh import LOOPBACK, Mesh
+from tests.mesh import Mesh
 from tests.real.programs import cached, free_port, serving
 from tests.tls import secured
 
@@ -44,7 +44,13 @@ def gateway_by_tls(mesh: Mesh, directory: Path, port: int) -> list[str]:
     """A gateway that speaks TLS, and a sidecar."""
     edge = secured(directory)
     address = mesh.exposed("interop", port, edge.listener, protocol="grpc").edge
-    return [*client(address), "--use_tls", "--use_test_ca", f"--ca_file={edge.authority}", "--server_host_override=localhost"]
+    return [
+        *client(address),
+        "--use_tls",
+        "--use_test_ca",
+        f"--ca_file={edge.authority}",
+        "--server_host_override=localhost",
+    ]
 
 
 def sidecars(mesh: Mesh, directory: Path, port: int) -> list[str]:
@@ -73,16 +79,23 @@ def caller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield request.param(mesh, directory, port)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_case(caller: list[str], case: str) -> None:
-    done = subprocess.run([*caller, f"--test_case={case}"], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.timeout(120)
+def test_every_case(caller: list[str], request: pytest.FixtureRequest, row: Callable[[str, str], None]) -> None:
+    told = {}
+    for case in CASES:
+        command = [*caller, f"--test_case={case}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            told[case] = done.stderr
+    row(f"gRPC interop, {request.node.callspec.id}", f"{len(CASES) - len(told)} of {len(CASES)}")
+    assert told == {}
 
 
 @pytest.mark.timeout(120)
-def test_soak(caller: list[str]) -> None:
+def test_soak(caller: list[str], request: pytest.FixtureRequest, row: Callable[[str, str], None]) -> None:
     bounds = [f"--soak_iterations={SOAK}", "--soak_max_failures=0", "--soak_overall_timeout_seconds=90"]
     # The default size of a message is that of large_unary, 300 KB each way.
     command = [*caller, "--test_case=rpc_soak", *bounds]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    row(f"gRPC rpc_soak {SOAK}, {request.node.callspec.id}", "no failure" if done.returncode == 0 else "failures")
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,13 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
+/// True when the message is gRPC-Web, binary or text, which also has its status in the head of a response without
+/// messages (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md>).
+pub fn is_grpc_web(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    value.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc-web"))
+}
+
 /// The `grpc-timeout` of a request: at most 8 digits and a unit
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). A malformed one counts as absent.
 pub fn timeout(headers: &HeaderMap) -> Option<Duration> {

@@ -5,7 +5,7 @@ Gateway and sidecar stand between a client and an application that these tests s
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import h2.events
@@ -39,11 +39,16 @@ class Path:
         return f"h{self.application}.test"
 
     def ask(
-        self, path: str, method: str = "GET", fields: Fields | None = None, body: bytes = b"", trailers: Fields = []
+        self,
+        path: str,
+        method: str = "GET",
+        fields: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        trailers: Sequence[tuple[str, str]] = (),
     ) -> Message:
         """One exchange on a connection of its own."""
         ask = self._ask_http1 if self.client == 1 else self._ask_http2
-        return ask(path, method, fields or [], body, trailers)
+        return ask(path, method, list(fields), body, list(trailers))
 
     def _ask_http1(self, path: str, method: str, fields: Fields, body: bytes, trailers: Fields) -> Message:
         peer = Http1(self.connect())
@@ -80,8 +85,8 @@ class Path:
 
 
 @pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, App, App]]:
-    """The gateway's address, and the applications behind it."""
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[int, App]]]:
+    """The gateway's address, and the applications behind it by the version that they speak."""
     with running(serve_http1) as one, running(serve_http2) as two, Mesh(tmp_path_factory.mktemp("matrix")) as mesh:
         for service, app, protocol in (("one", one, "http"), ("two", two, "http2")):
             mesh.document(f"services/{service}", protocol=protocol)
@@ -92,14 +97,14 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, App, A
             {"name": "two", "match": {"host": "h2.test"}, "to": {"service": "two"}},
         ]
         mesh.document("gateways/edge", listeners=[LOOPBACK], routes=routes)
-        yield mesh.gateway("edge").edge, one, two
+        yield mesh.gateway("edge").edge, {1: one, 2: two}
 
 
 @pytest.fixture(params=[(1, 1), (1, 2), (2, 1), (2, 2)], ids=lambda pair: f"h{pair[0]}-to-h{pair[1]}")
-def path(request: pytest.FixtureRequest, edge: tuple[str, App, App]) -> Path:
+def path(request: pytest.FixtureRequest, edge: tuple[str, dict[int, App]]) -> Path:
     """Every combination."""
     client, application = request.param
-    return Path(client, application, edge[0], edge[application])
+    return Path(client, application, edge[0], edge[1][application])
 
 
 def told(answer: Message) -> dict[str, object]:
@@ -194,7 +199,9 @@ def test_events_come_one_by_one(path: Path) -> None:
         one.close()
     else:
         two = Http2(path.connect(), client=True)
-        two.head(1, [(":method", "GET"), (":scheme", "http"), (":authority", path.host), (":path", "/events")], end=True)
+        two.head(
+            1, [(":method", "GET"), (":scheme", "http"), (":authority", path.host), (":path", "/events")], end=True
+        )
         while not isinstance(event := two.event(), h2.events.DataReceived):
             pass
         assert event.data == b"data: 1\n\n"
@@ -236,8 +243,8 @@ def test_a_tunnel_carries_both_halves_and_closes_them_apart(path: Path) -> None:
 
 
 @pytest.mark.parametrize("application", [1, 2])
-def test_host_and_authority_must_agree(edge: tuple[str, App, App], application: int) -> None:
-    path = Path(2, application, edge[0], edge[application])
+def test_host_and_authority_must_agree(edge: tuple[str, dict[int, App]], application: int) -> None:
+    path = Path(2, application, edge[0], edge[1][application])
     assert path.ask("/echo", fields=[("host", path.host)]).start == "200"
     answer = path.ask("/echo", fields=[("host", "other.test")])
     assert (answer.start, b"Host and :authority differ" in answer.body) == ("400", True)
