@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-check test real conformance lint bench wheel lock all
+.PHONY: help build protos demo demo-check test real full conformance lint fuzz bench wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -53,6 +53,9 @@ real: ## tests against real servers and suites, which it installs
 	tests/real/install.sh; \
 	python -m pytest --quiet tests/real
 
+full: ## the long forms: real, fuzz, bench
+	$(timed) $(quietly) real; $(quietly) fuzz; $(quietly) bench
+
 lint: ## formats, lints, types, layers, the stub, the wire files
 	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
 	cargo fmt --all --check; \
@@ -65,6 +68,11 @@ lint: ## formats, lints, types, layers, the stub, the wire files
 	python -m mypy.stubtest sidecar._dataplane; \
 	lint-imports --no-cache; \
 	python -m pytest --quiet tests/architecture
+
+fuzz: ## every parser on random input, for minutes; FUZZ_ROUNDS and FUZZ_SEED choose how much and which
+	$(timed) $(quietly) $(extension); \
+	FUZZ_ROUNDS=$${FUZZ_ROUNDS:-5000000} cargo test $(cargo_flags) --quiet --lib -- random_bytes; \
+	python -m pytest --quiet --timeout 600 --hypothesis-profile long tests/unit/config
 
 conformance: ## the suites of others for HTTP/2 and gRPC, and their table
 	$(timed) $(quietly) $(extension); \

@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.mesh import Mesh
 from tests.skips import EXPECTED_SKIPS, SkipGate, read_expected
+
+# `make fuzz`: minutes instead of seconds for each property.
+settings.register_profile("long", max_examples=5000, deadline=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

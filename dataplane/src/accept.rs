@@ -17,11 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::clock;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
-use crate::exchange::{Caller, Scope, exchange};
+use crate::exchange::exchange;
 use crate::http::sniff;
 use crate::http::{h1, h2};
 use crate::net::Io;
 use crate::random;
+use crate::scope::{Caller, Scope};
 use crate::snapshot::model::{ListenerLimits, Protocol};
 use crate::telemetry::record::Refused;
 use crate::tls;
@@ -152,14 +153,12 @@ async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
             // The client is done, or waits while we end.
             Some(Ok(None)) | None => return,
         };
-        if clock::now() >= expiry {
-            connection.close_after_this();
-        }
         let scope = Rc::clone(&listening.scope.borrow());
         let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
+        let is_old = clock::now() >= expiry;
         std::future::poll_fn(|cx| {
             // Looked at before the exchange, so that a response that begins while we end says `Connection: close`.
-            if listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
+            if is_old || listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
                 connection.close_after_this();
             }
             exchange.as_mut().poll(cx)

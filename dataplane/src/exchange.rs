@@ -4,17 +4,14 @@
 //! consumed. Whatever goes wrong is one [`Error`], and one place turns it into an answer.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::deadline::Deadline;
-use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::filter::forwarded::{self, Hop};
 use crate::forward::{self, Upload};
@@ -27,50 +24,10 @@ use crate::random;
 use crate::reply::{self, Audience, Reply};
 use crate::retry::Attempts;
 use crate::route::split;
-use crate::route::table::RouteTable;
-use crate::snapshot::model::{Direction, Forwarding, Route};
-use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
-use crate::telemetry::record::{Observer, Record};
-use crate::upstream::{Permit, Picked, Upstream};
-
-/// What the exchanges of one listener share under one snapshot.
-#[derive(Debug)]
-pub struct Scope {
-    /// Which listener.
-    pub listener: Arc<ListenerLabel>,
-    /// Its routes.
-    pub routes: RouteTable<Target>,
-    /// Where records go.
-    pub observer: Rc<Observer>,
-    /// Whose words about the way of a request are believed.
-    pub forwarding: Arc<Forwarding>,
-    /// Counts exchanges in flight.
-    pub drain: Rc<Drain>,
-}
-
-/// A route with what a worker keeps for it.
-#[derive(Debug)]
-pub struct Target {
-    /// What the snapshot says.
-    pub route: Arc<Route>,
-    /// Beside `route.destinations`.
-    pub upstreams: Vec<Rc<Upstream>>,
-    /// Its cells.
-    pub metrics: Arc<RouteMetrics>,
-}
-
-/// Who is at the other end of a downstream connection.
-#[derive(Debug)]
-pub struct Caller {
-    /// The verified SPIFFE id; `None` without mTLS.
-    pub peer: Option<Arc<str>>,
-    /// The TCP peer.
-    pub address: SocketAddr,
-    /// Where it connected to.
-    pub local_port: u16,
-    /// Does TLS protect the connection?
-    pub is_tls: bool,
-}
+use crate::scope::{Caller, Scope};
+use crate::snapshot::model::{Direction, Route};
+use crate::telemetry::record::Record;
+use crate::upstream::{Permit, Picked};
 
 /// Carries out one exchange. What every exchange needs is made before the future, so that it stands in there once.
 pub fn exchange(

@@ -19,6 +19,7 @@ mod pool;
 mod reply;
 mod retry;
 mod route;
+mod scope;
 mod snapshot;
 mod telemetry;
 mod tls;

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["accept"],
     &["exchange", "l4"],
     &["filter"],
-    &["retry", "forward", "reply", "health", "plugin"],
+    &["retry", "forward", "reply", "scope", "health", "plugin"],
     &["upstream"],
     &["pool", "balance"],
     &["cluster", "route"],

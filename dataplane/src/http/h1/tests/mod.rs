@@ -2,6 +2,7 @@
 
 mod client;
 mod exchange;
+mod mutated;
 mod oracle;
 mod pieces;
 mod strict;

@@ -1,0 +1,51 @@
+//! What an exchange is told: by the listener it came in on, and about the caller at the other end of its connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::drain::Drain;
+use crate::route::table::RouteTable;
+use crate::snapshot::model::{Forwarding, Route};
+use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
+use crate::telemetry::record::Observer;
+use crate::upstream::Upstream;
+
+/// What the exchanges of one listener share under one snapshot.
+#[derive(Debug)]
+pub struct Scope {
+    /// Which listener.
+    pub listener: Arc<ListenerLabel>,
+    /// Its routes.
+    pub routes: RouteTable<Target>,
+    /// Where records go.
+    pub observer: Rc<Observer>,
+    /// Whose words about the way of a request are believed.
+    pub forwarding: Arc<Forwarding>,
+    /// Counts exchanges in flight.
+    pub drain: Rc<Drain>,
+}
+
+/// A route with what a worker keeps for it.
+#[derive(Debug)]
+pub struct Target {
+    /// What the snapshot says.
+    pub route: Arc<Route>,
+    /// Beside `route.destinations`.
+    pub upstreams: Vec<Rc<Upstream>>,
+    /// Its cells.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// Who is at the other end of a downstream connection.
+#[derive(Debug)]
+pub struct Caller {
+    /// The verified SPIFFE id; `None` without mTLS.
+    pub peer: Option<Arc<str>>,
+    /// The TCP peer.
+    pub address: SocketAddr,
+    /// Where it connected to.
+    pub local_port: u16,
+    /// Does TLS protect the connection?
+    pub is_tls: bool,
+}
