@@ -2,7 +2,6 @@
 
 mod client;
 mod exchange;
-mod mutated;
 mod oracle;
 mod pieces;
 mod strict;

@@ -1,10 +1,13 @@
 //! The parsers see the same in any pieces, whatever the bytes, and never panic.
 
 use bytes::{Bytes, BytesMut};
+use http::Method;
 use http::uri::Scheme;
+use tokio::io::AsyncWriteExt;
 
 use super::super::chunked::{Decoder, Step};
 use super::super::head::{HeadLimits, Scan, parse};
+use super::{answer, next, read, server};
 use crate::random;
 
 const ROUNDS: usize = 5_000;
@@ -22,17 +25,6 @@ const CHUNKS: [&[u8]; 2] = [
 
 fn limits() -> HeadLimits {
     HeadLimits { bytes: 200, fields: 5 }
-}
-
-/// A sample with up to three bytes replaced by bytes that matter to the grammar.
-fn mutated(samples: &[&[u8]]) -> Vec<u8> {
-    const BYTES: &[u8] = b"\r\n\0 :;,/@#%[]\"\\aF09-\x7f\xff\x16";
-    let mut bytes = samples[random::below(samples.len())].to_vec();
-    for _ in 0..random::below(4) {
-        let place = random::below(bytes.len());
-        bytes[place] = BYTES[random::below(BYTES.len())];
-    }
-    bytes
 }
 
 /// Feeds `bytes` to `step` in pieces of up to `longest` bytes; `None` when it wants more than there is.
@@ -55,7 +47,7 @@ fn heads_end_at_the_same_place_in_any_pieces() {
     random::seed(1);
     let mut found = 0;
     for _ in 0..ROUNDS {
-        let bytes = mutated(&HEADS);
+        let bytes = random::mutated(HEADS[random::below(HEADS.len())]);
         let whole = Scan::default().section_end(&bytes).transpose();
         let mut scan = Scan::default();
         assert_eq!(fed(&bytes, 7, |input| scan.section_end(input).transpose()), whole);
@@ -64,6 +56,34 @@ fn heads_end_at_the_same_place_in_any_pieces() {
         }
     }
     assert!((1..ROUNDS).contains(&found), "{found} heads passed");
+}
+
+#[test]
+fn random_bytes_as_a_head_are_refused_or_leave_one_host_and_clean_fields() {
+    random::fuzz(&HEADS, |bytes| {
+        let Ok(Some(end)) = Scan::default().section_end(bytes) else {
+            return;
+        };
+        let Ok(head) = parse(Bytes::copy_from_slice(&bytes[..end]), limits(), Scheme::HTTP) else {
+            return;
+        };
+        let request = head.request;
+        assert!(!request.headers().contains_key("host") && !request.headers().contains_key("transfer-encoding"));
+        let authority = request.uri().authority().map_or("", |authority| authority.as_str());
+        assert!(!authority.contains(['@', ' ', '/', '?', '#']), "{authority}");
+        let clean = |byte: &u8| !matches!(byte, b'\r' | b'\n' | 0);
+        assert!(
+            request
+                .headers()
+                .values()
+                .all(|value| value.as_bytes().iter().all(clean))
+        );
+        assert!(
+            request.uri().path().bytes().all(|byte| byte.is_ascii_graphic()),
+            "{}",
+            request.uri()
+        );
+    });
 }
 
 /// What a chunked body comes to: its content and whether it ended well.
@@ -89,10 +109,39 @@ fn chunks_come_to_the_same_in_any_pieces() {
     random::seed(2);
     let mut ended = 0;
     for _ in 0..ROUNDS {
-        let bytes = mutated(&CHUNKS);
+        let bytes = random::mutated(CHUNKS[random::below(CHUNKS.len())]);
         let whole = decoded(&bytes, usize::MAX);
         assert_eq!(decoded(&bytes, 3), whole);
         ended += usize::from(whole.1 == Some(true));
     }
     assert!((1..ROUNDS).contains(&ended), "{ended} bodies ended well");
+}
+
+#[tokio::test]
+async fn a_chunked_request_is_read_in_any_pieces() {
+    let text = b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
+        5;ext=1\r\nhello\r\n00001 ;q=\"x\"\r\n \r\n5\r\nworld\r\n0\r\nX-Sum: 7\r\nContent-Length: 99\r\nHost: evil\r\n\r\n";
+    let (mut connection, mut client) = server().await;
+    let writing = async {
+        for byte in text {
+            client.write_all(&[*byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let reading = async {
+        let (request, mut body, responder) = next(&mut connection).await;
+        assert_eq!(request.method(), Method::POST);
+        let read = read(&mut body).await.unwrap();
+        assert!(body.is_end());
+        answer(responder);
+        assert!(connection.finish().await);
+        read
+    };
+    let ((), (content, trailers)) = tokio::join!(writing, reading);
+    assert_eq!(Bytes::from(content), "hello world");
+    // Fields that frame or route never come out of a trailer section.
+    assert_eq!(
+        trailers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["x-sum"]
+    );
 }

@@ -1,10 +1,9 @@
 //! What the server codec refuses and what it takes, vector by vector.
 
-use bytes::Bytes;
-use http::{Method, Version};
+use http::Version;
 use tokio::io::AsyncWriteExt;
 
-use super::{answer, next, read, read_all, server, server_with};
+use super::{answer, next, read, read_all, server_with};
 use crate::error::Reason;
 use crate::http::body::StreamError;
 use crate::http::h1::server::Refusal;
@@ -472,33 +471,4 @@ async fn extensions_and_trailers_have_limits() {
             other => panic!("{cause}: {other:?}"),
         }
     }
-}
-
-#[tokio::test]
-async fn a_chunked_request_is_read_in_any_pieces() {
-    let text = b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
-        5;ext=1\r\nhello\r\n00001 ;q=\"x\"\r\n \r\n5\r\nworld\r\n0\r\nX-Sum: 7\r\nContent-Length: 99\r\nHost: evil\r\n\r\n";
-    let (mut connection, mut client) = server().await;
-    let writing = async {
-        for byte in text {
-            client.write_all(&[*byte]).await.unwrap();
-            tokio::task::yield_now().await;
-        }
-    };
-    let reading = async {
-        let (request, mut body, responder) = next(&mut connection).await;
-        assert_eq!(request.method(), Method::POST);
-        let read = read(&mut body).await.unwrap();
-        assert!(body.is_end());
-        answer(responder);
-        assert!(connection.finish().await);
-        read
-    };
-    let ((), (content, trailers)) = tokio::join!(writing, reading);
-    assert_eq!(Bytes::from(content), "hello world");
-    // Fields that frame or route never come out of a trailer section.
-    assert_eq!(
-        trailers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
-        ["x-sum"]
-    );
 }
