@@ -81,6 +81,7 @@ conformance: ## the suites of others for HTTP/2 and gRPC, and their table
 
 bench: ## measure against nghttpx, HAProxy and Envoy, side by side
 	$(timed) $(quietly) $(extension); \
+	maturin develop --profile dist --locked --quiet; \
 	python -m benchmarks
 
 wheel: ## build the distribution into dist/
