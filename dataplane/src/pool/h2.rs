@@ -115,14 +115,17 @@ impl Pool {
             };
             match connected {
                 Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted).await,
-                Err(error) => {
-                    *pool.last_failure.borrow_mut() = Some(error);
-                    pool.failures.set(pool.failures.get() + 1);
-                }
+                Err(error) => pool.failed(error),
             }
             pool.connecting.set(false);
             pool.changed.notify_waiters();
         });
+    }
+
+    /// Everyone who waits for a connection is told.
+    fn failed(&self, error: Error) {
+        *self.last_failure.borrow_mut() = Some(error);
+        self.failures.set(self.failures.get() + 1);
     }
 
     async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
@@ -146,7 +149,11 @@ impl Pool {
         });
         // Until the server has said how many streams it takes, more than one could be too many.
         settled.settled().await;
-        self.open.borrow_mut().push(connection);
+        let failure = connection.client.borrow_mut().failure();
+        match failure {
+            None => self.open.borrow_mut().push(connection),
+            Some(error) => self.failed(error),
+        }
     }
 
     pub fn is_empty(&self) -> bool {

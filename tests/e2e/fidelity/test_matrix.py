@@ -159,8 +159,12 @@ def test_a_refused_upload_has_its_answer(path: Path) -> None:
 
 
 def test_a_cut_response_is_never_whole(path: Path) -> None:
-    with pytest.raises((Cut, OSError)):
-        path.ask("/cut")
+    # Cut as soon as it began, it may also be answered in the proxy's own name.
+    try:
+        answer = path.ask("/cut")
+    except (Cut, OSError):
+        return
+    assert answer.start == "502"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -149,6 +149,10 @@ impl Wire {
             if end.unwrap_or(self.socket.input.len()) > response::MAX_BYTES {
                 return Poll::Ready(Err(malformed("the response head has more bytes than allowed")));
             }
+            // Told at once: what speaks another protocol may never send an empty line.
+            if !self.socket.input.iter().zip(b"HTTP/1.").all(|(came, due)| came == due) {
+                return Poll::Ready(Err(malformed("the answer does not begin with HTTP/1.")));
+            }
             if let Some(end) = end {
                 self.scan = Scan::lenient();
                 let section = self.socket.input.split_to(end).freeze();

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -129,6 +129,14 @@ impl Client {
     /// False once the server has said GOAWAY or the connection has failed.
     pub fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
         !matches!(self.send.poll_ready(cx), Poll::Ready(Err(_)))
+    }
+
+    /// Why no stream can be opened any more; `None`: one can.
+    pub fn failure(&mut self) -> Option<Error> {
+        match self.send.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) => Some(upstream_error(&error)),
+            _ => None,
+        }
     }
 
     /// Waits for the server's SETTINGS, which say whether it takes an extended CONNECT.
