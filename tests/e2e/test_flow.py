@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import grpc
 import pytest
 
 from tests.e2e.conftest import Running, last_failure
@@ -56,20 +55,6 @@ async def test_a_cancelled_call_is_cancelled_at_the_app_at_once(running: Running
             taken.append(echo.cancelled_at - given_up)
     print(f"cancellation took {[f'{seconds * 1000:.1f} ms' for seconds in taken]}")
     assert min(taken) < AT_ONCE
-
-
-async def test_a_conversation_can_be_cancelled_in_the_middle(running: Running, echo: GrpcApp) -> None:
-    echo.forget()
-    async with calling(running.edge.edge, "echo") as stub:
-        call = stub.conversation()
-        await call.write(b"one")
-        assert await call.read() == b"ONE"
-        call.cancel()
-        assert await asyncio.to_thread(echo.cancelled.wait, PATIENCE)
-        # The connection serves on.
-        assert await stub.unary(b"two") == b"two"
-    assert call.done()
-    assert await call.code() is grpc.StatusCode.CANCELLED
 
 
 class Waits:
