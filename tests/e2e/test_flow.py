@@ -1,10 +1,12 @@
 """Who gives up is followed, who is slow is waited for: cancellation and backpressure pass through, both ways."""
 
 import asyncio
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tests.mesh import eventually
 from tests.peers import http1, http2
 from tests.peers.grpc_app import GrpcApp, calling
 from tests.peers.http1 import Http1, encoded
-from tests.peers.http2 import Http2
+from tests.peers.http2 import Http2, Stream
 from tests.peers.message import Answer, CutOff, Request, sized
 from tests.peers.scripted import PATIENCE, ScriptedServer
 
@@ -55,6 +57,36 @@ async def test_a_cancelled_call_is_cancelled_at_the_app_at_once(running: Running
             taken.append(echo.cancelled_at - given_up)
     print(f"cancellation took {[f'{seconds * 1000:.1f} ms' for seconds in taken]}")
     assert min(taken) < AT_ONCE
+
+
+def test_a_conversation_cancelled_in_the_middle_is_reset_at_the_app_and_never_ended(running: Running) -> None:
+    # Judged by frames: grpcio's server may show its handler the end of the messages before it shows the cancellation.
+    grpc = {"content-type": "application/grpc"}
+    over: queue.Queue[Stream] = queue.Queue()
+
+    def converse(peer: Http2) -> None:
+        while True:
+            stream = peer.next_stream()
+            peer.respond(stream, fields=grpc)
+            peer.until(partial(has_content, stream), stream)
+            peer.data(stream, bytes(stream.body))
+            with suppress(CutOff):
+                peer.take(stream)
+            over.put(stream)
+
+    with http2.scripted_server(converse) as server:
+        running.with_sidecar("talker", int(server.address.rpartition(":")[2]), protocol="grpc")
+        with Http2.connect(running.edge.edge) as peer:
+            for _ in range(TRIES):
+                stream = peer.request(Request("POST", "/Talker/Talk", "talker", grpc, b"one"), end=False)
+                peer.until(partial(has_content, stream), stream)
+                peer.reset(stream)
+                at_app = over.get(timeout=PATIENCE)
+                assert (at_app.ended, at_app.reset) == (False, 8)
+
+
+def has_content(stream: Stream) -> bool:
+    return bool(stream.body)
 
 
 class Waits:
