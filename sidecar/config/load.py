@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from pydantic import ValidationError
 
 from sidecar.config.document import Document, Key, Kind
-from sidecar.config.explain import explain
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.base import LABEL_EXPECTED, LABEL_PATTERN
+from sidecar.config.quick import read
 from sidecar.config.source import Source
 from sidecar.config.spelling import did_you_mean
-from sidecar.config.tree import Path, Tree, parse
+from sidecar.config.tree import Path, Tree
 from sidecar.errors import ConfigError, Problem
 
 # Consul's default limit of a KV value (kv_max_value_size): the same document can move there.
@@ -89,15 +89,31 @@ def load(place: str, data: bytes, key: Key | None = None) -> Document:
     """Read and check one document; `key` names it when its place is no file. ConfigError: all its problems."""
     key = key or key_of(place)
     source = Source(place, _decode(place, data))
-    tree = parse(source)
     model = MODELS[key.kind]
+    if (quick := read(source.text, _NAMED_PARTS)) is not None:
+        try:
+            places = {path: source.at(mark) for path, mark in quick.marks.items()}
+            return Document(key, place, source.text, model.model_validate(quick.value), places)
+        except ValidationError:
+            # Told below, with its places.
+            pass
+    return _load_marked(key, source, model)
+
+
+def _load_marked(key: Key, source: Source, model: type[Mesh | Service | Gateway]) -> Document:
+    """As `load`, by the slow reader, which tells every problem at its place."""
+    # Here, for most processes never need them.
+    from sidecar.config.explain import explain
+    from sidecar.config.marked import parse
+
+    tree = parse(source)
     try:
-        read = model.model_validate(tree.value)
+        checked = model.model_validate(tree.value)
     except ValidationError as error:
         raise ConfigError(explain(error, model, source, tree)) from None
     if tree.flaws:
         raise ConfigError(flaw.problem for flaw in tree.flaws)
-    return Document(key, place, source.text, read, _named_places(source, tree))
+    return Document(key, source.place, source.text, checked, _named_places(source, tree))
 
 
 def _decode(place: str, data: bytes) -> str:

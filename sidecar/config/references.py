@@ -12,7 +12,7 @@ from sidecar.config.model import Gateway, Service
 from sidecar.config.model.gateway import ServiceTarget
 from sidecar.config.source import MOST_PROBLEMS, Source
 from sidecar.config.spelling import did_you_mean, listed
-from sidecar.config.tree import Path, parse
+from sidecar.config.tree import Path
 from sidecar.errors import Problem
 
 # By name; None stands for a service whose document exists but cannot be read, so nothing is known about its subsets.
@@ -32,6 +32,8 @@ def dangling(document: Document, services: Services, *, discovered: bool = False
     if not found:
         return ()
     # A document keeps few of its places: there is a problem, so its text is read again for all of them.
+    from sidecar.config.marked import parse
+
     source = Source(document.place, document.text)
     tree = parse(source)
     return tuple(

@@ -2,8 +2,9 @@
 
 import pytest
 
+from sidecar.config.marked import parse
 from sidecar.config.source import Mark, Source
-from sidecar.config.tree import Tree, parse
+from sidecar.config.tree import Tree
 from sidecar.errors import ConfigError, Problem
 
 
