@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from sidecar.config.document import Document, DocumentSet, Key
+from sidecar.config.load import RESERVED
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.route import Match
@@ -17,6 +19,14 @@ from sidecar.config.model.traffic import Retry
 from sidecar.config.references import dangling
 from sidecar.config.where import Where
 from sidecar.errors import Problem
+
+# One label of a host name, as hosts, SPIFFE ids and the names of clusters have it. Consul takes any text as a name.
+_CALLABLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+def is_callable(service: str) -> bool:
+    """Whether requests can be led to a service of this name."""
+    return service != RESERVED and _CALLABLE.fullmatch(service) is not None
 
 
 class Target(NamedTuple):
@@ -165,7 +175,11 @@ class World:
     @cached_property
     def service_names(self) -> tuple[str, ...]:
         """Every service of our datacenter that has a document, config entries or instances, in order."""
-        return tuple(sorted({*self.services, *self.entries.chains, *self.names.get("", ())}))
+        return tuple(sorted(filter(is_callable, self._all_names)))
+
+    @cached_property
+    def _all_names(self) -> frozenset[str]:
+        return frozenset({*self.services, *self.entries.chains, *self.names.get("", ())})
 
     def chain(self, service: str) -> Chain:
         """What config entries say of a service."""
@@ -185,9 +199,14 @@ class World:
 
     @cached_property
     def not_carried_out(self) -> tuple[str, ...]:
-        """All that config entries ask for and we do not do, for people."""
+        """All that Consul asks for and we do not do, for people."""
         of_services = (text for chain in self.entries.chains.values() for text in chain.not_carried_out)
-        return (*self.entries.not_carried_out, *of_services)
+        nameless = (
+            f"service {name!r}: no request can be led to it, for its name is not one label of a host name"
+            for name in sorted(self._all_names)
+            if not is_callable(name)
+        )
+        return (*self.entries.not_carried_out, *of_services, *nameless)
 
     @cached_property
     def _chain_subsets(self) -> Mapping[tuple[str, str], Where | None]:

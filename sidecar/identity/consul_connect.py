@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from sidecar.consul.client import ConsulClient
 from sidecar.consul.watches import Watches
@@ -45,7 +45,7 @@ class ConsulConnect:
         """The leaf with the roots in force, once both are known, and again whenever one of them has changed."""
         watches: Watches[str] = Watches(self._client, 2)
         watches.add(_ROOTS, _ROOTS_PATH, {})
-        watches.add(_LEAF, f"/v1/agent/connect/ca/leaf/{quote(self._service, safe='')}", {})
+        watches.add(_LEAF, f"/v1/agent/connect/ca/leaf/{self._service}", {})
         told: dict[str, Any] = {}
         last: Leaf | None = None
         async with aclosing(watches.answers()) as answers:

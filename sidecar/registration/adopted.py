@@ -38,8 +38,9 @@ class Adopted:
 
 async def find(client: ConsulClient, service_id: str) -> Adopted:
     """The proxy registered for the service `service_id` on our agent. Raises ConsulError with the next step."""
-    expression = f'Kind == "connect-proxy" and Proxy.DestinationServiceID == "{service_id}"'
-    proxies = (await client.get("/v1/agent/services", {"filter": expression})).value
+    # The id is not compared there: Consul's filter language has no way to write every text.
+    told = (await client.get("/v1/agent/services", {"filter": 'Kind == "connect-proxy"'})).value
+    proxies = {name: proxy for name, proxy in told.items() if proxy["Proxy"]["DestinationServiceID"] == service_id}
     if len(proxies) != 1:
         found = ", ".join(sorted(proxies)) or "none"
         raise ConsulError(

@@ -12,7 +12,7 @@ from sidecar.config.model.service import ServiceRoute
 from sidecar.snapshot.cluster import APP, milliseconds, origin
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import ChainRoute, Target, World
+from sidecar.world import ChainRoute, Target, World, is_callable
 
 # What may set a timeout and a retry, nearest to the request first.
 Settings = tuple[GatewayRoute | ServiceRoute | ChainRoute | Service | Mesh, ...]
@@ -44,7 +44,8 @@ def outbound_table(world: World) -> wire.RouteTable:
             table.routes.extend(_service_routes(world, name, Scope(_hosts(world, name)), name))
     for datacenter, names in sorted(world.names.items()):
         if datacenter:
-            table.routes.extend(_remote_route(world, Target(name, datacenter=datacenter)) for name in sorted(names))
+            remote = (Target(name, datacenter=datacenter) for name in sorted(names) if is_callable(name))
+            table.routes.extend(_remote_route(world, target) for target in remote)
     return table
 
 
@@ -65,8 +66,10 @@ def edge_table(world: World, document: Document, gateway: Gateway) -> wire.Route
 
 
 def _hosts(world: World, name: str) -> tuple[str, ...]:
-    hosts = (name, f"{name}.mesh", f"{name}.service.consul")
-    return hosts if world.site is None else (*hosts, f"{name}.service.{world.datacenter}.consul")
+    # Host names have no case, and those of a match are in lower case.
+    host = name.lower()
+    hosts = (host, f"{host}.mesh", f"{host}.service.consul")
+    return hosts if world.site is None else (*hosts, f"{host}.service.{world.datacenter}.consul")
 
 
 def _remote_route(world: World, target: Target) -> wire.Route:
@@ -74,7 +77,7 @@ def _remote_route(world: World, target: Target) -> wire.Route:
     service = world.service(target.service)
     return _route(
         target.cluster,
-        Scope((f"{target.service}.service.{target.datacenter}.consul",)).whole(),
+        Scope((f"{target.service}.service.{target.datacenter}.consul".lower(),)).whole(),
         [wire.Destination(cluster=target.cluster, weight=1)],
         (service, world.mesh),
         service,

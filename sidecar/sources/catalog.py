@@ -14,7 +14,6 @@ from contextlib import aclosing
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 from sidecar.consul.client import Answer, ConsulClient
 from sidecar.consul.watches import Watches
@@ -120,7 +119,7 @@ class Catalog:
 
     def _path(self, target: Target) -> str:
         kind = "service" if target in self._outside else "connect"
-        return f"/v1/health/{kind}/{quote(target.service, safe='')}"
+        return f"/v1/health/{kind}/{target.service}"
 
     # --- instances ------------------------------------------------------------------------------------------------
 

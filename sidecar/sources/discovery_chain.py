@@ -12,7 +12,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 from sidecar.consul.client import ConsulClient
 from sidecar.errors import ConsulError
@@ -92,7 +91,7 @@ class DiscoveryChains:
         return [entry for entry in found if isinstance(entry, Mapping) and entry.get("Name")]
 
     async def _chain(self, service: str, defaults: Chain) -> Chain:
-        answer = await self._client.get(f"/v1/discovery-chain/{quote(service, safe='')}")
+        answer = await self._client.get(f"/v1/discovery-chain/{service}")
         try:
             chain = compile_chain(answer.value["Chain"])
         except (KeyError, TypeError, ValueError) as error:

@@ -15,7 +15,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import PREFIX, key_of_consul, load
@@ -144,7 +143,7 @@ class KvSource:
 
 
 def _path(prefix: str) -> str:
-    return f"/v1/kv/{quote(prefix)}"
+    return f"/v1/kv/{prefix}"
 
 
 def _query(prefix: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from urllib.parse import quote
 
 from sidecar.consul.client import ConsulClient
 from sidecar.errors import ConsulError
@@ -42,7 +41,7 @@ class StatusKey:
 
     def __init__(self, client: ConsulClient, service: str, instance: str, current: Callable[[], bytes]) -> None:
         self._client = client
-        self._path = f"/v1/kv/{PREFIX}{quote(service, safe='')}/{quote(instance, safe='')}"
+        self._path = f"/v1/kv/{PREFIX}{service}/{instance}"
         self._current = current
         # What Consul has; empty: nothing of ours.
         self.written = b""
@@ -52,20 +51,14 @@ class StatusKey:
         """Write when it differs, for ever."""
         while True:
             await self._client.sleep(EVERY * self._client.chance())
-            value = self._current()
-            if value != self.written:
-                await self._write(value)
+            await self.write()
             await self._client.sleep(EVERY)
 
-    async def remove(self) -> None:
-        """Delete the key of an instance that ends; one that dies leaves it behind."""
-        if self.written:
-            try:
-                await self._client.delete(self._path)
-            except ConsulError as error:
-                log.debug("the status key stays: %s", error)
-
-    async def _write(self, value: bytes) -> None:
+    async def write(self) -> None:
+        """Write now if it differs. An agent that refuses is logged."""
+        value = self._current()
+        if value == self.written:
+            return
         try:
             await self._client.put(self._path, value)
         except ConsulError as error:
@@ -74,3 +67,11 @@ class StatusKey:
                 log.warning("the status key is not written: %s", error)
         else:
             self.written, self._failure = value, ""
+
+    async def remove(self) -> None:
+        """Delete the key of an instance that ends; one that dies leaves it behind."""
+        if self.written:
+            try:
+                await self._client.delete(self._path)
+            except ConsulError as error:
+                log.debug("the status key stays: %s", error)

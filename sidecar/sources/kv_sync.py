@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from sidecar.config.document import DocumentSet
 from sidecar.config.load import FOLDERS, MAX_BYTES, PREFIX, consul_name, key_of_consul
@@ -81,7 +80,7 @@ def local(directory: Path) -> dict[str, bytes]:
 
 async def stored(client: ConsulClient) -> Stored:
     """What Consul has now, as its leader tells. Raises ConsulError."""
-    path = f"/v1/kv/{quote(PREFIX)}"
+    path = f"/v1/kv/{PREFIX}"
     answer = await client.get(path, {"recurse": "", "consistent": ""})
     values: dict[str, tuple[int, bytes]] = {}
     others: dict[str, str] = {}
@@ -157,7 +156,7 @@ def batches(changes: Iterable[Change]) -> Iterator[tuple[list[Change], bytes | N
 
 
 async def _single(client: ConsulClient, change: Change) -> None:
-    path = f"/v1/kv/{quote(change.name)}"
+    path = f"/v1/kv/{change.name}"
     if not await client.put(path, change.after, {"cas": change.index}):
         raise _conflict([change], [])
 

@@ -79,6 +79,19 @@ def certificate_of(address: str) -> bytes:
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port))))
 
 
+def test_names_that_no_host_can_have_are_named_and_take_nothing_else_away(agent: Agent, mesh: Mesh) -> None:
+    for name in ("a b", "a/b", "50%", "a?b#c", 'q"q', "app"):
+        agent.put("/v1/agent/service/register", {"Name": name, "Port": 7})
+    with application("stock") as port:
+        mesh.sidecar("Stock_v2", port)
+        web = mesh.sidecar("web", 1)
+        eventually("a call", reaches(web, "stock_v2.service.consul", "stock"), SOON)
+        assert call(web.outbound, "app")[0] == 404
+    said = web.get("/api/v1/config")[1]
+    assert "service 'a b': no request can be led to it" in said
+    assert "service 'app': no request can be led to it" in said
+
+
 def test_a_gateway_needs_its_document_only(agent: Agent, mesh: Mesh) -> None:
     agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
     with application("orders") as port:

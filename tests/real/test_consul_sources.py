@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +17,12 @@ from sidecar.consul.client import ConsulClient
 from sidecar.consul.settings import read
 from sidecar.errors import ConsulError
 from sidecar.identity.consul_connect import ConsulConnect
+from sidecar.registration import adopted
 from sidecar.snapshot import SidecarRole, compile, endpoints
 from sidecar.sources.catalog import BLOCKING, Catalog
 from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.sources.kv import KvSource
+from sidecar.sources.kv_status import StatusKey
 from sidecar.world import ChainsUpdate, EndpointsUpdate, Instance, Target, Update, World
 from tests.mesh import ROOT
 from tests.real.consul_agent import Agent
@@ -85,7 +88,7 @@ def register(
     check = {"CheckID": f"health:{name}", "TTL": "1h", "Status": status}
     told = {"Address": f"10.0.0.{number}", "Meta": {"version": version}}
     agent.put("/v1/agent/service/register", {"ID": name, "Name": service, "Port": 8080, "Check": check, **told})
-    proxy = {"DestinationServiceName": service, "DestinationServiceID": name}
+    proxy = {"DestinationServiceName": service, "DestinationServiceID": name, "LocalServicePort": 8080}
     body = {"Kind": "connect-proxy", "Name": f"{service}-sidecar-proxy", "ID": f"{name}-sidecar-proxy", "Port": 21000}
     checks = [{"CheckID": f"alias:{name}", "AliasService": name}]
     agent.put("/v1/agent/service/register", {**body, **told, "Proxy": proxy, "Checks": checks})
@@ -145,6 +148,28 @@ async def test_a_gone_configuration_is_held_and_given_up_when_the_leader_says_so
                 while not source.held:
                     await asyncio.sleep(0)
                 assert (await waiting).documents == {}
+
+
+# --- names
+
+
+async def test_names_with_special_characters_are_asked_for_as_they_are(agent: Agent) -> None:
+    async with client_of(agent) as client:
+        for name in ("a:b", "a b", "50%", "a?b#c", "a+b", "ä", 'q"q', "A_b"):
+            register(agent, 1, service=name)
+            agent.put("/v1/config", {"Kind": "service-defaults", "Name": name, "Protocol": "http"})
+            agent.put("/v1/config", {"Kind": "service-resolver", "Name": name, "ConnectTimeout": "3s"})
+            catalog = Catalog(client, names=False)
+            catalog.want(Target(name))
+            async with aclosing(catalog.watch()) as updates:
+                assert healthy(await anext(updates)) == ["10.0.0.1:21000"]
+            async with aclosing(ConsulConnect(client, name).watch()) as leaves:
+                await until(leaves, lambda _: True)
+            assert (await DiscoveryChains(client).read()).chains[name].connect_timeout == timedelta(seconds=3)
+            assert (await adopted.find(client, f"{name}-1")).service == name
+            await StatusKey(client, name, f"sidecar-{name}-1", lambda: b"{}").write()
+            found = (await client.get(f"/v1/kv/sidecar-status/{name}/", {"keys": ""})).value
+            assert found == [f"sidecar-status/{name}/sidecar-{name}-1"]
 
 
 # --- instances

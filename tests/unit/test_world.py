@@ -171,3 +171,12 @@ def test_a_gateway_may_lead_to_a_service_that_only_consul_knows() -> None:
 def test_a_clusters_name_says_what_it_leads_to() -> None:
     for target in (Target("a"), Target("a", "v1"), Target("a", datacenter="dc2"), Target("a", "v1", "dc2")):
         assert Target.of(target.cluster) == target
+
+
+def test_a_service_whose_name_is_no_label_of_a_host_is_named_and_takes_nothing_else_away() -> None:
+    world = World(discovered=True).apply(NamesUpdate("", frozenset({"orders", "Stock_v2", "a b", "a/b", "a.b", "app"})))
+
+    assert world.service_names == ("Stock_v2", "orders")
+    assert [text.split(":")[0] for text in world.not_carried_out] == [
+        f"service {name!r}" for name in ("a b", "a.b", "a/b", "app")
+    ]
