@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, Problem, SeamError, SidecarError
 from sidecar.identity.authority import Leaf
 from sidecar.identity.process import load_pairs
-from sidecar.snapshot import Role, certificates, compile, endpoints, watched
+from sidecar.snapshot import Compiler, Role, certificates, endpoints, endpoints_made_of, watched
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
 from sidecar.telemetry.otlp import OtlpSettings
 from sidecar.wire import control_pb2 as control
@@ -54,6 +55,7 @@ class Control:
         self._dataplane = dataplane
         self._status = status
         self._role = role
+        self._compiler = Compiler()
         self._directory = directory
         self._otlp = otlp
         self._want, self._unwant = want, unwant
@@ -65,8 +67,8 @@ class Control:
         # What the snapshot in force was compiled from.
         self._compiled: object = None
         self._secrets_version = 0
-        # Every cluster that was ever asked for and still exists, with the endpoints last sent.
-        self._endpoints: dict[str, bytes] = {}
+        # Every cluster that was ever asked for and still exists: what its endpoints were made of, and their digest.
+        self._endpoints: dict[str, tuple[object, bytes]] = {}
         self._endpoints_version = 0
         # What a source was asked to watch for them.
         self._watched: dict[Target, bool] = {}
@@ -87,7 +89,7 @@ class Control:
             return
         self._status.world = world
         for cluster in self._endpoints:
-            if Target.of(cluster).whole == update.target:
+            if cluster.startswith(update.target.service) and Target.of(cluster).whole == update.target:
                 self._send_endpoints(cluster)
 
     def change(self, world: World) -> None:
@@ -142,7 +144,7 @@ class Control:
 
     def want(self, cluster: str) -> None:
         """Send this cluster's endpoints as soon as they are known, and again whenever they change."""
-        self._endpoints[cluster] = b""
+        self._endpoints[cluster] = None, b""
         self._tell_watched()
         self._send_endpoints(cluster)
 
@@ -158,7 +160,7 @@ class Control:
                 f"trust_domain changed from {self._trust_domain} to {world.trust_domain}: "
                 "identities change with it, so restart every sidecar and gateway of the mesh"
             )
-        snapshot = compile(world, self._role, status.version + 1)
+        snapshot = self._compiler.compile(world, self._role, status.version + 1)
         self._otlp.overlay(snapshot.telemetry)
         for listener in snapshot.listeners:
             if listener.address not in self.listeners.values():
@@ -185,7 +187,7 @@ class Control:
     def _tell_watched(self) -> None:
         """Have a source watch the endpoints that stand in no document, and no others."""
         found = (watched(self.world, cluster) for cluster in self._endpoints)
-        targets = {target: self.world.service(target.service).tls == "mutual" for target in found if target is not None}
+        targets = {target: self.world.written(target.service).tls == "mutual" for target in found if target is not None}
         for target, mesh in targets.items():
             if self._watched.get(target) != mesh:
                 self._want(target, mesh)
@@ -224,12 +226,17 @@ class Control:
         )
 
     def _send_endpoints(self, cluster: str) -> None:
+        made_of = endpoints_made_of(self._status.world, self._role, cluster)
+        sent_of, sent = self._endpoints[cluster]
+        if made_of == sent_of:
+            return
         # The version is put in when the list is known to differ from the one sent before.
         update = endpoints(self._status.world, self._role, cluster, 0)
         if update is None:
             return
-        content = update.SerializeToString(deterministic=True)
-        if content == self._endpoints[cluster]:
+        digest = blake2b(update.SerializeToString(deterministic=True), digest_size=16).digest()
+        if digest == sent:
+            self._endpoints[cluster] = made_of, sent
             return
         self._endpoints_version += 1
         update.version = self._endpoints_version
@@ -238,7 +245,7 @@ class Control:
         except SeamError as error:
             log.error("endpoints of %s refused: %s", cluster, error)
             return
-        self._endpoints[cluster] = content
+        self._endpoints[cluster] = made_of, digest
 
     def _log_refusals(self, world: World) -> None:
         before = self._status.world.refusals

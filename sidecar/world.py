@@ -135,6 +135,8 @@ class ChainsUpdate:
     not_carried_out: tuple[str, ...] = ()
 
 
+MESH_KEY = Key("mesh", "")
+
 K = TypeVar("K", Key, str, Target)
 V = TypeVar("V")
 
@@ -188,14 +190,39 @@ class World:
             return found
         return Chain(protocol=self.entries.protocol) if self.entries.protocol else NO_CHAIN
 
+    def written(self, service: str) -> Service:
+        """Its document alone, or none: for the fields that config entries do not have."""
+        document = self.documents.get(Key("service", service))
+        return document.model if document is not None and isinstance(document.model, Service) else NO_DOCUMENT
+
     def service(self, name: str) -> Service:
         """Its document, or none; a field that is not written there is as config entries say."""
-        service, chain = self.services.get(name, NO_DOCUMENT), self.chain(name)
+        service, chain = self.written(name), self.chain(name)
         said = {field: getattr(chain, field) for field in ("protocol", "load_balancer", "connect_timeout")}
         filled = {
             field: value for field, value in said.items() if value is not None and field not in service.model_fields_set
         }
         return service.model_copy(update=filled) if filled else service
+
+    def about(self, service: str) -> object:
+        """What this service's routes and clusters are made of; equal for two worlds in which they are the same."""
+        return (
+            self.documents.get(MESH_KEY),
+            self.documents.get(Key("service", service)),
+            self.entries.chains.get(service),
+            self.entries.protocol,
+            self.site,
+        )
+
+    def only(self, *services: str) -> World:
+        """The world with what `about` tells of these services, and nothing else."""
+        keys = (MESH_KEY, *(Key("service", service) for service in services))
+        chains = {service: self.entries.chains[service] for service in services if service in self.entries.chains}
+        return World(
+            documents={key: self.documents[key] for key in keys if key in self.documents},
+            entries=ChainsUpdate(chains, self.entries.protocol),
+            site=self.site,
+        )
 
     @cached_property
     def not_carried_out(self) -> tuple[str, ...]:
@@ -222,7 +249,7 @@ class World:
     @cached_property
     def mesh(self) -> Mesh:
         """The mesh document, or its defaults."""
-        document = self.documents.get(Key("mesh", ""))
+        document = self.documents.get(MESH_KEY)
         return document.model if document is not None and isinstance(document.model, Mesh) else Mesh()
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sidecar.config.document import Document, Key
 from sidecar.config.model import Certificate, Gateway
@@ -15,28 +15,63 @@ from sidecar.snapshot.cluster import (
     mesh_cluster,
     origin,
 )
+from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
 from sidecar.wire import control_pb2, telemetry_pb2
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Instance, Target, World
 
-__all__ = ["GatewayRole", "Role", "SidecarRole", "certificates", "compile", "endpoints", "watched"]
+__all__ = [
+    "Compiler",
+    "GatewayRole",
+    "Role",
+    "SidecarRole",
+    "certificates",
+    "compile",
+    "endpoints",
+    "endpoints_made_of",
+    "watched",
+]
+
+
+class Compiler:
+    """Compiles one snapshot after the other; what has not changed since the last one is not compiled again."""
+
+    def __init__(self) -> None:
+        self._parts: Memo[Part] = Memo()
+        self._clusters: Memo[bytes] = Memo()
+
+    def compile(self, world: World, role: Role, version: int) -> wire.Snapshot:
+        """Everything but endpoints and secrets. Never fails: what a document lacks is a default."""
+        if isinstance(role, SidecarRole):
+            listeners, tables = _sidecar(world, role, self._parts)
+        else:
+            listeners, tables = _gateway(world, role, self._parts)
+        snapshot = wire.Snapshot(version=version, listeners=listeners, telemetry=_telemetry(world, role))
+        for table in tables:
+            table.add_to(snapshot)
+        if isinstance(role, SidecarRole):
+            snapshot.clusters.append(app_cluster(world, role.service))
+        snapshot.MergeFromString(b"".join(self._of_clusters(world, tables)))
+        self._parts.forget_unused()
+        self._clusters.forget_unused()
+        return snapshot
+
+    def _of_clusters(self, world: World, tables: Iterable[Table]) -> Iterator[bytes]:
+        """Those that the routes lead to, each as a serialized Snapshot that has nothing else."""
+        names = frozenset[str]().union(*(table.clusters() for table in tables))
+        for name in sorted(names - {APP}):
+            yield self._clusters.get(name, world.about(Target.of(name).service), _cluster, world, name)
+
+
+def _cluster(world: World, name: str) -> bytes:
+    return wire.Snapshot(clusters=[mesh_cluster(world.only(Target.of(name).service), name)]).SerializeToString()
 
 
 def compile(world: World, role: Role, version: int) -> wire.Snapshot:
-    """Everything but endpoints and secrets. Never fails: what a document lacks is a default."""
-    if isinstance(role, SidecarRole):
-        listeners, tables = _sidecar(world, role)
-    else:
-        listeners, tables = _gateway(world, role)
-    return wire.Snapshot(
-        version=version,
-        listeners=listeners,
-        route_tables=tables,
-        clusters=_clusters(world, role, tables),
-        telemetry=_telemetry(world, role),
-    )
+    """As a new Compiler does."""
+    return Compiler().compile(world, role, version)
 
 
 def endpoints(world: World, role: Role, cluster: str, version: int) -> control_pb2.EndpointsUpdate | None:
@@ -60,6 +95,15 @@ def endpoints(world: World, role: Role, cluster: str, version: int) -> control_p
     return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=map(_endpoint, instances))
 
 
+def endpoints_made_of(world: World, role: Role, cluster: str) -> object:
+    """What `endpoints` makes its list of: equal for two worlds in which the list is the same."""
+    if cluster == APP:
+        return role
+    target = Target.of(cluster)
+    where = world.subset(target.service, target.subset) if target.subset else None
+    return world.discovered, world.endpoints.get(target.whole), world.written(target.service).endpoints, where
+
+
 def watched(world: World, cluster: str) -> Target | None:
     """What a source has to watch for this cluster's endpoints; None: nothing, they are in a document."""
     target = Target.of(cluster).whole
@@ -79,7 +123,7 @@ def certificates(world: World, role: Role) -> Mapping[str, Certificate]:
     return {name: certificate for certificate, name in names.items()}
 
 
-def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list[wire.RouteTable]]:
+def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wire.Listener], list[Table]]:
     place = origin(world, role.service)
     listeners = [
         wire.Listener(
@@ -100,7 +144,7 @@ def _sidecar(world: World, role: SidecarRole) -> tuple[list[wire.Listener], list
             origin=place,
         ),
     ]
-    tables = [inbound_table(world, role.service), outbound_table(world)]
+    tables = [inbound_table(world, role.service), outbound_table(world, memo)]
     for service, (address, upstream_place) in _upstreams(world, role).items():
         name = f"upstream-{service}"
         listeners.append(
@@ -127,7 +171,7 @@ def _upstreams(world: World, role: SidecarRole) -> dict[str, tuple[str, wire.Ori
     }
 
 
-def _gateway(world: World, role: GatewayRole) -> tuple[list[wire.Listener], list[wire.RouteTable]]:
+def _gateway(world: World, role: GatewayRole, memo: Memo[Part]) -> tuple[list[wire.Listener], list[Table]]:
     document = world.documents.get(Key("gateway", role.name))
     if document is None or not isinstance(document.model, Gateway):
         return [], []
@@ -136,7 +180,7 @@ def _gateway(world: World, role: GatewayRole) -> tuple[list[wire.Listener], list
         _edge_listener(document, index, name, listener, names)
         for index, (name, listener) in enumerate(_named_listeners(document.model.listeners))
     ]
-    return listeners, [edge_table(world, document, document.model)]
+    return listeners, [edge_table(world, document, document.model, memo)]
 
 
 def _edge_listener(
@@ -178,25 +222,18 @@ def _certificate_names(gateway: Gateway) -> dict[Certificate, str]:
     return {certificate: f"edge/{number}" for number, certificate in enumerate(dict.fromkeys(written))}
 
 
-def _clusters(world: World, role: Role, tables: Iterable[wire.RouteTable]) -> list[wire.Cluster]:
-    """Those that the routes lead to."""
-    names = {destination.cluster for table in tables for route in table.routes for destination in route.destinations}
-    clusters = [mesh_cluster(world, name) for name in sorted(names - {APP})]
-    return [app_cluster(world, role.service), *clusters] if isinstance(role, SidecarRole) else clusters
-
-
 def _instances(world: World, target: Target) -> tuple[Instance, ...] | None:
     """All endpoints of the service; None: not known yet."""
     if world.discovered and not _documented(world, target):
         return world.endpoints.get(target.whole)
     return tuple(
         Instance(id=endpoint.address, address=endpoint.address, weight=endpoint.weight, meta=endpoint.meta)
-        for endpoint in world.service(target.service).endpoints
+        for endpoint in world.written(target.service).endpoints
     )
 
 
 def _documented(world: World, target: Target) -> bool:
-    return not target.datacenter and bool(world.service(target.service).endpoints)
+    return not target.datacenter and bool(world.written(target.service).endpoints)
 
 
 def _endpoint(instance: Instance) -> control_pb2.Endpoint:

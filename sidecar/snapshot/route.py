@@ -10,6 +10,7 @@ from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
 from sidecar.config.model.service import ServiceRoute
 from sidecar.snapshot.cluster import APP, milliseconds, origin
+from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import ChainRoute, Target, World, is_callable
@@ -23,7 +24,7 @@ _TIMEOUT = timedelta(seconds=15)
 _GRPC_TIMEOUT = timedelta(0)
 
 
-def inbound_table(world: World, service: str) -> wire.RouteTable:
+def inbound_table(world: World, service: str) -> Table:
     """Everything to the local app; timeouts and retries are the callers'."""
     route = wire.Route(
         name=APP,
@@ -31,38 +32,56 @@ def inbound_table(world: World, service: str) -> wire.RouteTable:
         retry=wire.RetryPolicy(attempts=1),
         origin=origin(world, service),
     )
-    return wire.RouteTable(name="inbound", routes=[route])
+    return Table("inbound", [Part.of([route])])
 
 
-def outbound_table(world: World) -> wire.RouteTable:
+def outbound_table(world: World, memo: Memo[Part]) -> Table:
     """By host: every service that is enabled, each of its subsets, and the services of other datacenters."""
-    table = wire.RouteTable(name="outbound")
-    for name in world.service_names:
-        service = world.service(name)
-        if service.enabled:
-            table.routes.extend(_subset_routes(world, name, service))
-            table.routes.extend(_service_routes(world, name, Scope(_hosts(world, name)), name))
+    parts = [memo.get(name, world.about(name), _host_part, world, name) for name in world.service_names]
     for datacenter, names in sorted(world.names.items()):
         if datacenter:
-            remote = (Target(name, datacenter=datacenter) for name in sorted(names) if is_callable(name))
-            table.routes.extend(_remote_route(world, target) for target in remote)
-    return table
+            for name in filter(is_callable, sorted(names)):
+                target = Target(name, datacenter=datacenter)
+                parts.append(memo.get(target.cluster, world.about(name), _remote_part, world, target))
+    return Table("outbound", parts)
 
 
-def upstream_table(world: World, service: str) -> wire.RouteTable:
+def _host_part(world: World, name: str) -> Part:
+    world = world.only(name)
+    service = world.service(name)
+    if not service.enabled:
+        return Part.of(())
+    return Part.of(
+        [*_subset_routes(world, name, service), *_service_routes(world, name, Scope(_hosts(world, name)), name)]
+    )
+
+
+def _remote_part(world: World, target: Target) -> Part:
+    return Part.of([_remote_route(world.only(target.service), target)])
+
+
+def upstream_table(world: World, service: str) -> Table:
     """One service, whatever the host; empty while the service is disabled."""
-    return wire.RouteTable(name=f"upstream-{service}", routes=_service_routes(world, service, Scope(), service))
+    return Table(f"upstream-{service}", [Part.of(_service_routes(world, service, Scope(), service))])
 
 
-def edge_table(world: World, document: Document, gateway: Gateway) -> wire.RouteTable:
+def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Part]) -> Table:
     """A gateway's routes; one that leads to a whole service stands for the service's own routes below its match."""
-    table = wire.RouteTable(name="edge")
+    parts = []
     for index, route in enumerate(gateway.routes):
         if route.enabled:
-            table.routes.extend(
-                _gateway_routes(world, route, wire.Origin(place=document.origin("routes", index), index=document.index))
-            )
-    return table
+            place = wire.Origin(place=document.origin("routes", index), index=document.index)
+            made_of = (route, place, *map(world.about, _services(route)))
+            parts.append(memo.get(route.name, made_of, _edge_part, world, route, place))
+    return Table("edge", parts)
+
+
+def _edge_part(world: World, route: GatewayRoute, place: wire.Origin) -> Part:
+    return Part.of(_gateway_routes(world.only(*_services(route)), route, place))
+
+
+def _services(route: GatewayRoute) -> list[str]:
+    return [target.service for _, target in route.targets()]
 
 
 def _hosts(world: World, name: str) -> tuple[str, ...]:

@@ -1,0 +1,97 @@
+"""A change is compiled alone, and the snapshot is the one that a fresh start would have."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.snapshot import Compiler, GatewayRole, Role, SidecarRole, compile
+from sidecar.snapshot.cluster import mesh_cluster
+from sidecar.snapshot.parts import Memo
+from sidecar.wire import snapshot_pb2 as wire
+from sidecar.world import Chain, ChainRoute, ChainsUpdate, NamesUpdate, Site, Target, Update, World
+from tests.unit.documents import SHOP, document_set, world_of
+
+ROLES = (SidecarRole("web"), GatewayRole("edge"))
+
+# Each place with the texts that it has in turn; "" stands for no document.
+TEXTS = {
+    "mesh.yaml": ["", SHOP["mesh.yaml"], "timeout: 9s\nload_balancer: random\n"],
+    "services/orders.yaml": [
+        *("", SHOP["services/orders.yaml"], "protocol: http\nsubsets: {v1: {where: 'meta.version == \"1\"'}}\n"),
+        *("enabled: false\n", "protocol: grpc\ntls: disabled\nroutes: [{name: all, timeout: 1s}]\n"),
+    ],
+    "services/inventory.yaml": ["", SHOP["services/inventory.yaml"], "timeout: 2s\nconnect_timeout: 100ms\n"],
+    "services/web.yaml": ["", "upstreams: [{service: orders, port: 9191}]\n", "protocol: http2\n"],
+    "gateways/edge.yaml": [
+        "",
+        SHOP["gateways/edge.yaml"],
+        "# moved by a line\n" + SHOP["gateways/edge.yaml"],
+        "listeners: [{port: 8080}]\n"
+        "routes:\n"
+        "  - {name: both, split: [{weight: 1, to: {service: orders}}, {weight: 2, to: {service: inventory}}]}\n"
+        "  - {name: shop-api, to: {service: inventory}}\n",
+    ],
+}
+CHAINS = [
+    {},
+    {"orders": Chain(protocol="grpc")},
+    {"orders": Chain(routes=(ChainRoute("r", ((Target("inventory"), 1), (Target("orders", "v9"), 3))),))},
+    {"inventory": Chain(connect_timeout=timedelta(seconds=3), load_balancer="random")},
+]
+
+documents = st.fixed_dictionaries({place: st.sampled_from(texts) for place, texts in TEXTS.items()}).map(
+    lambda texts: document_set({place: text for place, text in texts.items() if text})
+)
+updates: st.SearchStrategy[Update] = st.one_of(
+    documents,
+    st.builds(ChainsUpdate, st.sampled_from(CHAINS), st.sampled_from([None, "http2"])),
+    st.builds(Site, st.sampled_from(["one.consul", "two.consul"]), st.sampled_from(["dc1", "dc9"])),
+    st.builds(
+        NamesUpdate, st.sampled_from(["", "dc2"]), st.frozensets(st.sampled_from(["orders", "stock", "bad/name"]))
+    ),
+)
+
+
+@given(st.lists(updates, min_size=1, max_size=6), st.sampled_from(ROLES))
+def test_after_any_changes_the_snapshot_is_that_of_a_fresh_start(changes: list[Update], role: Role) -> None:
+    compiler, world = Compiler(), World()
+    for change in changes:
+        world = world.apply(change)
+        snapshot = compiler.compile(world, role, 1)
+        assert snapshot == compile(world, role, 1)
+
+
+def test_only_what_changed_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def noting(world: World, name: str) -> wire.Cluster:
+        made.append(name)
+        return mesh_cluster(world, name)
+
+    monkeypatch.setattr("sidecar.snapshot.mesh_cluster", noting)
+    compiler, role, before = Compiler(), SidecarRole("web"), world_of(SHOP)
+    compiler.compile(before, role, 1)
+    assert made == ["inventory", "orders/v1", "orders/v2"]
+    made.clear()
+
+    compiler.compile(before, role, 2)
+    assert made == []
+
+    inventory = SHOP["services/inventory.yaml"] + "timeout: 9s\n"
+    compiler.compile(before.apply(document_set({**SHOP, "services/inventory.yaml": inventory})), role, 3)
+    assert made == ["inventory"]
+
+
+def test_a_value_that_nobody_asked_for_is_forgotten() -> None:
+    memo: Memo[int] = Memo()
+    made = iter(range(10))
+    assert memo.get("a", 1, next, made) == 0
+    memo.forget_unused()
+    assert memo.get("a", 1, next, made) == 0
+    memo.forget_unused()
+    memo.forget_unused()
+    assert memo.get("a", 1, next, made) == 1
+    memo.forget_unused()
+    assert memo.get("a", 2, next, made) == 2
