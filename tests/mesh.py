@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 # A gateway's listener: cleartext, a free port.
 LOOPBACK = {"address": "127.0.0.1", "port": 0}
 # Seconds. Start to ready takes under one on a quiet machine; the rest is for a busy one.
-READY_WITHIN = 20.0
+READY_WITHIN = 60.0
 # Seconds: a drain with nothing in flight ends at once.
 EXIT_WITHIN = 15.0
 
@@ -129,6 +130,7 @@ class Mesh:
             self._environment["CONSUL_HTTP_ADDR"] = consul
             self._source = ()
         self._proxies: list[Proxy] = []
+        self._numbers = count()
         for made in (self.config, self._logs):
             made.mkdir(parents=True)
 
@@ -164,7 +166,7 @@ class Mesh:
 
     def start(self, name: str, verb: str, *arguments: str, environ: Mapping[str, str]) -> Proxy:
         """Start `sidecar <verb>` on this mesh's documents and wait until it says that it is ready."""
-        log = self._logs / f"{len(self._proxies)}-{name}.log"
+        log = self._logs / f"{next(self._numbers)}-{name}.log"
         command = [sys.executable, "-m", "sidecar", verb, *self._source, "--admin-port", "0", *arguments]
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -173,8 +173,9 @@ class ConsulClient:
                     self._answered(answer)
                 backoff.reset()
                 # Backwards: a server was restored, or another one answered; what changed since is not known then.
-                moved = answer.index != index
-                index = 0 if answer.index < index else max(1, answer.index)
+                told = max(1, answer.index)
+                moved = told != index
+                index = 0 if told < index else told
                 if answer.digest != last or (every_index and moved):
                     last = answer.digest
                     yield answer

@@ -59,6 +59,7 @@ class ConsulEngine:
         # What Consul tells, once it is asked.
         self._identity: Identity | None = None
         self._documents: KvSource | None = None
+        self._entries: DiscoveryChains | None = None
         self._catalog: Catalog | None = None
         self._status_key: StatusKey | None = None
         self._service = ""
@@ -142,9 +143,8 @@ class ConsulEngine:
             self._catalog = Catalog(self._client, world.datacenter, known=world.endpoints)
             self._service = _service(role)
             self._documents = KvSource(self._client, gateway=isinstance(role, GatewayRole))
-            self._updates = tuple(
-                Stream(source.watch()) for source in (self._documents, DiscoveryChains(self._client), self._catalog)
-            )
+            self._entries = DiscoveryChains(self._client)
+            self._updates = tuple(Stream(source.watch()) for source in (self._documents, self._entries, self._catalog))
         return self._updates
 
     # --- run ------------------------------------------------------------------------------------------------------
@@ -241,8 +241,9 @@ class ConsulEngine:
     def _held(self) -> list[str]:
         """What Consul no longer tells and still serves, because its answer is doubted."""
         documents = self._documents.held.values() if self._documents else ()
+        entries = [self._entries.held] if self._entries and self._entries.held else ()
         instances = self._catalog.held.values() if self._catalog else ()
-        return sorted([*documents, *instances])
+        return sorted([*documents, *entries, *instances])
 
     def families(self) -> Sequence[Family]:
         return (
@@ -251,6 +252,12 @@ class ConsulEngine:
                 "gauge",
                 "How old what Consul told may be; 0 while it answers.",
                 lambda: {"": self.stale_seconds()},
+            ),
+            Family(
+                "sidecar_consul_held",
+                "gauge",
+                "Answers of Consul that are doubted now: what they would take away serves on.",
+                lambda: {"": len(self._held())},
             ),
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.consul.client import ConsulClient
+from sidecar.consul.shape import fields, odd
 from sidecar.errors import ConsulError
 from sidecar.snapshot.role import Upstream
 
@@ -38,9 +39,14 @@ class Adopted:
 
 async def find(client: ConsulClient, service_id: str) -> Adopted:
     """The proxy registered for the service `service_id` on our agent. Raises ConsulError with the next step."""
+    path = "/v1/agent/services"
     # The id is not compared there: Consul's filter language has no way to write every text.
-    told = (await client.get("/v1/agent/services", {"filter": 'Kind == "connect-proxy"'})).value
-    proxies = {name: proxy for name, proxy in told.items() if proxy["Proxy"]["DestinationServiceID"] == service_id}
+    told = fields((await client.get(path, {"filter": 'Kind == "connect-proxy"'})).value, path)
+    proxies = {
+        name: proxy
+        for name, proxy in told.items()
+        if fields(fields(proxy, path).get("Proxy"), path).get("DestinationServiceID") == service_id
+    }
     if len(proxies) != 1:
         found = ", ".join(sorted(proxies)) or "none"
         raise ConsulError(
@@ -61,13 +67,23 @@ async def follow(client: ConsulClient, proxy_id: str) -> AsyncIterator[Adopted]:
         answer = await client.get(path, query, within=WAIT + WAIT / 16 + ANSWER_WITHIN)
         if answer.value is None:
             raise ConsulError(f"{proxy_id} is not registered any more on this agent; what it said last stays in force")
-        if answer.value["ContentHash"] != known:
-            known = answer.value["ContentHash"]
-            yield read(answer.value)
+        told = fields(answer.value, path)
+        if not isinstance(told.get("ContentHash"), str):
+            raise odd(path, "a ContentHash")
+        if told["ContentHash"] != known:
+            known = told["ContentHash"]
+            yield read(told)
 
 
 def read(proxy: Json) -> Adopted:
     """What the agent says of a connect-proxy. Raises ConsulError naming what cannot be used."""
+    try:
+        return _read(proxy)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise odd("for a connect-proxy", f"Consul's fields ({error!r})") from None
+
+
+def _read(proxy: Json) -> Adopted:
     told: Json = proxy.get("Proxy") or {}
     opaque: Json = told.get("Config") or {}
     name = proxy["ID"]

@@ -18,12 +18,16 @@ from secrets import token_hex
 from typing import Any
 
 from sidecar.consul.client import ConsulClient
+from sidecar.consul.shape import fields
 from sidecar.errors import ConsulError
 from sidecar.registration.probe import Health, Probe, Steady
 
 # Who registered it, and which process of ours.
 BY, INSTANCE = "sidecar-registered-by", "sidecar-instance"
-# Seconds. When we die without a word the agent calls the instance critical after so long ...
+# Seconds. A sidecar that cannot speak to the agent may serve all the same, so the agent itself looks whether its
+# listener accepts, and what we said last stays in force for a day; the agent keeps it through a restart.
+LISTENER_EVERY, SAID_FOR = 5.0, 86400.0
+# A gateway has no listener that stays: when it dies without a word the agent calls it critical after so long ...
 TTL = 10.0
 # ... which needs a word from us so often, with room for one that is lost,
 TELL_EVERY = 3.0
@@ -33,8 +37,6 @@ REMOVE_AFTER = "1h"
 PROBE_EVERY, PROBE_AGAIN_AFTER = 2.0, 0.2
 # Seconds between tries while the agent does not answer.
 AGAIN_AFTER = 1.0
-# Seconds the agent's own check of the inbound listener waits between tries; Consul's default.
-LISTENER_EVERY = "10s"
 # HTTP's.
 NOT_FOUND = 404
 # Seconds that the agent may take to answer at our end; without an answer the TTL tells the mesh.
@@ -77,18 +79,31 @@ class Instance:
         check = {
             "CheckID": self.check_id,
             "Name": "sidecar and application",
-            "TTL": f"{TTL:g}s",
+            "TTL": f"{SAID_FOR if self.inbound else TTL:g}s",
             "Status": _status(health),
             "DeregisterCriticalServiceAfter": REMOVE_AFTER,
         }
-        service = {"ID": self.id, "Name": self.service, "Port": self.port, "Checks": [check], **told}
+        checks = [check, self._listener()] if self.inbound else [check]
+        service = {"ID": self.id, "Name": self.service, "Port": self.port, "Checks": checks, **told}
         return [service, {**self._proxy(), **told}] if self.inbound else [service]
 
-    def _proxy(self) -> Json:
+    def _listener(self) -> Json:
         host, port = _split(self.inbound)
-        app_host, app_port = _split(self.app_address)
         # A wildcard address is none that an agent could connect to.
         reached = self.address or ("127.0.0.1" if host in ("0.0.0.0", "::") else host)  # noqa: S104
+        return {
+            "Name": "inbound listener",
+            "TCP": f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}",
+            "Interval": f"{LISTENER_EVERY:g}s",
+            "Timeout": "2s",
+            # It is bound, or we would not be here: nobody waits for the first try.
+            "Status": "passing",
+            "DeregisterCriticalServiceAfter": REMOVE_AFTER,
+        }
+
+    def _proxy(self) -> Json:
+        _, port = _split(self.inbound)
+        app_host, app_port = _split(self.app_address)
         return {
             "Kind": "connect-proxy",
             "ID": self.proxy_id,
@@ -100,17 +115,7 @@ class Instance:
                 "LocalServiceAddress": app_host,
                 "LocalServicePort": app_port,
             },
-            "Checks": [
-                {"Name": "the service", "AliasService": self.id},
-                # It is bound, or we would not be here: nobody waits for the first try.
-                {
-                    "Name": "inbound listener",
-                    "TCP": f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}",
-                    "Interval": LISTENER_EVERY,
-                    "Timeout": "2s",
-                    "Status": "passing",
-                },
-            ],
+            "Checks": [{"Name": "the service", "AliasService": self.id}],
         }
 
 
@@ -162,7 +167,7 @@ class Registration:
                         await self._client.put(f"/v1/agent/service/deregister/{name}")
                         removed = True
         except (ConsulError, TimeoutError) as error:
-            log.warning("not deregistered, the agent will call us critical within %g s: %s", TTL, error)
+            log.warning("not deregistered, the agent will call us critical within seconds: %s", error)
         else:
             log.info("%s is deregistered", self._instance.id)
         return removed
@@ -220,8 +225,9 @@ class Registration:
 
     async def _owner(self, name: str) -> str | None:
         """The number of the process that registered this id, "" when it was not one of ours, None when nobody did."""
-        known = (await self._client.get(f"/v1/agent/service/{name}")).value
-        return None if known is None else str((known.get("Meta") or {}).get(INSTANCE, ""))
+        path = f"/v1/agent/service/{name}"
+        known = (await self._client.get(path)).value
+        return None if known is None else str(fields(fields(known, path).get("Meta"), path).get(INSTANCE, ""))
 
     def _lost(self, why: str) -> None:
         if self.missing != why:

@@ -2,14 +2,15 @@
 
 A service is watched from when its cluster is first wanted. An answer that leaves nobody to call is doubted: an agent
 that starts calls its instances critical until they report again. Those known are held, and given up when the leader
-itself says so a while later. One malformed instance is left out, the rest is used.
+itself says so a while later. Where it says that there are none, none of them may accept connections either: servers
+that lost their data say the same. One malformed instance is left out, the rest is used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -24,6 +25,8 @@ from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target
 BLOCKING = 4
 # Seconds that instances are held which all vanished or fell ill at once, before Consul is asked again.
 HOLD = 10.0
+# Seconds that an instance which is to be given up gets to accept a connection.
+ACCEPT_WITHIN = 1.0
 # Seconds between looks at what other datacenters have: their names, not their instances.
 REMOTE_EVERY = 30.0
 # Seconds between looks whether services take turns.
@@ -38,6 +41,18 @@ _Key = Target | str
 _NAMES, _CHECKS = "names", "checks"
 
 
+async def accepts(address: str) -> bool:
+    """Whether a listener is at "ip:port"."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(ACCEPT_WITHIN):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 class Catalog:
     """Instances of the services that are wanted, and the names of all there are."""
 
@@ -48,6 +63,7 @@ class Catalog:
         *,
         names: bool = True,
         known: Mapping[Target, tuple[Instance, ...]] = MappingProxyType({}),
+        accepts: Callable[[str], Awaitable[bool]] = accepts,
     ) -> None:
         """`datacenter` is our own: when it is known, the names of the others are told, too.
 
@@ -57,6 +73,9 @@ class Catalog:
         self._datacenter = datacenter
         self._services: Watches[Target] = Watches(client, BLOCKING)
         self._names = names
+        self._accepts = accepts
+        # By datacenter what its catalog said last.
+        self._named: dict[str, frozenset[str]] = {}
         self._known: dict[Target, tuple[Instance, ...]] = dict(known)
         self._outside: set[Target] = set()
         self._updates: dict[_Key, EndpointsUpdate | NamesUpdate] = {}
@@ -131,8 +150,10 @@ class Catalog:
 
     def _take(self, target: Target, answer: Answer, *, confirmed: bool = False) -> None:
         instances, flaws = _instances(answer.value)
-        self._report(target, flaws)
+        self._report(target, list(flaws.values()))
         known = self._known.get(target)
+        if known and instances:
+            instances = _with_malformed(instances, known, flaws)
         if known and _any_healthy(known) and not _any_healthy(instances) and not confirmed:
             self._doubt(target, answer, bool(instances))
             return
@@ -143,6 +164,8 @@ class Catalog:
         if instances != known:
             self._known[target] = instances
             self._tell(target, EndpointsUpdate(target, instances))
+            if bool(instances) != bool(known) and target.datacenter in self._named:
+                self._tell_names(target.datacenter)
 
     def _report(self, target: Target, flaws: list[str]) -> None:
         text = f"{target.cluster}: {len(flaws)} of Consul's entries left out: {flaws[0]}" if flaws else ""
@@ -173,10 +196,22 @@ class Catalog:
             except ConsulError:
                 continue
             # A list from which nothing was filtered; an answer of another form is no news.
-            if not answer.filtered and isinstance(answer.value, list):
-                del self._doubts[target]
-                self._take(target, answer, confirmed=not answer.value or bool(_instances(answer.value)[0]))
-                return
+            if answer.filtered or not isinstance(answer.value, list):
+                continue
+            if not answer.value and (alive := await self._alive(target)):
+                held = f"{len(self._known[target])} of {target.cluster} held: Consul says that there are none, "
+                self.held[target] = f"{held}but {alive} accepts connections"
+                continue
+            del self._doubts[target]
+            self._take(target, answer, confirmed=not answer.value or bool(_instances(answer.value)[0]))
+            return
+
+    async def _alive(self, target: Target) -> str:
+        """The address of one known instance that accepts connections, "" when none does."""
+        for instance in self._known.get(target, ()):
+            if instance.healthy and await self._accepts(instance.address):
+                return instance.address
+        return ""
 
     async def _follow_checks(self) -> None:
         """Ask those that take turns when a check of any service has changed; only while there are such."""
@@ -204,8 +239,9 @@ class Catalog:
         """What other datacenters have; one that cannot be reached keeps what it had."""
         while True:
             try:
-                datacenters = (await self._client.get("/v1/catalog/datacenters")).value or ()
-                for datacenter in set(datacenters) - {self._datacenter}:
+                told = (await self._client.get("/v1/catalog/datacenters")).value
+                datacenters = {name for name in told if isinstance(name, str)} if isinstance(told, list) else set()
+                for datacenter in sorted(datacenters - {self._datacenter}):
                     query = {"dc": datacenter, "cached": "", "stale": ""}
                     self._take_names(datacenter, await self._client.get("/v1/catalog/services", query))
             except ConsulError as error:
@@ -213,10 +249,18 @@ class Catalog:
             await self._client.sleep(REMOTE_EVERY)
 
     def _take_names(self, datacenter: str, answer: Answer) -> None:
-        if not isinstance(answer.value, Mapping) or (not answer.value and answer.filtered):
+        # Every datacenter has a service `consul`, so an empty answer is none, or the token may not read it.
+        if not isinstance(answer.value, Mapping) or not answer.value:
             return
-        names = frozenset(name for name in answer.value if not name.endswith(_PROXY_SUFFIX) and name != "consul")
-        self._tell(f"{_NAMES} {datacenter}", NamesUpdate(datacenter, names))
+        self._named[datacenter] = frozenset(
+            name for name in answer.value if not name.endswith(_PROXY_SUFFIX) and name != "consul"
+        )
+        self._tell_names(datacenter)
+
+    def _tell_names(self, datacenter: str) -> None:
+        """What the catalog says, and whoever has instances that are in use: a half answer takes no route away."""
+        used = {target.service for target, known in self._known.items() if known and target.datacenter == datacenter}
+        self._tell(f"{_NAMES} {datacenter}", NamesUpdate(datacenter, self._named[datacenter] | used))
 
 
 def _any_healthy(instances: tuple[Instance, ...]) -> bool:
@@ -227,22 +271,39 @@ def _query(target: Target) -> dict[str, str]:
     return {"dc": target.datacenter} if target.datacenter else {}
 
 
-def _instances(value: object) -> tuple[tuple[Instance, ...], list[str]]:
-    """What an answer of `/v1/health/…` holds, in the order of ids, and what was left out and why."""
+def _instances(value: object) -> tuple[tuple[Instance, ...], dict[str, str]]:
+    """What an answer of `/v1/health/…` holds, in the order of ids; by id ("" for none) what was left out and why."""
     if value is None:
-        return (), []
+        return (), {}
     if not isinstance(value, list):
-        return (), ["the answer is not a list"]
+        return (), {"": "the answer is not a list"}
     found: dict[str, Instance] = {}
-    flaws = []
+    flaws = {}
     for entry in value:
         try:
             instance = _instance(entry)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            flaws.append(_flaw(entry, error))
+            flaws[_id(entry)] = _flaw(entry, error)
         else:
             found[instance.id] = instance
     return tuple(found[name] for name in sorted(found)), flaws
+
+
+def _with_malformed(
+    instances: tuple[Instance, ...], known: tuple[Instance, ...], flaws: Mapping[str, str]
+) -> tuple[Instance, ...]:
+    """Also those known that a malformed entry names, or may mean when it names nobody."""
+    told = {instance.id for instance in instances}
+    kept = [item for item in known if item.id not in told and (item.id in flaws or "" in flaws)]
+    return tuple(sorted((*instances, *kept), key=lambda instance: instance.id)) if kept else instances
+
+
+def _id(entry: object) -> str:
+    """Of the instance that a malformed entry is about; "" when that cannot be told."""
+    try:
+        return f"{entry['Node']['Node']}/{entry['Service']['ID']}"  # type: ignore[index]
+    except (KeyError, TypeError):
+        return ""
 
 
 def _instance(entry: Mapping[str, Any]) -> Instance:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sidecar.consul.client import ConsulClient
+from sidecar.consul.shape import odd, rows
 from sidecar.errors import ConsulError
 from sidecar.sources.compiled_chain import compile_chain, label, left_out, protocol_of
 from sidecar.world import NO_CHAIN, Chain, ChainsUpdate
@@ -34,25 +35,49 @@ class DiscoveryChains:
 
     def __init__(self, client: ConsulClient) -> None:
         self._client = client
+        # What is in force, and whether the token saw all of it; whether it saw all that was read since.
+        self._last = ChainsUpdate(MappingProxyType({}))
+        self._was_filtered = self._filtered = False
+        # What is held now and why, for people; "" for nothing.
+        self.held = ""
 
     async def watch(self) -> AsyncGenerator[ChainsUpdate, None]:
         """What they say now, and again after each change of it."""
-        last: ChainsUpdate | None = None
+        told = False
         # The index of every kind is that of all kinds together, and its watch wakes for each of them.
         changes = self._client.watch("/v1/config/service-defaults", {"stale": ""}, every_index=True)
         async with aclosing(changes):
             async for _ in changes:
-                update = await self._read_until_told()
-                if last is not None and last.chains and not update.chains:
-                    log.warning("Consul says that all config entries are gone; they are held for %g s", HOLD)
-                    await self._client.sleep(HOLD)
-                    update = await self._read_until_told()
-                if update != last:
-                    last = update
+                update = await self._believed()
+                self._was_filtered = self._filtered
+                if update != self._last or not told:
+                    self._last, told = update, True
                     yield update
+
+    async def _believed(self) -> ChainsUpdate:
+        """What is read: what takes all away only when it is said twice, and none of it while the token hides it."""
+        update = await self._read_until_told()
+        while self._is_doubtful(update):
+            why = "the token may no longer read them" if self._filtered else "Consul says that they are all gone"
+            count = len(self._last.chains)
+            self.held = f"config entries of {count} service{'' if count == 1 else 's'} held: {why}"
+            log.warning("%s", self.held)
+            await self._client.sleep(HOLD)
+            update = await self._read_until_told()
+            if not self._filtered:
+                break
+        self.held = ""
+        return update
+
+    def _is_doubtful(self, update: ChainsUpdate) -> bool:
+        """Everything is gone, or something since the token lost rights."""
+        lost = bool(self._last.chains.keys() - update.chains.keys()) or (self._last.protocol and not update.protocol)
+        gone = not update.chains and not update.protocol
+        return bool(lost) and (gone or (self._filtered and not self._was_filtered))
 
     async def read(self) -> ChainsUpdate:
         """All as it is now. Raises ConsulError."""
+        self._filtered = False
         defaults = await self._entries("service-defaults")
         proxy = await self._entries("proxy-defaults")
         chained = sorted({str(entry["Name"]) for kind in _CHAINED for entry in await self._entries(kind)})
@@ -81,14 +106,19 @@ class DiscoveryChains:
                 await self._client.sleep(AGAIN_AFTER)
 
     async def _entries(self, kind: str) -> list[Mapping[str, Any]]:
+        path = f"/v1/config/{kind}"
         try:
-            found = (await self._client.get(f"/v1/config/{kind}")).value or []
+            answer = await self._client.get(path)
         except ConsulError as error:
             # Some kinds need rights of an operator; without them nothing is known about those.
             if error.status == 403 and kind in _NOT_YET:
                 return []
             raise
-        return [entry for entry in found if isinstance(entry, Mapping) and entry.get("Name")]
+        entries = rows(answer.value, path)
+        if not all(isinstance(entry.get("Name"), str) for entry in entries):
+            raise odd(path, "entries with names")
+        self._filtered |= answer.filtered
+        return entries
 
     async def _chain(self, service: str, defaults: Chain) -> Chain:
         answer = await self._client.get(f"/v1/discovery-chain/{service}")
@@ -96,7 +126,9 @@ class DiscoveryChains:
             chain = compile_chain(answer.value["Chain"])
         except (KeyError, TypeError, ValueError) as error:
             reason = f"discovery chain of {service}: it has another form than expected ({error!r})"
-            return replace(defaults, not_carried_out=(*defaults.not_carried_out, reason))
+            # What was good last is better than none.
+            known = replace(self._last.chains.get(service, NO_CHAIN), protocol=defaults.protocol)
+            return replace(known, not_carried_out=(*defaults.not_carried_out, reason))
         return replace(chain, not_carried_out=(*defaults.not_carried_out, *chain.not_carried_out))
 
 

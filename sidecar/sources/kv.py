@@ -82,12 +82,17 @@ class KvSource:
         told = {entry.get("Key") for entry in _entries(answer)}
         if not known - told or answer.digest == self._confirmed.get(prefix):
             return False
+        if not _is_whole(answer):
+            # What a malformed entry stands for is not known, so nothing is missed for sure.
+            return True
         return not known & told or (answer.filtered and prefix not in self._filtered)
 
     def _doubt(self, prefix: str, answer: Answer, watches: Watches[str]) -> None:
         if prefix not in self.held:
             count = len(self._results[prefix])
             why = "the token may no longer read them" if answer.filtered else "Consul says that they are all gone"
+            if not _is_whole(answer):
+                why = "Consul's answer is malformed"
             self.held[prefix] = f"{count} document{'' if count == 1 else 's'} below {prefix} held: {why}"
             log.warning("%s", self.held[prefix])
         if prefix not in self._doubts or self._doubts[prefix].done():
@@ -107,7 +112,7 @@ class KvSource:
                 answer = await self._client.get(_path(prefix), {**_query(prefix), "consistent": ""})
             except ConsulError:
                 continue
-            if not answer.filtered:
+            if not answer.filtered and _is_whole(answer):
                 self._confirmed[prefix] = answer.digest
                 watches.tell(prefix, answer)
                 return
@@ -148,6 +153,16 @@ def _path(prefix: str) -> str:
 
 def _query(prefix: str) -> dict[str, str]:
     return {"recurse": ""} if prefix.endswith("/") else {}
+
+
+def _is_whole(answer: Answer) -> bool:
+    """Whether it has the form of Consul's API: nothing at all, or a list of keys."""
+    if answer.value is None:
+        return True
+    return isinstance(answer.value, list) and all(
+        isinstance(entry, Mapping) and isinstance(entry.get("Key"), str) and isinstance(entry.get("ModifyIndex"), int)
+        for entry in answer.value
+    )
 
 
 def _entries(answer: Answer) -> list[Mapping[str, Any]]:

@@ -64,8 +64,9 @@ async def test_without_consul_the_last_good_world_serves_and_says_how_old_it_is(
     assert begun.role == WEB
     assert 3600 <= engine.stale_seconds() < 3660
     assert float(str(engine.details()["stale_seconds"])) >= 3600
-    (family,) = engine.families()
-    assert family.read()[""] >= 3600
+    stale, held = engine.families()
+    assert stale.read()[""] >= 3600
+    assert held.read()[""] == 0
     assert "serving what it told until" in caplog.text
 
 

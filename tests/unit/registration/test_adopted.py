@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ConsulError
-from sidecar.registration.adopted import find, read
+from sidecar.registration.adopted import find, follow, read
 from sidecar.snapshot.role import Upstream
 from tests.unit.consul.scripted import Reply, connected, scripted
 
@@ -71,3 +71,10 @@ async def test_a_service_without_a_proxy_is_told_with_the_way_out() -> None:
             await find(client, "web-1")
     (request,) = script.asked("/v1/agent/services")
     assert request.query["filter"] == 'Kind == "connect-proxy"'
+
+
+@pytest.mark.parametrize("odd", [[], {}, {"ContentHash": 7}, {"ContentHash": "x", "ID": 7, "Proxy": []}, "x"])
+async def test_an_answer_of_another_form_is_an_error_that_says_so(odd: object) -> None:
+    async with scripted({"/v1/agent/service/web-1-proxy": [Reply(odd)]}) as script, connected(script) as client:
+        with pytest.raises(ConsulError, match=r"something that is not its API|has no Port"):
+            await anext(follow(client, "web-1-proxy"))

@@ -68,10 +68,18 @@ def test_the_service_and_its_proxy_say_all_that_callers_need() -> None:
     assert proxy["Meta"] == service["Meta"]
     assert proxy["Tags"] == ["blue"]
     assert proxy["Proxy"]["DestinationServiceID"] == "orders-8080"
-    assert [check.get("AliasService") or check["TCP"] for check in proxy["Checks"]] == [
-        "orders-8080",
-        "127.0.0.1:21000",
-    ]
+    assert [check["AliasService"] for check in proxy["Checks"]] == ["orders-8080"]
+
+
+def test_a_sidecar_that_cannot_speak_to_its_agent_is_not_called_dead() -> None:
+    service, _ = ORDERS.bodies("t0", UP)
+    said, seen = service["Checks"]
+
+    assert said["TTL"] == "86400s"
+    assert (seen["TCP"], seen["Interval"], seen["Status"]) == ("127.0.0.1:21000", "5s", "passing")
+    # Nobody looks at a gateway's listeners: they move.
+    (gateway,) = Instance(service="edge", id="edge-19000", address="10.0.0.7", port=8443).bodies("t0", UP)
+    assert [check["TTL"] for check in gateway["Checks"]] == ["10s"]
 
 
 def test_a_gateway_is_a_service_without_a_proxy() -> None:
@@ -117,6 +125,16 @@ async def test_what_others_registered_is_not_replaced() -> None:
         assert "--id" in ours.missing
         assert script.asked(REGISTER) == []
         assert await ours.withdraw() is False
+
+
+@pytest.mark.parametrize("odd", [[], {"Meta": ["x"]}, "x", 7])
+async def test_an_answer_of_another_form_is_tried_again(odd: object) -> None:
+    replies = {SERVICE: [Reply(odd), NOBODY], PROXY: [NOBODY], REGISTER: [Reply(b""), Reply(b"")]}
+    async with scripted(replies) as script, connected(script) as client, kept(client, App(UP)) as ours:
+        await asked(script, REGISTER, 2)
+        async with asyncio.timeout(5):
+            while ours.missing:
+                await asyncio.sleep(0.002)
 
 
 async def test_only_what_this_process_registered_is_taken_back() -> None:

@@ -1,12 +1,14 @@
 """Instances from Consul's catalog: what callers may pick, and what is done with an answer that cannot be true."""
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
 
 from sidecar.sources import catalog
 from sidecar.sources.catalog import Catalog
-from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target
+from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target, World
 from tests.unit.consul.scripted import Clock, Reply, Scripted, connected, scripted
 
 ORDERS = "/v1/health/connect/orders"
@@ -24,11 +26,18 @@ def entry(
     }
 
 
-async def seen(script: Scripted, count: int, clock: Clock | None = None) -> list[tuple[Instance, ...]]:
+async def nobody(address: str) -> bool:
+    """No instance accepts connections."""
+    return False
+
+
+async def seen(
+    script: Scripted, count: int, clock: Clock | None = None, accepts: Callable[[str], Awaitable[bool]] = nobody
+) -> list[tuple[Instance, ...]]:
     """The first updates about `orders`."""
     found = []
     async with connected(script, clock) as client:
-        source = Catalog(client, names=False)
+        source = Catalog(client, names=False, accepts=accepts)
         source.want(Target("orders"))
         async with aclosing(source.watch()) as updates:
             async for update in updates:
@@ -94,6 +103,48 @@ async def test_an_answer_that_empties_a_pool_is_held_until_the_leader_says_so_to
 
     assert ([instance.id for instance in first], second) == (["host/a"], ())
     assert catalog.HOLD in clock.slept
+
+
+async def test_a_pool_of_which_one_accepts_connections_is_not_given_up() -> None:
+    asked: list[str] = []
+
+    async def twice(address: str) -> bool:
+        asked.append(address)
+        return len(asked) <= 2
+
+    gone = Reply([], index=9)
+    replies = {ORDERS: [Reply([entry("a")], index=5), gone], f"{ORDERS}?consistent": [gone] * 3}
+    clock = Clock()
+    async with scripted(replies) as script:
+        _, second = await seen(script, 2, clock, twice)
+
+    # Given up when nobody is there any more.
+    assert (second, asked) == ((), ["10.0.0.1:21000"] * 3)
+    assert clock.slept.count(catalog.HOLD) == 3
+
+
+async def test_a_listener_is_told_from_none() -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        assert await catalog.accepts(f"{host}:{port}")
+    assert not await catalog.accepts(f"{host}:{port}")
+
+
+NAMELESS: dict[str, object] = {"Service": None}
+
+
+@pytest.mark.parametrize(
+    ("malformed", "kept"), [("b", ["host/a", "host/b"]), ("c", ["host/a"]), ("", ["host/a", "host/b"])]
+)
+async def test_an_instance_that_a_malformed_entry_may_stand_for_is_kept(malformed: str, kept: list[str]) -> None:
+    odd = entry(malformed, Port="x") if malformed else NAMELESS
+    changed = entry("a", Weights={"Passing": 5})
+    replies = {ORDERS: [Reply([entry("a"), entry("b")], index=5), Reply([changed, odd], index=9)]}
+    async with scripted(replies) as script:
+        _, second = await seen(script, 2)
+
+    assert [instance.id for instance in second] == kept
 
 
 async def test_instances_that_fell_ill_all_at_once_are_held_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,3 +224,30 @@ async def test_the_names_of_every_datacenter_are_told_without_proxies() -> None:
     assert sorted(map(str, found)) == sorted(
         map(str, [NamesUpdate("", frozenset({"orders"})), NamesUpdate("dc2", frozenset({"far"}))])
     )
+
+
+async def test_a_name_is_not_missed_while_its_instances_are_in_use() -> None:
+    names = "/v1/catalog/services"
+    lists: list[object] = [{"consul": [], "orders": [], "web": []}, {}, ["x"], {"consul": [], "web": []}]
+    replies = {
+        names: [Reply(value, index=5 + number) for number, value in enumerate(lists)],
+        ORDERS: [Reply([entry("a")], index=5)],
+    }
+    world = World()
+
+    async def follow(updates: AsyncIterator[EndpointsUpdate | NamesUpdate]) -> None:
+        nonlocal world
+        async for update in updates:
+            world = world.apply(update)
+
+    async with scripted(replies) as script, connected(script) as client:
+        source = Catalog(client)
+        source.want(Target("orders"))
+        following = asyncio.create_task(follow(source.watch()))
+        async with asyncio.timeout(5):
+            while len(script.asked(names)) <= len(lists):
+                await asyncio.sleep(0.002)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    assert world.names[""] == {"orders", "web"}

@@ -1,5 +1,6 @@
 """Config entries of Consul become protocols, routes and subsets; what we do not do is named."""
 
+import asyncio
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -168,6 +169,46 @@ async def test_a_chain_of_another_form_is_named_and_takes_nothing_else_away() ->
 
     assert update.chains["orders"].routes == ()
     assert "discovery chain of orders: it has another form" in update.chains["orders"].not_carried_out[0]
+
+
+async def two(replies: dict[str, list[Reply]]) -> list[ChainsUpdate]:
+    async with (
+        scripted(replies) as script,
+        connected(script) as client,
+        aclosing(DiscoveryChains(client).watch()) as it,
+    ):
+        async with asyncio.timeout(5):
+            return [await anext(it), await anext(it)]
+
+
+def twice(then: list[Reply], *defaults: dict[str, Any]) -> dict[str, list[Reply]]:
+    """Entries that are read, and then read again: the watch, what is read of service-defaults, then `then`."""
+    replies = entries(service_defaults=list(defaults))
+    for kind in replies:
+        replies[kind] *= 5
+    path = "/v1/config/service-defaults"
+    first, signal = replies[path][0], Reply([], index=9)
+    replies[path] = [first, first, signal, *then]
+    return replies
+
+
+A = {"Kind": "service-defaults", "Name": "a", "Protocol": "grpc"}
+B = {**A, "Protocol": "http2"}
+
+
+@pytest.mark.parametrize("odd", [{"x": 1}, ["x"], [{"Kind": "service-defaults"}]])
+async def test_entries_of_another_form_are_read_again(odd: object) -> None:
+    _, second = await two(twice([Reply(odd, index=9), Reply([B], index=9)], A))
+
+    assert second.chains["a"].protocol == "http2"
+
+
+async def test_entries_that_vanish_are_held_while_the_token_may_not_read_them(caplog: pytest.LogCaptureFixture) -> None:
+    hidden = Reply([], index=9, headers={"X-Consul-Results-Filtered-By-ACLs": "true"})
+    _, second = await two(twice([hidden, hidden, hidden, Reply([B], index=9)], A))
+
+    assert second.chains["a"].protocol == "http2"
+    assert "config entries of 1 service held: the token may no longer read them" in caplog.text
 
 
 async def test_entries_of_kinds_that_come_later_are_named() -> None:

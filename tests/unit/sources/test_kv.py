@@ -129,6 +129,18 @@ async def test_documents_that_vanish_all_at_once_are_held_until_the_leader_says_
     assert kv.HOLD in clock.slept
 
 
+@pytest.mark.parametrize("odd", [{"Key": 7}, "x", {"Garbage": 1}])
+async def test_a_malformed_list_takes_no_document_away(odd: object, caplog: pytest.LogCaptureFixture) -> None:
+    both = services(7, orders=("protocol: http", 7), web=("protocol: http", 6))
+    half = Reply([entry("sidecar/services/web", "protocol: http", 6), odd], index=9)
+    back = services(11, orders=("protocol: grpc", 11), web=("protocol: http", 6))
+    async with scripted({MESH: [NOTHING], SERVICES: [both, half, back]}) as script:
+        _, second = await seen(script, 2)
+
+    assert protocols(second) == {"orders": "grpc", "web": "http"}
+    assert "2 documents below sidecar/services/ held: Consul's answer is malformed" in caplog.text
+
+
 async def test_documents_that_a_token_may_no_longer_read_are_held(caplog: pytest.LogCaptureFixture) -> None:
     revoked = Reply([], index=9, headers=FILTERED)
     back = services(11, orders=("protocol: grpc", 11))
