@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-check test real full conformance lint fuzz bench wheel lock all
+.PHONY: help build protos demo demo-consul demo-check test real full conformance lint fuzz bench wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -37,6 +37,11 @@ protos: ## regenerate sidecar/wire from protos/
 demo: ## run the example shop; stop it with Ctrl-C
 	$(timed) $(quietly) $(extension); \
 	python examples/shop/demo.py
+
+demo-consul: ## run the example shop on real Consul and watch a key move its calls; stop it with Ctrl-C
+	$(timed) $(quietly) $(extension); \
+	command -v consul >/dev/null || tests/real/install.sh consul; \
+	python examples/shop/demo_consul.py
 
 demo-check: ## run the example shop without a terminal and check what it does
 	$(timed) $(quietly) $(extension); \

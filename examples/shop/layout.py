@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-CONFIG = FOLDER / "config"
+# The mesh's documents: with addresses in a directory, and without for Consul, which knows them.
+CONFIG, CONSUL_CONFIG = FOLDER / "config", FOLDER / "consul"
 
 # The documented ports lie below the range that outgoing connections take theirs from (32768 and up on Linux): no
 # connection of another program holds one by chance.
@@ -19,6 +20,8 @@ GATEWAY_PORT = 8080
 GATEWAY_ADMIN_PORT = 19000
 # The web sidecar's local port for inventory (config/services/web.yaml).
 INVENTORY_UPSTREAM_PORT = 9191
+# Consul's own defaults: its HTTP API, and what its servers say to each other.
+CONSUL_PORT, CONSUL_SERVER_PORT, CONSUL_SERF_PORT = 8500, 8300, 8301
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Instance:
     outbound_port: int
     admin_port: int
     app: str = ""
+    # What Consul is told of it.
+    version: str = ""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -64,6 +69,7 @@ INSTANCES = (
         outbound_port=15011,
         admin_port=19011,
         app="shop.orders --port 9011 --version 1",
+        version="1",
     ),
     Instance(
         name="orders-2",
@@ -73,6 +79,7 @@ INSTANCES = (
         outbound_port=15012,
         admin_port=19012,
         app="shop.orders --port 9012 --version 2",
+        version="2",
     ),
     Instance(
         name="inventory",
@@ -85,12 +92,14 @@ INSTANCES = (
     ),
 )
 
-ALL_PORTS = (
+SHOP_PORTS = (
     GATEWAY_PORT,
     GATEWAY_ADMIN_PORT,
     INVENTORY_UPSTREAM_PORT,
     *(port for instance in INSTANCES for port in instance.ports),
 )
+CONSUL_PORTS = (CONSUL_PORT, CONSUL_SERVER_PORT, CONSUL_SERF_PORT)
+ALL_PORTS = SHOP_PORTS + CONSUL_PORTS
 
 
 class Ports:
@@ -106,10 +115,10 @@ class Ports:
         """`text` with every documented port in it replaced."""
         return re.sub(r"\b\d{4,5}\b", lambda match: str(self._actual.get(int(match[0]), match[0])), text)
 
-    def taken(self) -> list[int]:
-        """Those that another program listens on now."""
+    def taken(self, documented: Iterable[int]) -> list[int]:
+        """Those in use for `documented` that another program listens on now."""
         with ExitStack() as held:
-            return [port for port in self._actual.values() if not _hold(port, held)]
+            return [self[port] for port in documented if not _hold(self[port], held)]
 
 
 def free_ports() -> Ports:
@@ -124,12 +133,12 @@ def free_ports() -> Ports:
     return Ports(chosen)
 
 
-def write_config(directory: Path, ports: Ports) -> None:
-    """Make `directory` a copy of the configuration tree with the ports in use; what an earlier run left there goes."""
+def write_config(directory: Path, ports: Ports, tree: Path = CONFIG) -> None:
+    """Make `directory` a copy of the tree of documents with the ports in use; what an earlier run left there goes."""
     if directory.exists():
         shutil.rmtree(directory)
-    for source in CONFIG.rglob("*.yaml"):
-        target = directory / source.relative_to(CONFIG)
+    for source in tree.rglob("*.yaml"):
+        target = directory / source.relative_to(tree)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(ports.in_text(source.read_text()))
 

@@ -7,13 +7,13 @@ import shlex
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, INSTANCES, Instance, Ports, write_config
+from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, INSTANCES, SHOP_PORTS, Instance, Ports, write_config
 
 # Seconds.
 READY_WITHIN = 30.0
@@ -105,21 +105,37 @@ class Process:
                     self._on_call(self.name, fields)
 
 
+def check_free(ports: Ports, documented: Iterable[int]) -> None:
+    """Raise ShopError when another program listens on one of them."""
+    if taken := ports.taken(documented):
+        listed = ", ".join(map(str, taken))
+        raise ShopError(f"in use by another program: port {listed}; stop that program, or add --free-ports")
+
+
 def environment_for(own_receiver: str | None) -> dict[str, str]:
-    """The children's environment: our own, or with an endpoint for traces that nothing in ours may turn elsewhere."""
-    inherited: Mapping[str, str] = os.environ
+    """The children's environment: our own, or with an endpoint for traces that nothing in ours may turn elsewhere.
+
+    Which Consul they ask, the demo says.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONSUL_")}
     if own_receiver:
-        others = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        others = {name: value for name, value in inherited.items() if not name.startswith("OTEL_")}
         inherited = {**others, "OTEL_EXPORTER_OTLP_ENDPOINT": own_receiver}
     # Milliseconds; the default, 5 s, is long for someone who waits for a trace.
     return {"OTEL_BSP_SCHEDULE_DELAY": "200", **inherited}
 
 
 class Shop:
-    """All processes of the demo. `directory` takes the generated configuration, the local CA and the logs."""
+    """All processes of the demo. `directory` takes the generated configuration, the local CA and the logs.
 
-    def __init__(self, directory: Path, ports: Ports, environment: Mapping[str, str], on_call: OnCall) -> None:
+    With `consul`, the address of an agent, the documents and the CA are there.
+    """
+
+    def __init__(
+        self, directory: Path, ports: Ports, environment: Mapping[str, str], on_call: OnCall, consul: str = ""
+    ) -> None:
         self.directory = directory
+        self._consul = consul
         self.ports = ports
         self._on_call = on_call
         self._environment = {
@@ -127,16 +143,16 @@ class Shop:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER), environment.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "SIDECAR_RUN_DIR": str(directory / "run"),
+            **({"CONSUL_HTTP_ADDR": consul} if consul else {}),
         }
         self.processes = [self._gateway(), *(self._sidecar(instance) for instance in INSTANCES)]
 
     async def start(self) -> None:
         """Start everything at once and return when all of it is ready. Raises ShopError."""
-        if taken := self.ports.taken():
-            listed = ", ".join(map(str, taken))
-            raise ShopError(f"in use by another program: port {listed}; stop that program, or add --free-ports")
+        check_free(self.ports, SHOP_PORTS)
         (self.directory / "logs").mkdir(parents=True, exist_ok=True)
-        write_config(self.directory / "config", self.ports)
+        if not self._consul:
+            write_config(self.directory / "config", self.ports)
         for process in self.processes:
             await process.start()
         try:
@@ -167,6 +183,8 @@ class Shop:
             *("--outbound-port", str(self.ports[instance.outbound_port])),
             *("--admin-port", str(self.ports[instance.admin_port])),
         ]
+        if self._consul and instance.version:
+            arguments += ["--meta", f"version={instance.version}"]
         if instance.app:
             arguments += ["--", sys.executable, "-m", *self.ports.in_text(instance.app).split()]
         return self._process(instance.name, instance.service, arguments)
@@ -174,8 +192,8 @@ class Shop:
     def _process(self, name: str, service: str, arguments: list[str]) -> Process:
         verb, *rest = arguments
         common = [
-            *("--config", str(self.directory / "config"), "--state-dir", str(self.directory / "state")),
-            *("--grace", "3s"),
+            *(() if self._consul else ("--config", str(self.directory / "config"))),
+            *("--state-dir", str(self.directory / "state"), "--grace", "3s"),
         ]
         return Process(
             name,

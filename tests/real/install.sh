@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go programs at pinned
-# versions, in a cache outside the clone. A second run finds everything and does nothing.
+# versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul`: that alone.
 set -euo pipefail
 
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
@@ -68,6 +68,10 @@ build_consul() {
   go build -o "$GOBIN/consul" -ldflags "-s -w" github.com/hashicorp/consul
 }
 
+if [ "${1:-}" = consul ]; then
+  install_go "$consul" build_consul
+  exit
+fi
 install_debian
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"

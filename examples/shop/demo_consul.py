@@ -1,0 +1,294 @@
+"""The shop on real Consul: services register themselves, and a key that is put moves the calls, live on the screen."""
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from agent import Agent, output_of
+from layout import CONSUL_CONFIG, FOLDER, GATEWAY_PORT, INSTANCES, Ports, free_ports, write_config
+from processes import Shop, ShopError, environment_for
+from shop.v1 import orders_pb2
+from shop.v1.shop_pb2_grpc import ShopStub
+
+ROOT = FOLDER.parent.parent
+KEY = "sidecar/services/orders"
+STYLED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+# Of a hundred calls how many version 2 gets, one step of the canary after the other.
+STEPS = (20, 50, 100)
+# Seconds: between two calls of one caller, between two lines, and for the look at one step.
+CALL_EVERY, LINE_EVERY, STEP_TAKES = 0.04, 1.0, 4.0
+POLL_EVERY = 0.01
+# Seconds for the first good call, and for a share that is seen after a step.
+FIRST_WITHIN, SEEN_WITHIN = 20.0, 20.0
+# A share is looked for in so many calls; by chance alone it is farther off than this in one look of a hundred.
+SEEN_IN, NEAR = 200, 0.1
+CALLERS = 4
+BAR = 40
+
+
+def bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if STYLED else text
+
+
+def say(text: str = "") -> None:
+    # At once, also into a pipe.
+    print(text, flush=True)
+
+
+class Calls:
+    """Calls of clients in a steady row, and which version of orders answered them."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = ShopStub(channel)
+        self.latest: deque[str] = deque(maxlen=SEEN_IN)
+        self.since_line: Counter[str] = Counter()
+        self.failures: list[str] = []
+        # When (time.monotonic) each version last answered.
+        self.answered: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """One client: call for ever."""
+        while True:
+            await self._call()
+            await asyncio.sleep(CALL_EVERY)
+
+    async def first(self) -> None:
+        """Return when the shop has answered once: until then its services are on their way into Consul."""
+        deadline = time.monotonic() + FIRST_WITHIN
+        while not self.answered:
+            if time.monotonic() > deadline:
+                raise ShopError(f"no call succeeded within {FIRST_WITHIN:.0f} s: {self.failures[-1:]}")
+            await self._call()
+            await asyncio.sleep(CALL_EVERY)
+        self.failures.clear()
+        self.since_line.clear()
+
+    async def _call(self) -> None:
+        try:
+            order = await self._stub.GetOrder(orders_pb2.GetOrderRequest(order_id="1001"), timeout=10)
+        except grpc.aio.AioRpcError as error:
+            self.failures.append(f"{error.code().name}: {error.details()}")
+            self.since_line["failed"] += 1
+        else:
+            self.latest.append(order.version)
+            self.since_line[order.version] += 1
+            self.answered[order.version] = time.monotonic()
+
+    def share(self) -> float:
+        """Version 2's part of the latest calls, 0 to 1."""
+        return self.latest.count("2") / max(1, len(self.latest))
+
+    def line(self) -> str:
+        """The calls since the last line, drawn."""
+        one, two, failed = (self.since_line[name] for name in ("1", "2", "failed"))
+        self.since_line.clear()
+        share = two / max(1, one + two)
+        filled = round(BAR * share)
+        failures = bold(f", {failed} FAILED") if failed else ""
+        bar = f"{'━' * (BAR - filled)}{bold('█' * filled)}"
+        return (
+            f"  {time.strftime('%H:%M:%S')}  v1 {1 - share:4.0%}  {bar}  v2 {share:4.0%}  {one + two} calls{failures}"
+        )
+
+
+async def draw(calls: Calls) -> None:
+    """A line a second, for ever."""
+    while True:
+        await asyncio.sleep(LINE_EVERY)
+        say(calls.line())
+
+
+async def first_of(*work: Coroutine[Any, Any, None]) -> None:
+    """Do all of it until one is done, or fails."""
+    tasks = [asyncio.create_task(part) for part in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+class Demo:
+    """The story. `hurried`: without the time that a person needs to look, and every step is checked."""
+
+    def __init__(self, directory: Path, ports: Ports, *, hurried: bool) -> None:
+        self.directory = directory
+        self.agent = Agent(directory, ports)
+        environment = environment_for(None)
+        if "OTEL_EXPORTER_OTLP_ENDPOINT" not in environment:
+            # The applications would look for a collector.
+            environment["OTEL_SDK_DISABLED"] = "true"
+        self.shop = Shop(directory, ports, environment, lambda *_: None, consul=self.agent.address)
+        self._ports = ports
+        self._hurried = hurried
+
+    async def tell(self) -> None:
+        """From nothing to a canary that has become the version."""
+        began = time.monotonic()
+        say("Starting Consul and the shop ...\n")
+        await self.agent.start()
+        await self.push()
+        await self.shop.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self._ports[GATEWAY_PORT]}") as channel:
+            self.calls = Calls(channel)
+            await self.calls.first()
+            await self.introduce(time.monotonic() - began)
+            await first_of(self.canary(), draw(self.calls), *(self.calls.run() for _ in range(CALLERS)))
+
+    async def canary(self) -> None:
+        """From version 1 to version 2, by three keys; then it is the person's turn."""
+        await self.look(0)
+        for percent in STEPS:
+            await self.step(percent)
+        say(f"\n{bold('Your turn')}, in another terminal; Ctrl-C here stops everything:")
+        program = Path(self.agent.program).parent
+        say(f"  export CONSUL_HTTP_ADDR={self.agent.address} PATH=$PATH:{program}")
+        say(f"  {self.put(STEPS[0])}        # edit the file first, if you like")
+        say(f"  consul kv get {KEY}")
+        say("  consul catalog nodes -service=orders\n")
+        if not self._hurried:
+            await asyncio.Event().wait()
+
+    async def push(self) -> None:
+        """The documents of the mesh, by the command of ours that writes them to Consul."""
+        documents = self.directory / "consul"
+        write_config(documents, self._ports, CONSUL_CONFIG)
+        say(f"$ sidecar config push {shown(documents)}")
+        command = [sys.executable, "-m", "sidecar", "config", "push", str(documents)]
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        say(indented(await output_of(command, {"CONSUL_HTTP_ADDR": self.agent.address, "PYTHONPATH": path})))
+        text = (documents / "services" / "orders.yaml").read_text()
+        for percent in STEPS:
+            self.file(percent).write_text(with_weights(text, 100 - percent, percent))
+
+    async def introduce(self, seconds: float) -> None:
+        """What there is."""
+        say("\n$ consul catalog services")
+        say(indented(await self.agent.consul("catalog", "services")))
+        say(
+            f"\n{bold('The shop is on Consul')} after {seconds:.1f} s: {len(INSTANCES)} sidecars have registered their "
+            "services, found each other\nthere, and trust each other by its CA. The gateway listens on "
+            f"{self._ports[GATEWAY_PORT]}. Clients call a hundred times a second.\n"
+        )
+
+    async def step(self, percent: int) -> None:
+        """Put the key, as a person would, and watch the calls follow."""
+        say(f"\n{bold(f'$ {self.put(percent)}')}")
+        seen_before = self.calls.answered.get("2", 0.0)
+        await self.agent.consul("kv", "put", KEY, f"@{self.file(percent)}")
+        put = time.monotonic()
+        if not seen_before:
+            await self.until(lambda: "2" in self.calls.answered, "a first answer of version 2")
+            say(f"  version 2 first answered {max(0.0, self.calls.answered['2'] - put) * 1000:.0f} ms after that")
+        await self.look(percent)
+
+    async def look(self, percent: int) -> None:
+        """Let a person see it, or be sure that it is so and that no call has failed."""
+        if not self._hurried:
+            await asyncio.sleep(STEP_TAKES)
+            return
+        calls, near = self.calls, NEAR if 0 < percent < 100 else 0.0
+        calls.latest.clear()
+        await self.until(
+            lambda: len(calls.latest) == SEEN_IN and abs(calls.share() - percent / 100) <= near,
+            f"{percent} % of the calls at version 2",
+        )
+        if calls.failures:
+            raise ShopError(f"{len(calls.failures)} calls failed; the first: {calls.failures[0]}")
+
+    async def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait for it. ShopError: it does not come."""
+        deadline = time.monotonic() + SEEN_WITHIN
+        while not holds():
+            if time.monotonic() > deadline:
+                share = f"{self.calls.share():.0%} of the latest calls are at version 2"
+                raise ShopError(f"{what}: not within {SEEN_WITHIN:.0f} s; {share}")
+            await asyncio.sleep(POLL_EVERY)
+
+    def file(self, percent: int) -> Path:
+        """The document with so much for version 2."""
+        return self.directory / f"orders-{percent}.yaml"
+
+    def put(self, percent: int) -> str:
+        """The command that puts it."""
+        return f"consul kv put {KEY} @{shown(self.file(percent))}"
+
+    async def stop(self) -> None:
+        """All of it; callers first, Consul last."""
+        await self.shop.stop()
+        await self.agent.stop()
+
+
+def with_weights(text: str, *weights: int) -> str:
+    """A document whose weights are these, in the order of the text."""
+    following = iter(weights)
+    return re.sub(r"weight: \d+", lambda _: f"weight: {next(following)}", text)
+
+
+def shown(path: Path) -> Path:
+    """As a person would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+async def run(directory: Path, ports: Ports, *, hurried: bool) -> int:
+    """The whole demo; returns the exit code."""
+    # What an earlier run kept is of another Consul.
+    shutil.rmtree(directory / "state", ignore_errors=True)
+    try:
+        demo = Demo(directory, ports, hurried=hurried)
+    except ShopError as error:
+        print(f"demo-consul: {error}", file=sys.stderr)
+        return 1
+    telling = asyncio.create_task(demo.tell())
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(signum, telling.cancel)
+    try:
+        await telling
+    except asyncio.CancelledError:
+        return 0
+    except ShopError as error:
+        print(f"demo-consul: {error}", file=sys.stderr)
+        return 1
+    finally:
+        say("\nStopping ...")
+        await demo.stop()
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--free-ports", action="store_true", help="take any free ports instead of the documented ones")
+    parser.add_argument("--check", action="store_true", help="check every step, on free ports, and end")
+    parser.add_argument(
+        "--directory", type=Path, default=ROOT / ".build" / "shop-consul", help="for documents and logs"
+    )
+    arguments = parser.parse_args()
+    if not arguments.check:
+        ports = free_ports() if arguments.free_ports else Ports()
+        return asyncio.run(run(arguments.directory.resolve(), ports, hurried=False))
+    with tempfile.TemporaryDirectory(prefix="shop-consul-") as directory:
+        return asyncio.run(run(Path(directory), free_ports(), hurried=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
