@@ -1,5 +1,7 @@
 //! From a listening socket to requests: accept, TLS, which HTTP, and an exchange for each request.
 
+mod tunnel;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -15,6 +17,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::clock;
+use crate::connect;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::exchange::exchange;
@@ -47,13 +50,18 @@ pub struct Listening {
 impl Listening {
     /// Records a client that was turned away before there was a request. One that only connects and closes, as checks
     /// of a port do, was not.
-    fn refused(&self, caller: (SocketAddr, Option<Arc<str>>), error: &Error, status: Option<StatusCode>) {
+    fn refused(&self, caller: &Caller, error: &Error, status: Option<StatusCode>) {
         if error.reason != Reason::DownstreamReset {
             let scope = self.scope.borrow();
-            scope
-                .observer
-                .refused(&scope.listener, caller, Refused { error, status });
+            let (address, peer) = (caller.address, caller.peer.clone());
+            let refused = Refused { error, status, asked: caller.tunnel.clone() };
+            scope.observer.refused(&scope.listener, (address, peer), refused);
         }
+    }
+
+    /// True when it takes no further connection.
+    fn is_full(&self) -> bool {
+        self.connections.active() >= self.limits.get().max_connections as usize
     }
 }
 
@@ -72,7 +80,7 @@ pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
         match accepted.await {
             None => return,
             // The kernel has completed it already: closing it is all the answer there is.
-            Some(Ok(_)) if listening.connections.active() >= listening.limits.get().max_connections as usize => {}
+            Some(Ok(_)) if listening.is_full() => {}
             Some(Ok((stream, address))) => {
                 let listening = Rc::clone(&listening);
                 tokio::task::spawn_local(connection(listening, stream, address));
@@ -99,27 +107,31 @@ async fn connection(listening: Rc<Listening>, stream: TcpStream, address: Socket
     let _unset = stream.set_nodelay(true);
     let local_port = stream.local_addr().map_or(0, |local| local.port());
     let tls = listening.tls.borrow().clone();
-    let (io, peer, protocol) = match tls {
+    let mut caller = Caller { peer: None, address, local_port, is_tls: tls.is_some(), tunnel: None };
+    let (io, protocol) = match tls {
         None => {
             let mut io = Io::from(stream);
             let Some(protocol) = sniff::sniff(&mut io, limits.idle_timeout).await else {
                 return;
             };
-            (io, None, protocol)
+            (io, protocol)
         }
         Some(config) => {
             let accepted = match tls::server::accept(stream, config, limits.header_timeout).await {
                 Ok(accepted) => accepted,
-                Err(error) => return listening.refused((address, None), &error, None),
+                Err(error) => return listening.refused(&caller, &error, None),
             };
-            let peer = accepted.peer.map(|peer| peer.uri);
-            (accepted.io, peer, accepted.alpn.unwrap_or(Protocol::Http1))
+            caller.peer = accepted.peer.map(|peer| peer.uri);
+            (accepted.io, accepted.alpn.unwrap_or(Protocol::Http1))
         }
     };
-    let caller = Rc::new(Caller { peer, address, local_port, is_tls: io.is_tls() });
+    serve(&listening, Rc::new(caller), io, protocol, limits).await;
+}
+
+async fn serve(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, protocol: Protocol, limits: ListenerLimits) {
     match protocol {
-        Protocol::Http1 => serve_h1(&listening, caller, io, limits).await,
-        Protocol::Http2 => serve_h2(&listening, caller, io, limits).await,
+        Protocol::Http1 => serve_h1(listening, caller, io, limits).await,
+        Protocol::Http2 => serve_h2(listening, caller, io, limits).await,
     }
 }
 
@@ -131,7 +143,7 @@ fn age(limits: &ListenerLimits) -> Duration {
 }
 
 /// One request after the other.
-async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
+async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
     let mut connection = h1::server::Connection::new(io, &limits);
     let expiry = clock::now() + age(&limits);
     let mut ending = pin!(listening.connections.begun());
@@ -147,13 +159,15 @@ async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
         let (request, body, responder) = match next {
             Some(Ok(Some(call))) => call,
             Some(Err(refusal)) => {
-                let caller = (caller.address, caller.peer.clone());
-                return listening.refused(caller, &refusal.error, refusal.is_answered.then_some(refusal.status));
+                return listening.refused(&caller, &refusal.error, refusal.is_answered.then_some(refusal.status));
             }
             // The client is done, or waits while we end.
             Some(Ok(None)) | None => return,
         };
         let scope = Rc::clone(&listening.scope.borrow());
+        if let Some(asked) = connect::asked(&scope, &caller, &request) {
+            return tunnel::over_h1(Rc::clone(listening), caller, connection, asked).await;
+        }
         let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
         let is_old = clock::now() >= expiry;
         std::future::poll_fn(|cx| {
@@ -171,7 +185,7 @@ async fn serve_h1(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
 }
 
 /// A task for each stream.
-async fn serve_h2(listening: &Listening, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
+async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
     let handshake = tokio::time::timeout(limits.header_timeout, h2::Server::handshake(io, &limits));
     let Ok(Ok(mut server)) = handshake.await else {
         return;
@@ -211,6 +225,11 @@ async fn serve_h2(listening: &Listening, caller: Rc<Caller>, io: Io, limits: Lis
             idle.as_mut().reset(clock::now() + limits.idle_timeout);
         }
         let scope = Rc::clone(&listening.scope.borrow());
+        if let Some(asked) = connect::asked(&scope, &caller, &request) {
+            let (listening, caller) = (Rc::clone(listening), Rc::clone(&caller));
+            tokio::task::spawn_local(tunnel::over_h2(listening, caller, (body, responder), asked));
+            continue;
+        }
         tokio::task::spawn_local(exchange(scope, Rc::clone(&caller), request, body, responder));
     }
 }

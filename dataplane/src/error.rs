@@ -52,6 +52,8 @@ reasons! {
     RequestTimeout = "request-timeout", Downstream, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
     /// The caller cancelled, reset or disconnected.
     DownstreamReset = "downstream-reset", Downstream, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
+    /// CONNECT where no tunnels are opened.
+    MethodNotAllowed = "method-not-allowed", Downstream, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
     /// A legal feature of HTTP that this proxy does not carry.
     NotImplemented = "not-implemented", Downstream, 501, 12, "The request uses a feature that this proxy does not carry.", "Look at the detail for the feature.";
     /// No route of the listener matches.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
+use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::filter::forwarded::{self, Hop};
@@ -50,7 +51,7 @@ pub fn exchange(
     );
     let mut call = Call { record, upload: Upload::new(body), responder, deadline: Deadline::default() };
     async move {
-        match call.answer(&scope, &parts).await {
+        match call.answer(&scope, &caller, &parts).await {
             Ok(answer) => call.relay(answer).await,
             Err(error) => {
                 let trusted = caller.peer.is_some() || scope.listener.direction == Direction::Outbound;
@@ -81,11 +82,12 @@ struct Answer {
 
 impl Call {
     /// Finds the route and tries endpoints until one answers.
-    async fn answer(&mut self, scope: &Scope, parts: &Parts) -> Result<Answer, Error> {
+    async fn answer(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<Answer, Error> {
         if parts.method == Method::CONNECT {
-            return Err(Error::new(Reason::NotImplemented).because("CONNECT"));
+            return Err(connect::refusal(scope, caller, parts));
         }
-        let host = parts.uri.authority().map_or("", |authority| authority.as_str());
+        let authority = caller.tunnel.as_ref().or(parts.uri.authority());
+        let host = authority.map_or("", |authority| authority.as_str());
         let target = scope
             .routes
             .find(host, parts)

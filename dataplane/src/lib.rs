@@ -9,6 +9,7 @@ mod accept;
 mod balance;
 mod breaker;
 mod cluster;
+mod connect;
 mod deadline;
 mod events;
 mod exchange;

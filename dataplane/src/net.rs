@@ -94,12 +94,13 @@ fn keepalive() -> TcpKeepalive {
         .with_retries(3)
 }
 
-/// Makes closing `stream` send RST, so that a cut response cannot be taken for a complete one.
-pub fn abort_on_close(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+/// A stream of bytes inside another connection, such as the tunnel that one HTTP/2 stream carries.
+pub trait Inner: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
+    /// Makes its end look like no clean one.
+    fn abort(&mut self);
 }
 
-/// A connected byte stream, cleartext or TLS, with the bytes that were read ahead of it.
+/// A connected byte stream, cleartext or TLS or inside another connection, with the bytes that were read ahead of it.
 #[derive(Debug)]
 pub struct Io {
     ahead: Bytes,
@@ -111,6 +112,7 @@ enum Kind {
     Tcp(TcpStream),
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Inner(Box<dyn Inner>),
 }
 
 impl From<TcpStream> for Io {
@@ -131,25 +133,41 @@ impl From<tokio_rustls::client::TlsStream<TcpStream>> for Io {
     }
 }
 
+impl From<Box<dyn Inner>> for Io {
+    fn from(stream: Box<dyn Inner>) -> Self {
+        Io { ahead: Bytes::new(), kind: Kind::Inner(stream) }
+    }
+}
+
 impl Io {
     /// Puts back bytes that were read; the next read returns them first.
     pub fn unread(&mut self, bytes: Bytes) {
-        debug_assert!(self.ahead.is_empty(), "bytes are put back once");
-        self.ahead = bytes;
+        self.ahead = match self.ahead.is_empty() {
+            true => bytes,
+            false => [bytes, std::mem::take(&mut self.ahead)].concat().into(),
+        };
+    }
+
+    /// What was read ahead or put back.
+    pub fn ahead(&self) -> &[u8] {
+        &self.ahead
     }
 
     /// Does TLS protect it?
     pub fn is_tls(&self) -> bool {
-        !matches!(self.kind, Kind::Tcp(_))
+        matches!(self.kind, Kind::TlsServer(_) | Kind::TlsClient(_))
     }
 
-    /// The TCP socket below.
-    pub fn tcp(&self) -> &TcpStream {
-        match &self.kind {
+    /// Makes closing it send RST, so that what was cut cannot be taken for complete.
+    pub fn abort_on_close(&mut self) {
+        let stream = match &mut self.kind {
             Kind::Tcp(stream) => stream,
             Kind::TlsServer(stream) => stream.get_ref().0,
             Kind::TlsClient(stream) => stream.get_ref().0,
-        }
+            Kind::Inner(stream) => return stream.abort(),
+        };
+        // Where it fails the socket is already broken.
+        let _broken = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -165,6 +183,7 @@ impl AsyncRead for Io {
             Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Kind::TlsServer(stream) => Pin::new(stream).poll_read(cx, buffer),
             Kind::TlsClient(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Inner(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -175,6 +194,7 @@ impl AsyncWrite for Io {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Kind::TlsServer(stream) => Pin::new(stream).poll_write(cx, bytes),
             Kind::TlsClient(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Kind::Inner(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -187,6 +207,7 @@ impl AsyncWrite for Io {
             Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::Inner(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -195,6 +216,7 @@ impl AsyncWrite for Io {
             Kind::Tcp(stream) => stream.is_write_vectored(),
             Kind::TlsServer(stream) => stream.is_write_vectored(),
             Kind::TlsClient(stream) => stream.is_write_vectored(),
+            Kind::Inner(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -203,6 +225,7 @@ impl AsyncWrite for Io {
             Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Kind::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
             Kind::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::Inner(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -211,6 +234,7 @@ impl AsyncWrite for Io {
             Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Inner(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

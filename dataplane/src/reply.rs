@@ -1,15 +1,18 @@
 //! The one place where an error becomes an answer: gRPC trailers-only, HTML for browsers, problem+json for everyone else.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::http::grpc;
 
 /// Names the reason to callers of the mesh; nobody outside is told.
 const X_SIDECAR_REASON: HeaderName = HeaderName::from_static("x-sidecar-reason");
+
+/// What a port may be asked beside CONNECT: the methods of RFC 9110 and PATCH; a service knows more about its own.
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
 
 /// A whole answer; `None` as content means that the head ends it.
 #[derive(Debug)]
@@ -42,6 +45,9 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
     } else {
         with_content(error, "application/problem+json", problem(error, audience))
     };
+    if error.reason == Reason::MethodNotAllowed {
+        reply.head.headers_mut().insert(ALLOW, ALLOWED);
+    }
     if audience.trusted {
         let name = HeaderValue::from_static(error.reason.name());
         reply.head.headers_mut().insert(X_SIDECAR_REASON, name);
@@ -142,7 +148,6 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::error::Reason;
 
     fn reply(fields: &[(&str, &str)], trusted: bool) -> Reply {
         let mut request = Request::builder();

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::uri::Authority;
+
 use crate::drain::Drain;
 use crate::route::table::RouteTable;
-use crate::snapshot::model::{Forwarding, Route};
+use crate::snapshot::model::{Forwarding, Mode, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::Observer;
 use crate::upstream::Upstream;
@@ -16,6 +18,8 @@ use crate::upstream::Upstream;
 pub struct Scope {
     /// Which listener.
     pub listener: Arc<ListenerLabel>,
+    /// What it takes.
+    pub mode: Mode,
     /// Its routes.
     pub routes: RouteTable<Target>,
     /// Where records go.
@@ -38,7 +42,7 @@ pub struct Target {
 }
 
 /// Who is at the other end of a downstream connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     /// The verified SPIFFE id; `None` without mTLS.
     pub peer: Option<Arc<str>>,
@@ -48,4 +52,6 @@ pub struct Caller {
     pub local_port: u16,
     /// Does TLS protect the connection?
     pub is_tls: bool,
+    /// Whom CONNECT named, inside the tunnel that it opened.
+    pub tunnel: Option<Authority>,
 }

@@ -211,6 +211,7 @@ impl Worker {
         Scope {
             routes: RouteTable::build(targets),
             listener: registry.listener(listener),
+            mode: listener.mode,
             forwarding: Arc::clone(&listener.forwarding),
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["worker"],
     &["accept"],
     &["exchange", "l4"],
-    &["filter"],
+    &["filter", "connect"],
     &["retry", "forward", "reply", "scope", "health", "plugin"],
     &["upstream"],
     &["pool", "balance"],

@@ -140,6 +140,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             name="outbound",
             address=role.outbound,
             direction=wire.DIRECTION_OUTBOUND,
+            mode=wire.LISTENER_MODE_PROXY,
             route_table="outbound",
             origin=place,
         ),

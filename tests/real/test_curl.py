@@ -61,6 +61,29 @@ def test_a_body_of_unknown_length_comes_back_byte_for_byte(web: str, version: st
     assert curl(version, "--request", "POST", "--upload-file", "-", f"http://{web}/", body=BODY) == BODY
 
 
+@pytest.fixture(scope="module")
+def outbound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The outbound port of a sidecar that knows the service `echo`, which speaks HTTP/1.1."""
+    with echo_server() as port, Mesh(tmp_path_factory.mktemp("outbound")) as mesh:
+        endpoints = [{"address": f"127.0.0.1:{port}"}]
+        mesh.document("services/echo", protocol="http", tls="disabled", endpoints=endpoints)
+        yield mesh.sidecar("caller", 1).outbound
+
+
+@both_versions
+@pytest.mark.parametrize("form", [[], ["--proxytunnel"]], ids=["absolute target", "tunnel"])
+def test_the_outbound_port_is_a_proxy(outbound: str, form: list[str], version: str) -> None:
+    text = curl(version, *form, "--proxy", f"http://{outbound}", "http://echo/a?b").decode()
+    assert text.startswith("GET /a?b HTTP/1.1\n")
+    assert "host: echo\n" in text.lower().replace("\r", "")
+
+
+def test_tls_in_a_tunnel_is_refused(outbound: str) -> None:
+    command = [debian("curl"), "--silent", "--max-time", "20", "--proxy", f"http://{outbound}", "https://echo/"]
+    # 35: the handshake failed.
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 35
+
+
 @both_versions
 def test_an_http2_application_serves_both(files: str, version: str) -> None:
     assert curl(version, f"http://{files}/body") == BODY

@@ -62,13 +62,22 @@ def sidecars(mesh: Mesh, directory: Path, port: int) -> list[str]:
     return client(mesh.sidecar("caller", 1).listeners["upstream-interop"])
 
 
+def tunnel(mesh: Mesh, directory: Path, port: int) -> list[str]:
+    """Two sidecars, the first told of as the proxy for everything: grpc-go sends it CONNECT."""
+    mesh.document("services/interop", protocol="grpc")
+    interop = mesh.sidecar("interop", port)
+    mesh.document("services/interop", protocol="grpc", endpoints=[{"address": interop.inbound}])
+    proxy = mesh.sidecar("caller", 1).outbound
+    return ["env", f"HTTPS_PROXY=http://{proxy}", "NO_PROXY=", *client("interop:80")]
+
+
 def client(address: str) -> list[str]:
     """grpc-go's interop client, which calls `address`."""
     host, port = address.rsplit(":", 1)
     return [cached(TOOLS, "client"), f"--server_host={host}", f"--server_port={port}"]
 
 
-@pytest.fixture(scope="module", params=[gateway, gateway_by_tls, sidecars], ids=lambda way: way.__name__)
+@pytest.fixture(scope="module", params=[gateway, gateway_by_tls, sidecars, tunnel], ids=lambda way: way.__name__)
 def caller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The client before each way to grpc-go's interop server."""
     directory, port = tmp_path_factory.mktemp("interop"), free_port()

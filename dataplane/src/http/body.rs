@@ -31,8 +31,12 @@ impl ResetCode {
     pub const PROTOCOL_ERROR: ResetCode = ResetCode(0x1);
     /// Our mistake.
     pub const INTERNAL_ERROR: ResetCode = ResetCode(0x2);
+    /// Not processed at all.
+    pub const REFUSED_STREAM: ResetCode = ResetCode(0x7);
     /// No longer wanted.
     pub const CANCEL: ResetCode = ResetCode(0x8);
+    /// What a tunnel leads to broke.
+    pub const CONNECT_ERROR: ResetCode = ResetCode(0xa);
 
     /// What a caller is told when its response breaks off for `error`.
     pub fn of(error: &Error) -> ResetCode {

@@ -7,4 +7,5 @@ pub mod h1;
 pub mod h2;
 pub mod pump;
 pub mod sniff;
+pub mod tunnel;
 pub mod upgrade;

@@ -28,6 +28,9 @@ pub async fn sniff(io: &mut Io, timeout: Duration) -> Option<Protocol> {
     }
 }
 
+/// First byte of a TLS record that carries a ClientHello (RFC 8446 section 5.1).
+pub const TLS_HANDSHAKE: u8 = 0x16;
+
 fn poll_start(io: &mut Io, cx: &mut Context<'_>, seen: &mut [u8], len: &mut usize) -> Poll<Option<Protocol>> {
     loop {
         if !PREFACE_START.starts_with(&seen[..*len]) {

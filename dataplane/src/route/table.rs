@@ -48,33 +48,42 @@ impl<T> RouteTable<T> {
 
     /// The first route that matches. `host` is the `:authority` or `Host` field as it came.
     pub fn find(&self, host: &str, parts: &Parts) -> Option<&Rc<T>> {
+        self.search(host, |route| request_matches(&route.matcher, parts))
+    }
+
+    /// The first route that takes requests for `host`, whatever else it asks of them.
+    pub fn find_host(&self, host: &str) -> Option<&Rc<T>> {
+        self.search(host, |_| true)
+    }
+
+    fn search(&self, host: &str, takes: impl Fn(&Route) -> bool) -> Option<&Rc<T>> {
         let mut buffer = [0; MAX_HOST];
         let host = matcher::host(host, &mut buffer);
         // The first match of all is the earliest among the first matches of each list.
         let mut best = None;
         if let Some(positions) = self.exact.get(host) {
-            best = self.first(positions, best, parts);
+            best = self.first(positions, best, &takes);
         }
         if !self.suffix.is_empty() {
             // From the longest suffix to the shortest; a suffix needs something before it.
             for (at, _) in host.match_indices('.').filter(|(at, _)| *at > 0) {
                 if let Some(positions) = self.suffix.get(&host[at..]) {
-                    best = self.first(positions, best, parts);
+                    best = self.first(positions, best, &takes);
                 }
             }
         }
-        best = self.first(&self.any, best, parts);
+        best = self.first(&self.any, best, &takes);
         best.map(|position| &self.entries[position as usize].1)
     }
 
-    /// The first of `positions` that matches, if it comes before `best`; else `best`.
-    fn first(&self, positions: &[u32], best: Option<u32>, parts: &Parts) -> Option<u32> {
+    /// The first of `positions` that `takes` the request, if it comes before `best`; else `best`.
+    fn first(&self, positions: &[u32], best: Option<u32>, takes: impl Fn(&Route) -> bool) -> Option<u32> {
         let bound = best.unwrap_or(u32::MAX);
         positions
             .iter()
             .copied()
             .take_while(|position| *position < bound)
-            .find(|position| request_matches(&self.entries[*position as usize].0.matcher, parts))
+            .find(|position| takes(&self.entries[*position as usize].0))
             .or(best)
     }
 }
@@ -212,6 +221,20 @@ mod tests {
         assert_eq!(get("orders", "/health"), 0);
         assert_eq!(get("orders:8080", "/"), 1);
         assert_eq!(get("web", "/"), 2);
+    }
+
+    #[test]
+    fn a_host_is_known_whatever_else_its_routes_ask_for() {
+        let orders = Matcher {
+            hosts: vec![HostMatch::Exact("orders".into())],
+            methods: vec![Method::POST],
+            ..Matcher::default()
+        };
+        let wildcard = Matcher { hosts: vec![HostMatch::Suffix(".example.com".into())], ..Matcher::default() };
+        let (_, table) = table(vec![orders, wildcard]);
+        for (host, expected) in [("Orders:80", Some(0)), ("a.example.com:1", Some(1)), ("web:80", None)] {
+            assert_eq!(table.find_host(host).map(|position| **position), expected, "{host}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use prost::Message;
 use rustls_pki_types::ServerName;
 
 use super::model::{
-    BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Origin, Protocol, Route,
+    BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Protocol, Route,
     ServerTls, Snapshot, Telemetry,
 };
 use crate::proto;
@@ -116,6 +116,11 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         proto::Direction::Outbound => Direction::Outbound,
         proto::Direction::Edge => Direction::Edge,
     };
+    let mode = match proto::ListenerMode::try_from(message.mode) {
+        Ok(proto::ListenerMode::Http) => Mode::Http,
+        Ok(proto::ListenerMode::Proxy) => Mode::Proxy,
+        Err(_) => return Err(unspecified("mode", message.mode)),
+    };
     let address = message.address.parse().map_err(|_| {
         format!(
             "address {:?} is no IP address and port; expected one like \"127.0.0.1:8080\"",
@@ -129,6 +134,7 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         name: named(name)?,
         address,
         direction,
+        mode,
         route_table: Arc::clone(route_table),
         tls: message.tls.map(server_tls).transpose()?,
         limits: listener_limits(message.limits.unwrap_or_default()),

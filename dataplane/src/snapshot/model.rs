@@ -54,6 +54,15 @@ impl Direction {
     }
 }
 
+/// What the connections of a listener carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// HTTP.
+    Http,
+    /// HTTP, and CONNECT opens tunnels.
+    Proxy,
+}
+
 /// A socket to accept on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -63,6 +72,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Which way.
     pub direction: Direction,
+    /// What it takes.
+    pub mode: Mode,
     /// Key of `Snapshot::route_tables`.
     pub route_table: Arc<str>,
     /// None: cleartext.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, USER_AGENT};
-use http::{StatusCode, request, response};
+use http::uri::Authority;
+use http::{Method, StatusCode, Uri, request, response};
 
 use super::Hub;
 use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
@@ -74,6 +75,8 @@ impl Observer {
             started_unix_nanos: unix_nanos,
             request_id: RequestId::make(unix_nanos, (random::u64(), random::u64())),
             status: refused.status,
+            method: refused.asked.as_ref().map_or(Method::GET, |_| Method::CONNECT),
+            uri: refused.asked.map(Uri::from).unwrap_or_default(),
             reason: Some(refused.error.reason),
             detail: refused.error.cause.clone(),
             ..Finished::blank(listener, client)
@@ -97,12 +100,14 @@ impl Observer {
 }
 
 /// What a client was told instead of an exchange.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Refused<'a> {
     /// Why.
     pub error: &'a Error,
     /// The status sent; `None`: the connection was closed without one.
     pub status: Option<StatusCode>,
+    /// Whom a tunnel was asked for; `None`: the connection is no tunnel.
+    pub asked: Option<Authority>,
 }
 
 /// One exchange in progress. Its methods are called in the order of a request's life; `finish` ends it.

@@ -15,7 +15,7 @@ use super::record::{Observer, Record};
 use crate::error::{Error, Reason};
 use crate::proto;
 use crate::snapshot::model::{
-    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Origin, Protocol, Route,
+    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Protocol, Route,
     Telemetry,
 };
 
@@ -76,6 +76,7 @@ pub(super) fn listener(direction: Direction) -> Listener {
         name: "out".into(),
         address: "127.0.0.1:0".parse().unwrap(),
         direction,
+        mode: Mode::Http,
         route_table: "mesh".into(),
         tls: None,
         limits: ListenerLimits {

@@ -47,6 +47,11 @@ def test_a_sidecar_listens_for_the_mesh_for_its_app_and_on_each_upstream_port() 
     assert (list(inbound.tls.identities), inbound.tls.trust_bundle) == (["mesh"], "mesh")
     assert not outbound.HasField("tls")
     assert upstream.origin.place == "services/orders.yaml:6:13"
+    assert [listener.mode for listener in snapshot.listeners] == [
+        wire.LISTENER_MODE_HTTP,
+        wire.LISTENER_MODE_PROXY,
+        wire.LISTENER_MODE_HTTP,
+    ]
 
 
 def test_what_comes_in_goes_to_the_app_in_the_clear_once_and_without_a_limit_of_ours() -> None:

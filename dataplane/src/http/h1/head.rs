@@ -271,7 +271,7 @@ impl Fields {
         let upgrade = self
             .upgrade
             .take()
-            .filter(|_| self.upgrades && version == Version::HTTP_11);
+            .filter(|_| self.upgrades && version == Version::HTTP_11 && method != Method::CONNECT);
         let upgrade = upgrade.and_then(|name| Upgrade::new(&name));
         let framing = match self.length {
             _ if self.chunked => Framing::Chunked,
@@ -279,6 +279,9 @@ impl Fields {
             None | Some(0) => Framing::Nothing,
             Some(length) => Framing::Length(length),
         };
+        if method == Method::CONNECT && framing != Framing::Nothing {
+            return Err(Refusal::bad("CONNECT with content"));
+        }
         for name in std::mem::take(&mut self.nominated) {
             self.kept.remove(&name);
         }

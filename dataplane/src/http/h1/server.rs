@@ -21,6 +21,7 @@ use super::wire::Wire;
 use crate::clock::{self, Instant, Sleep};
 use crate::error::{Error, Reason};
 use crate::http::body::{self, Body, Frame};
+use crate::http::sniff::TLS_HANDSHAKE;
 use crate::net::Io;
 use crate::snapshot::model::ListenerLimits;
 
@@ -119,6 +120,23 @@ impl Connection {
     /// Makes the current exchange the last of the connection; the response says so if its head is not yet written.
     pub fn close_after_this(&self) {
         self.wire.borrow_mut().persistent = false;
+    }
+
+    /// Agrees to CONNECT: from here on the connection's bytes are those of the tunnel. `None` when the client is gone.
+    pub async fn into_tunnel(self) -> Option<Io> {
+        {
+            let mut wire = self.wire.borrow_mut();
+            // Handles of the exchange find nothing here any more.
+            wire.exchange += 1;
+            // Without a word of its length: it has no content (RFC 9110 section 9.3.6).
+            wire.socket.output.tail.put_slice(b"HTTP/1.1 200 OK\r\n\r\n");
+        }
+        let flushed = tokio::time::timeout(FLUSH, poll_fn(|cx| self.wire.borrow_mut().socket.poll_flush(cx))).await;
+        let mut wire = self.wire.borrow_mut();
+        let mut io = wire.socket.take_io().filter(|_| matches!(flushed, Ok(Ok(()))))?;
+        // A client may have begun to speak before it had our word.
+        io.unread(std::mem::take(&mut wire.socket.input).freeze());
+        Some(io)
     }
 
     /// Ends the exchange: writes what is left of the response, reads what is left of a short request. True when another
@@ -301,6 +319,3 @@ fn poll_discard(io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
         }
     }
 }
-
-/// First byte of a TLS record that carries a ClientHello (RFC 8446 section 5.1).
-const TLS_HANDSHAKE: u8 = 0x16;

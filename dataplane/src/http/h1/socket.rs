@@ -11,7 +11,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::http::body::StreamError;
-use crate::net::{self, Io};
+use crate::net::Io;
 
 /// Bytes of one read while a head is expected. They land on the stack first, so that a connection that waits owns no
 /// buffer.
@@ -131,9 +131,8 @@ impl Socket {
 
     /// Closes at once with RST, so that the peer cannot take what it got for a complete message.
     pub(super) fn abort(&mut self) {
-        if let Some(io) = self.io.take() {
-            // Where it fails the socket is already broken.
-            let _ = net::abort_on_close(io.tcp());
+        if let Some(mut io) = self.io.take() {
+            io.abort_on_close();
         }
     }
 

@@ -207,6 +207,10 @@ fn bytes_that_are_no_snapshot_are_refused() {
 fn a_bad_listener_is_refused() {
     assert_eq!(listener_refusal(|l| l.direction = 0), "direction is not specified");
     assert_eq!(
+        listener_refusal(|l| l.mode = 9),
+        "mode has the unknown value 9; is this data plane older than its control side?"
+    );
+    assert_eq!(
         listener_refusal(|l| l.direction = 9),
         "direction has the unknown value 9; is this data plane older than its control side?"
     );

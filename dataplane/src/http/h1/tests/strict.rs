@@ -265,6 +265,11 @@ async fn ambiguous_heads_are_refused_with_400_and_a_reason() {
             "authority",
         ),
         (
+            "CONNECT with content",
+            b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 1\r\n\r\nx",
+            "CONNECT with content",
+        ),
+        (
             "CONNECT to a path",
             b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
             "authority",
