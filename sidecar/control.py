@@ -72,6 +72,8 @@ class Control:
         self._endpoints_version = 0
         # What a source was asked to watch for them.
         self._watched: dict[Target, bool] = {}
+        # The clusters whose endpoints come from there.
+        self._clusters: dict[Target, list[str]] = {}
         # The listeners that the snapshot in force has: configured address by name.
         self.listeners: Mapping[str, str] = {}
 
@@ -88,9 +90,8 @@ class Control:
             self.change(world)
             return
         self._status.world = world
-        for cluster in self._endpoints:
-            if cluster.startswith(update.target.service) and Target.of(cluster).whole == update.target:
-                self._send_endpoints(cluster)
+        for cluster in self._clusters.get(update.target, ()):
+            self._send_endpoints(cluster)
 
     def change(self, world: World) -> None:
         """Apply the next world, or keep the last good one and tell."""
@@ -151,7 +152,11 @@ class Control:
     def _apply(self, world: World) -> None:
         status = self._status
         pairs = self._load_certificates(world)
-        compiled = (self._role, replace(world, endpoints=NO_ENDPOINTS, refusals=NO_REFUSALS), pairs)
+        compiled = (
+            self._role,
+            replace(world, endpoints=NO_ENDPOINTS, doubted=frozenset(), refusals=NO_REFUSALS),
+            pairs,
+        )
         if compiled == self._compiled:
             status.world = world
             return
@@ -186,8 +191,11 @@ class Control:
 
     def _tell_watched(self) -> None:
         """Have a source watch the endpoints that stand in no document, and no others."""
-        found = (watched(self.world, cluster) for cluster in self._endpoints)
-        targets = {target: self.world.written(target.service).tls == "mutual" for target in found if target is not None}
+        self._clusters = {}
+        for cluster in self._endpoints:
+            for target in watched(self.world, cluster):
+                self._clusters.setdefault(target, []).append(cluster)
+        targets = {target: self.world.service(target.service).tls == "mutual" for target in self._clusters}
         for target, mesh in targets.items():
             if self._watched.get(target) != mesh:
                 self._want(target, mesh)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import RESERVED
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.route import Match
-from sidecar.config.model.traffic import Retry
+from sidecar.config.model.traffic import CircuitBreaker, Retry
 from sidecar.config.references import dangling
 from sidecar.config.where import Where
 from sidecar.errors import Problem
@@ -67,6 +67,27 @@ class Instance:
     meta: Mapping[str, str] = field(default_factory=dict)
     # Passing or warning, and not in maintenance.
     healthy: bool = True
+    # One of its checks warns: left out where only passing ones are wanted.
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderTest:
+    """What a route asks of one header beyond equality; `value` is for prefix and regex."""
+
+    name: str
+    kind: Literal["prefix", "regex", "present", "absent"]
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainMatch:
+    """What a route of Consul's config entries takes: as a document's match, and what only Consul's have."""
+
+    plain: Match = field(default_factory=Match)
+    # Of the whole path, instead of `plain.path` wherever nothing else restricts the path; "" for none.
+    path_regex: str = ""
+    headers: tuple[HeaderTest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +96,7 @@ class ChainRoute:
 
     name: str
     destinations: tuple[tuple[Target, int], ...]
-    match: Match = field(default_factory=Match)
+    match: ChainMatch = field(default_factory=ChainMatch)
     rewrite: PathPattern | None = None
     # 0 = none, None = not said.
     timeout: timedelta | None = None
@@ -88,16 +109,44 @@ class ChainRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """How one service calls another one, or (by "") all others; a field that is None is not said."""
+
+    connect_timeout: timedelta | None = None
+    max_connections: int | None = None
+    max_pending: int | None = None
+    max_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """How a service's own sidecar treats it; a field that is None is not said."""
+
+    connect_timeout: timedelta | None = None
+    request_timeout: timedelta | None = None
+    # Of callers.
+    max_connections: int | None = None
+    max_header_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """What Consul's config entries say of one service; a field that is None is not said there."""
 
     protocol: str | None = None
     routes: tuple[ChainRoute, ...] = ()
-    # None: a filter that cannot be judged here; nobody is in that subset.
+    # Of this service. None: a filter that cannot be judged here; nobody is in that subset.
     subsets: Mapping[tuple[str, str], Where | None] = field(default_factory=dict)
     load_balancer: str | None = None
     connect_timeout: timedelta | None = None
-    # "service-resolver orders: Failover": what an entry asks for and we do not do, for people.
+    # Subsets whose instances that warn are left out.
+    only_passing: frozenset[tuple[str, str]] = frozenset()
+    # Who takes over, in this order, when nobody of a target is healthy.
+    failover: Mapping[Target, tuple[Target, ...]] = field(default_factory=dict)
+    local: Local = field(default_factory=Local)
+    # By the called service.
+    calls: Mapping[str, Calls] = field(default_factory=dict)
+    # "service-resolver orders: PrioritizeByLocality": what an entry asks for and we do not do, for people.
     not_carried_out: tuple[str, ...] = ()
 
 
@@ -111,10 +160,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class EndpointsUpdate:
-    """All instances of a service (`target` has no subset); None: they are not watched any more."""
+    """All instances of a service (`target` has no subset); None: they are not watched any more.
+
+    `doubted`: Consul says that none of them is left, which is not believed yet.
+    """
 
     target: Target
     instances: tuple[Instance, ...] | None
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +180,11 @@ class NamesUpdate:
 
 @dataclass(frozen=True, slots=True)
 class ChainsUpdate:
-    """All that config entries say, by service; `protocol` is what proxy-defaults says for all others."""
+    """All that config entries say, by service; `protocol` and `local` are what proxy-defaults says for all others."""
 
     chains: Mapping[str, Chain]
     protocol: str | None = None
+    local: Local = field(default_factory=Local)
     # Of entries that concern no single service.
     not_carried_out: tuple[str, ...] = ()
 
@@ -143,8 +197,8 @@ V = TypeVar("V")
 # What a source may say; a union that grows with the sources.
 Update = DocumentSet | EndpointsUpdate | NamesUpdate | ChainsUpdate | Site
 
-# Stand for a service whose document is missing (the mesh's defaults, no endpoints), and for what Consul does not say.
-NO_DOCUMENT, NO_CHAIN = Service(), Chain()
+# Stands for a service whose document is missing: the mesh's defaults, no endpoints.
+NO_DOCUMENT = Service()
 
 
 @dataclass(frozen=True)
@@ -158,6 +212,8 @@ class World:
     discovered: bool = False
     # By service and datacenter; what is not in it is not known (yet).
     endpoints: Mapping[Target, tuple[Instance, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # Those that serve only where nobody takes over.
+    doubted: frozenset[Target] = frozenset()
     # The services of each datacenter ("": our own).
     names: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     entries: ChainsUpdate = field(default_factory=lambda: ChainsUpdate(MappingProxyType({})))
@@ -185,24 +241,34 @@ class World:
 
     def chain(self, service: str) -> Chain:
         """What config entries say of a service."""
-        found = self.entries.chains.get(service)
-        if found is not None:
-            return found
-        return Chain(protocol=self.entries.protocol) if self.entries.protocol else NO_CHAIN
+        return self.entries.chains.get(service) or Chain(protocol=self.entries.protocol, local=self.entries.local)
 
     def written(self, service: str) -> Service:
         """Its document alone, or none: for the fields that config entries do not have."""
         document = self.documents.get(Key("service", service))
         return document.model if document is not None and isinstance(document.model, Service) else NO_DOCUMENT
 
-    def service(self, name: str) -> Service:
-        """Its document, or none; a field that is not written there is as config entries say."""
+    def service(self, name: str, caller: str = "") -> Service:
+        """Its document, or none; a field that is not written there is as config entries say, those of `caller` too."""
         service, chain = self.written(name), self.chain(name)
-        said = {field: getattr(chain, field) for field in ("protocol", "load_balancer", "connect_timeout")}
+        said: dict[str, object] = {
+            "protocol": chain.protocol,
+            "load_balancer": chain.load_balancer,
+            "connect_timeout": chain.connect_timeout,
+        }
+        if (calls := self._calls(caller, name)) is not None:
+            said["connect_timeout"] = calls.connect_timeout or chain.connect_timeout
+            bounds = {field: getattr(calls, field) for field in CircuitBreaker.model_fields}
+            written = {field: value for field, value in bounds.items() if value is not None}
+            said["circuit_breaker"] = self.mesh.circuit_breaker.model_copy(update=written) if written else None
         filled = {
             field: value for field, value in said.items() if value is not None and field not in service.model_fields_set
         }
         return service.model_copy(update=filled) if filled else service
+
+    def _calls(self, caller: str, service: str) -> Calls | None:
+        told = self.chain(caller).calls if caller else {}
+        return told.get(service) or told.get("")
 
     def about(self, service: str) -> object:
         """What this service's routes and clusters are made of; equal for two worlds in which they are the same."""
@@ -235,16 +301,28 @@ class World:
         )
         return (*self.entries.not_carried_out, *of_services, *nameless)
 
-    @cached_property
-    def _chain_subsets(self) -> Mapping[tuple[str, str], Where | None]:
-        return {name: where for chain in self.entries.chains.values() for name, where in chain.subsets.items()}
-
     def subset(self, service: str, subset: str) -> Where | None:
         """Who is in a subset: what the document says, else what a resolver says; None: nobody."""
-        document = self.services.get(service)
-        if document is not None and subset in document.subsets:
+        document = self.written(service)
+        if subset in document.subsets:
             return document.subsets[subset].where
-        return self._chain_subsets.get((service, subset))
+        return self.chain(service).subsets.get((service, subset))
+
+    def subsets(self, service: str) -> tuple[str, ...]:
+        """Those of its document, and those that resolvers say; in order."""
+        resolved = (subset for _, subset in self.chain(service).subsets if is_callable(subset))
+        return tuple(dict.fromkeys((*self.written(service).subsets, *resolved)))
+
+    def is_only_passing(self, service: str, subset: str) -> bool:
+        """Whether instances that warn are left out of a subset."""
+        document = self.written(service)
+        if subset in document.subsets:
+            return document.subsets[subset].only_passing
+        return (service, subset) in self.chain(service).only_passing
+
+    def failover(self, target: Target) -> tuple[Target, ...]:
+        """Who takes over when nobody of this target is healthy."""
+        return self.chain(target.service).failover.get(target, ())
 
     @cached_property
     def mesh(self) -> Mesh:
@@ -271,7 +349,8 @@ class World:
                 endpoints = {key: known for key, known in self.endpoints.items() if key != update.target}
                 if update.instances is not None:
                     endpoints[update.target] = update.instances
-                return replace(self, endpoints=MappingProxyType(endpoints))
+                doubted = self.doubted | {update.target} if update.doubted else self.doubted - {update.target}
+                return replace(self, endpoints=MappingProxyType(endpoints), doubted=doubted)
             case NamesUpdate(datacenter, names):
                 return replace(self, names=MappingProxyType({**self.names, datacenter: names}))
             case ChainsUpdate():

@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
@@ -18,9 +18,24 @@ from sidecar.config.model.path import parse_path
 from sidecar.config.model.route import Match
 from sidecar.errors import ConfigError, Problem
 from sidecar.identity.authority import Leaf
-from sidecar.world import Chain, ChainRoute, ChainsUpdate, Instance, Site, Target, World
+from sidecar.world import (
+    Calls,
+    Chain,
+    ChainMatch,
+    ChainRoute,
+    ChainsUpdate,
+    HeaderTest,
+    Instance,
+    Local,
+    Site,
+    Target,
+    World,
+)
 
 Json = Any
+S = TypeVar("S", Calls, Local)
+
+_TIMES = frozenset({"connect_timeout", "request_timeout"})
 
 
 def encode_leaf(leaf: Leaf) -> Json:
@@ -67,6 +82,7 @@ def encode_world(world: World) -> Json:
         "entries": {
             "chains": {service: _encode_chain(chain) for service, chain in world.entries.chains.items()},
             "protocol": world.entries.protocol,
+            "local": _encode_plain(world.entries.local),
             "not_carried_out": world.entries.not_carried_out,
         },
         "site": asdict(world.site) if world.site else None,
@@ -85,7 +101,12 @@ def decode_world(value: Json) -> World:
         World().apply(_decode_documents(value["documents"], discovered=value["discovered"])),
         endpoints=MappingProxyType(endpoints),
         names=MappingProxyType({datacenter: frozenset(names) for datacenter, names in value["names"].items()}),
-        entries=ChainsUpdate(MappingProxyType(chains), entries["protocol"], tuple(entries["not_carried_out"])),
+        entries=ChainsUpdate(
+            MappingProxyType(chains),
+            entries["protocol"],
+            _decode_plain(Local, entries["local"]),
+            tuple(entries["not_carried_out"]),
+        ),
         site=Site(**value["site"]) if value["site"] else None,
     )
 
@@ -103,12 +124,20 @@ def _decode_documents(saved: Json, *, discovered: bool) -> DocumentSet:
 
 
 def _encode_instance(instance: Instance) -> Json:
-    return [instance.id, instance.address, instance.weight, instance.tags, dict(instance.meta), instance.healthy]
+    return [
+        instance.id,
+        instance.address,
+        instance.weight,
+        instance.tags,
+        dict(instance.meta),
+        instance.healthy,
+        instance.warning,
+    ]
 
 
 def _decode_instance(value: Json) -> Instance:
-    name, address, weight, tags, meta, healthy = value
-    return Instance(name, address, weight, tuple(tags), meta, healthy)
+    name, address, weight, tags, meta, healthy, warning = value
+    return Instance(name, address, weight, tuple(tags), meta, healthy, warning)
 
 
 def _encode_chain(chain: Chain) -> Json:
@@ -118,6 +147,10 @@ def _encode_chain(chain: Chain) -> Json:
         "subsets": [[*name, test.text if test else None] for name, test in chain.subsets.items()],
         "load_balancer": chain.load_balancer,
         "connect_timeout": _encode_time(chain.connect_timeout),
+        "only_passing": sorted(chain.only_passing),
+        "failover": list(chain.failover.items()),
+        "local": _encode_plain(chain.local),
+        "calls": {service: _encode_plain(calls) for service, calls in chain.calls.items()},
         "not_carried_out": chain.not_carried_out,
     }
 
@@ -132,6 +165,10 @@ def _decode_chain(value: Json) -> Chain:
         subsets=subsets,
         load_balancer=value["load_balancer"],
         connect_timeout=_decode_time(value["connect_timeout"]),
+        only_passing=frozenset((service, subset) for service, subset in value["only_passing"]),
+        failover={Target(*target): tuple(Target(*other) for other in others) for target, others in value["failover"]},
+        local=_decode_plain(Local, value["local"]),
+        calls={service: _decode_plain(Calls, calls) for service, calls in value["calls"].items()},
         not_carried_out=tuple(value["not_carried_out"]),
     )
 
@@ -140,7 +177,9 @@ def _encode_route(route: ChainRoute) -> Json:
     return {
         "name": route.name,
         "destinations": route.destinations,
-        "match": route.match.model_dump(mode="json", exclude_defaults=True),
+        "match": route.match.plain.model_dump(mode="json", exclude_defaults=True),
+        "path_regex": route.match.path_regex,
+        "headers": [[test.name, test.kind, test.value] for test in route.match.headers],
         "rewrite": str(route.rewrite) if route.rewrite else None,
         "timeout": _encode_time(route.timeout),
         "attempts": route.attempts,
@@ -151,11 +190,26 @@ def _decode_route(value: Json) -> ChainRoute:
     return ChainRoute(
         name=value["name"],
         destinations=tuple((Target(*target), weight) for target, weight in value["destinations"]),
-        match=Match.model_validate(value["match"]),
+        match=ChainMatch(
+            Match.model_validate(value["match"]),
+            value["path_regex"],
+            tuple(HeaderTest(*test) for test in value["headers"]),
+        ),
         rewrite=parse_path(value["rewrite"]) if value["rewrite"] is not None else None,
         timeout=_decode_time(value["timeout"]),
         attempts=value["attempts"],
     )
+
+
+def _encode_plain(settings: Calls | Local) -> Json:
+    """Times and numbers by name; what is not said is left out."""
+    told = {name: value for name, value in asdict(settings).items() if value is not None}
+    return {name: _encode_time(value) if name in _TIMES else value for name, value in told.items()}
+
+
+def _decode_plain(kind: type[S], value: Json) -> S:
+    said: dict[str, Any] = {name: _decode_time(item) if name in _TIMES else item for name, item in value.items()}
+    return kind(**said)
 
 
 def _encode_time(duration: timedelta | None) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sidecar.config.document import Document, Key
 from sidecar.config.model import Certificate, Gateway
@@ -12,8 +13,10 @@ from sidecar.snapshot.cluster import (
     MESH_IDENTITY,
     MESH_TRUST_BUNDLE,
     app_cluster,
+    inbound_limits,
     mesh_cluster,
     origin,
+    spiffe_id,
 )
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
@@ -53,20 +56,23 @@ class Compiler:
             table.add_to(snapshot)
         if isinstance(role, SidecarRole):
             snapshot.clusters.append(app_cluster(world, role.service))
-        snapshot.MergeFromString(b"".join(self._of_clusters(world, tables)))
+        caller = role.service if isinstance(role, SidecarRole) else role.name
+        snapshot.MergeFromString(b"".join(self._of_clusters(world, tables, caller)))
         self._parts.forget_unused()
         self._clusters.forget_unused()
         return snapshot
 
-    def _of_clusters(self, world: World, tables: Iterable[Table]) -> Iterator[bytes]:
+    def _of_clusters(self, world: World, tables: Iterable[Table], caller: str) -> Iterator[bytes]:
         """Those that the routes lead to, each as a serialized Snapshot that has nothing else."""
         names = frozenset[str]().union(*(table.clusters() for table in tables))
         for name in sorted(names - {APP}):
-            yield self._clusters.get(name, world.about(Target.of(name).service), _cluster, world, name)
+            made_of = (world.about(Target.of(name).service), world.chain(caller).calls)
+            yield self._clusters.get(name, made_of, _cluster, world, name, caller)
 
 
-def _cluster(world: World, name: str) -> bytes:
-    return wire.Snapshot(clusters=[mesh_cluster(world.only(Target.of(name).service), name)]).SerializeToString()
+def _cluster(world: World, name: str, caller: str) -> bytes:
+    cluster = mesh_cluster(world.only(Target.of(name).service, caller), name, caller)
+    return wire.Snapshot(clusters=[cluster]).SerializeToString()
 
 
 def compile(world: World, role: Role, version: int) -> wire.Snapshot:
@@ -85,14 +91,20 @@ def endpoints(world: World, role: Role, cluster: str, version: int) -> control_p
             return None
         app = control_pb2.Endpoint(id=role.app_address, address=role.app_address, weight=1, healthy=True)
         return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=[app])
-    target = Target.of(cluster)
-    instances = _instances(world, target)
-    if instances is None:
+    told = _serving(world, Target.of(cluster))
+    if told is None:
         return None
-    if target.subset:
-        where = world.subset(target.service, target.subset)
-        instances = tuple(item for item in instances if where is not None and where.matches(item.meta, item.tags))
-    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=map(_endpoint, instances))
+    listed = [_endpoint(instance, identity) for instance, identity in told]
+    return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=listed)
+
+
+def watched(world: World, cluster: str) -> tuple[Target, ...]:
+    """What a source has to watch for this cluster's endpoints, and for who takes over; none: a document has them."""
+    if cluster == APP or not world.discovered:
+        return ()
+    target = Target.of(cluster)
+    wholes = (who.whole for who in (target, *world.failover(target)))
+    return tuple(dict.fromkeys(whole for whole in wholes if not _documented(world, whole)))
 
 
 def endpoints_made_of(world: World, role: Role, cluster: str) -> object:
@@ -100,16 +112,17 @@ def endpoints_made_of(world: World, role: Role, cluster: str) -> object:
     if cluster == APP:
         return role
     target = Target.of(cluster)
-    where = world.subset(target.service, target.subset) if target.subset else None
-    return world.discovered, world.endpoints.get(target.whole), world.written(target.service).endpoints, where
+    return world.discovered, world.site, [_made_of(world, who) for who in (target, *world.failover(target))]
 
 
-def watched(world: World, cluster: str) -> Target | None:
-    """What a source has to watch for this cluster's endpoints; None: nothing, they are in a document."""
-    target = Target.of(cluster).whole
-    if cluster == APP or not world.discovered or _documented(world, target):
-        return None
-    return target
+def _made_of(world: World, target: Target) -> object:
+    return (
+        target,
+        world.endpoints.get(target.whole),
+        target.whole in world.doubted,
+        world.written(target.service).endpoints,
+        (world.subset(target.service, target.subset), world.is_only_passing(target.service, target.subset)),
+    )
 
 
 def certificates(world: World, role: Role) -> Mapping[str, Certificate]:
@@ -131,6 +144,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             address=role.inbound,
             direction=wire.DIRECTION_INBOUND,
             route_table="inbound",
+            limits=inbound_limits(world, role.service),
             tls=wire.ServerTls(
                 identities=[MESH_IDENTITY], trust_bundle=MESH_TRUST_BUNDLE, require_client_certificate=True
             ),
@@ -223,6 +237,37 @@ def _certificate_names(gateway: Gateway) -> dict[Certificate, str]:
     return {certificate: f"edge/{number}" for number, certificate in enumerate(dict.fromkeys(written))}
 
 
+def _serving(world: World, target: Target) -> Sequence[tuple[Instance, str]] | None:
+    """Who is called for a target, each with the SPIFFE id it is held to ("": the cluster's): the first in the order of
+    failover of whom somebody is healthy, else the target itself. None: not known yet."""
+    own = _members(world, target)
+    others = world.failover(target)
+    if own is None:
+        return None
+    if not others:
+        return [(instance, "") for instance in own]
+    known = [(who, _members(world, who)) for who in others]
+    for who, members in ((target, own), *known):
+        is_sure = who.whole not in world.doubted
+        if members and is_sure and any(instance.healthy for instance in members):
+            return [(instance, spiffe_id(world, who)) for instance in members]
+    if not own and any(members is None for _, members in known):
+        return None
+    return [(instance, spiffe_id(world, target)) for instance in own]
+
+
+def _members(world: World, target: Target) -> tuple[Instance, ...] | None:
+    """The instances of a subset, or of all the service; None: not known yet."""
+    instances = _instances(world, target)
+    if instances is None or not target.subset:
+        return instances
+    where = world.subset(target.service, target.subset)
+    chosen = (item for item in instances if where is not None and where.matches(item.meta, item.tags))
+    if world.is_only_passing(target.service, target.subset):
+        return tuple(replace(item, healthy=item.healthy and not item.warning) for item in chosen)
+    return tuple(chosen)
+
+
 def _instances(world: World, target: Target) -> tuple[Instance, ...] | None:
     """All endpoints of the service; None: not known yet."""
     if world.discovered and not _documented(world, target):
@@ -237,13 +282,14 @@ def _documented(world: World, target: Target) -> bool:
     return not target.datacenter and bool(world.written(target.service).endpoints)
 
 
-def _endpoint(instance: Instance) -> control_pb2.Endpoint:
+def _endpoint(instance: Instance, identity: str) -> control_pb2.Endpoint:
     return control_pb2.Endpoint(
         id=instance.id,
         address=instance.address,
         weight=instance.weight,
         meta=instance.meta,
         healthy=instance.healthy,
+        spiffe_ids=[identity] if identity else (),
     )
 
 

@@ -35,15 +35,26 @@ def app_cluster(world: World, service: str) -> wire.Cluster:
         service=service,
         protocol=_PROTOCOLS[world.service(service).protocol],
         balance=wire.BALANCE_POLICY_ROUND_ROBIN,
-        connect_timeout_ms=milliseconds(world.mesh.connect_timeout),
+        connect_timeout_ms=milliseconds(_app_connect_timeout(world, service)),
         origin=origin(world, service),
     )
 
 
-def mesh_cluster(world: World, cluster: str) -> wire.Cluster:
+def _app_connect_timeout(world: World, service: str) -> timedelta:
+    told = world.chain(service).local.connect_timeout
+    return world.mesh.connect_timeout if told is None or "connect_timeout" in world.mesh.model_fields_set else told
+
+
+def inbound_limits(world: World, service: str) -> wire.ListenerLimits:
+    """What config entries bound of the callers of a service."""
+    local = world.chain(service).local
+    return wire.ListenerLimits(max_connections=local.max_connections or 0, max_header_bytes=local.max_header_bytes or 0)
+
+
+def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
     """A service's sidecars, over mTLS; each shows the service's own identity. Cleartext where the document says so."""
     target = Target.of(cluster)
-    settings = world.service(target.service)
+    settings = world.service(target.service, caller)
     mesh = world.mesh
     connect_timeout = mesh.connect_timeout if settings.connect_timeout is None else settings.connect_timeout
     return wire.Cluster(
@@ -57,6 +68,12 @@ def mesh_cluster(world: World, cluster: str) -> wire.Cluster:
         limits=_limits(settings.circuit_breaker or mesh.circuit_breaker),
         origin=origin(world, target.service, *(("subsets", target.subset) if target.subset else ())),
     )
+
+
+def spiffe_id(world: World, target: Target) -> str:
+    """What a service's certificates say there."""
+    datacenter = target.datacenter or world.datacenter
+    return f"spiffe://{world.trust_domain}/ns/default/dc/{datacenter}/svc/{target.service}"
 
 
 def origin(world: World, service: str, *path: str | int) -> wire.Origin | None:
@@ -79,11 +96,11 @@ def _limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
 
 
 def _client_tls(world: World, target: Target) -> wire.ClientTls:
-    """The names are those that Consul gives: its SPIFFE ids and its SNI."""
+    """The names are those that Consul gives: its SPIFFE ids, of those who take over too, and its SNI."""
     datacenter = target.datacenter or world.datacenter
     return wire.ClientTls(
         identity=MESH_IDENTITY,
         trust_bundle=MESH_TRUST_BUNDLE,
-        spiffe_ids=[f"spiffe://{world.trust_domain}/ns/default/dc/{datacenter}/svc/{target.service}"],
+        spiffe_ids=dict.fromkeys(spiffe_id(world, who) for who in (target, *world.failover(target))),
         server_name=f"{target.service}.default.{datacenter}.internal.{world.trust_domain}",
     )

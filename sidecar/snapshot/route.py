@@ -13,7 +13,7 @@ from sidecar.snapshot.cluster import APP, milliseconds, origin
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import ChainRoute, Target, World, is_callable
+from sidecar.world import ChainMatch, ChainRoute, Target, World, is_callable
 
 # What may set a timeout and a retry, nearest to the request first.
 Settings = tuple[GatewayRoute | ServiceRoute | ChainRoute | Service | Mesh, ...]
@@ -25,9 +25,11 @@ _GRPC_TIMEOUT = timedelta(0)
 
 
 def inbound_table(world: World, service: str) -> Table:
-    """Everything to the local app; timeouts and retries are the callers'."""
+    """Everything to the local app; timeouts and retries are the callers', unless a config entry bounds them here."""
+    request_timeout = world.chain(service).local.request_timeout
     route = wire.Route(
         name=APP,
+        timeout_ms=milliseconds(request_timeout) if request_timeout else 0,
         destinations=[wire.Destination(cluster=APP, weight=1)],
         retry=wire.RetryPolicy(attempts=1),
         origin=origin(world, service),
@@ -106,10 +108,10 @@ def _remote_route(world: World, target: Target) -> wire.Route:
 
 def _subset_routes(world: World, name: str, service: Service) -> Iterator[wire.Route]:
     """By the host of each subset; the service's own routes do not apply to who asks for one."""
-    for subset in service.subsets:
+    for subset in world.subsets(name):
         yield _route(
             f"{subset}.{name}",
-            Scope((f"{subset}.{name}.mesh",)).whole(),
+            Scope((f"{subset}.{name}.mesh".lower(),)).whole(),
             [wire.Destination(cluster=Target(name, subset).cluster, weight=1)],
             (service, world.mesh),
             service,
@@ -130,7 +132,7 @@ def _service_routes(
     if "routes" not in service.model_fields_set and (routes := world.chain(name).routes):
         for chain_route in routes:
             yield from _chain_routes(world, service, chain_route, scope, label, outer)
-            if scope.covered_by(chain_route.match):
+            if chain_route.match == ChainMatch(chain_route.match.plain) and scope.covered_by(chain_route.match.plain):
                 return
     for index, route in enumerate(service.routes):
         if not route.enabled:
@@ -160,7 +162,7 @@ def _chain_routes(
     world: World, service: Service, route: ChainRoute, scope: Scope, label: str, outer: tuple[GatewayRoute, ...]
 ) -> Iterator[wire.Route]:
     """One route of Consul's config entries in this scope. An outer rewrite goes first: two cannot be told at once."""
-    for narrowed in scope.narrowed(route.match):
+    for narrowed in scope.narrowed_by_chain(route.match):
         rewrite = narrowed.rewrite
         if rewrite is None and route.rewrite is not None:
             rewrite = wire.PathRewrite(prefix=route.rewrite.base or "/")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sidecar.config.model.path import ALL_PATHS, PathPattern
 from sidecar.config.model.route import Match
 from sidecar.wire import snapshot_pb2 as wire
+from sidecar.world import ChainMatch, HeaderTest
 
 _ROOT = PathPattern("/", star=False)
 
@@ -36,6 +37,24 @@ class Scope:
         """The match of everything in this scope."""
         path = self.match.path or ALL_PATHS
         return Narrowed(self._wire(path, self.match.methods, self.match.headers), _rewrite(self.rewrite))
+
+    def narrowed_by_chain(self, inner: ChainMatch) -> Iterator[Narrowed]:
+        """As `narrowed`, of what Consul's config entries match; two conditions on the path are told by `can_tell`."""
+        if not self.can_tell(inner):
+            return
+        for narrowed in self.narrowed(inner.plain):
+            if inner.path_regex and self._is_of_all_paths:
+                narrowed.match.path.regex = inner.path_regex
+            narrowed.match.headers.extend(_header(test) for test in inner.headers)
+            yield narrowed
+
+    def can_tell(self, inner: ChainMatch) -> bool:
+        """Whether one match can hold both: a regular expression of the path excludes another condition on it."""
+        return self._is_of_all_paths or not inner.path_regex or inner.plain.path is not None
+
+    @property
+    def _is_of_all_paths(self) -> bool:
+        return self.rewrite is None and self.match.path in (None, ALL_PATHS)
 
     def narrowed(self, inner: Match) -> Iterator[Narrowed]:
         """The matches of what `inner` takes of this scope; none when nothing can match both."""
@@ -85,6 +104,16 @@ class Scope:
         elif not path.star:
             match.path.exact = path.base
         return match
+
+
+def _header(test: HeaderTest) -> wire.HeaderMatch:
+    match test.kind:
+        case "prefix":
+            return wire.HeaderMatch(name=test.name, prefix=test.value)
+        case "regex":
+            return wire.HeaderMatch(name=test.name, regex=test.value)
+        case _:
+            return wire.HeaderMatch(name=test.name, present=test.kind == "present")
 
 
 def _rewrite(pattern: PathPattern | None) -> wire.PathRewrite | None:

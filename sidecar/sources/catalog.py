@@ -157,11 +157,11 @@ class Catalog:
         if known and _any_healthy(known) and not _any_healthy(instances) and not confirmed:
             self._doubt(target, answer, bool(instances))
             return
-        if self.held.pop(target, ""):
+        if was_held := bool(self.held.pop(target, "")):
             log.info("%s has instances again", target.cluster)
         if task := self._doubts.pop(target, None):
             task.cancel()
-        if instances != known:
+        if instances != known or was_held:
             self._known[target] = instances
             self._tell(target, EndpointsUpdate(target, instances))
             if bool(instances) != bool(known) and target.datacenter in self._named:
@@ -184,6 +184,9 @@ class Catalog:
                 why = "the token may no longer read them"
             self.held[target] = f"{count} instance{'' if count == 1 else 's'} of {target.cluster} held: {why}"
             log.warning("%s", self.held[target])
+            if not answer.filtered:
+                # Who takes over for them does so now.
+                self._tell(target, EndpointsUpdate(target, self._known[target], doubted=True))
         if target not in self._doubts:
             self._doubts[target] = asyncio.create_task(self._confirm(target))
 
@@ -323,6 +326,7 @@ def _instance(entry: Mapping[str, Any]) -> Instance:
         meta={str(key): str(text) for key, text in (service.get("Meta") or {}).items()},
         # Maintenance is a critical check of the node or the service. A weight of 0 takes out, too.
         healthy=states <= {"passing", "warning"} and weight > 0,
+        warning="warning" in states,
     )
 
 

@@ -4,58 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 from pydantic import ValidationError
 
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
-from sidecar.world import Chain, ChainRoute, Target
+from sidecar.sources.config_entries import PROTOCOLS, Json, written
+from sidecar.sources.regex import is_common
+from sidecar.world import Chain, ChainMatch, ChainRoute, HeaderTest, Target, is_callable
 
-Json = Mapping[str, Any]
+Destinations = tuple[tuple[Target, int], ...]
 
-# Consul's protocols that a service document has, too.
-PROTOCOLS = ("http", "http2", "grpc")
 # Consul's name: ours. The others are named as not carried out.
 _POLICIES = {"random": "random", "round_robin": "round_robin", "least_request": "least_request"}
+# Envoy's names of what is tried again on another endpoint without being asked for.
+_RETRIED = frozenset({"connect-failure", "refused-stream", "reset-before-request"})
 # Of a resolver that does not say it; ours comes from the mesh document then.
 _DEFAULT_CONNECT_TIMEOUT = timedelta(seconds=5)
 # The bound of a document's `retry.attempts`.
 _MOST_ATTEMPTS = 10
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-# Every entry's own; they ask for nothing.
-_PLAIN = frozenset({"Kind", "Name", "Namespace", "Partition", "Meta", "CreateIndex", "ModifyIndex", "Hash"})
-
-
-def protocol_of(entry: Json, value: object) -> tuple[str | None, list[str]]:
-    """The protocol that an entry says, when we can speak it, and what is to be told when not."""
-    if not value:
-        return None, []
-    if value in PROTOCOLS:
-        return str(value), []
-    return None, [f"{label(entry)}: Protocol {value} is not supported yet"]
-
-
-def label(entry: Json) -> str:
-    """ "service-defaults orders"."""
-    return f"{entry['Kind']} {entry['Name']}"
-
-
-def written(value: object) -> bool:
-    """Whether a field says anything; Consul fills what was left out with empty values."""
-    if isinstance(value, Mapping):
-        return any(written(item) for item in value.values())
-    return bool(value)
-
-
-def left_out(entry: Json, carried_out: frozenset[str]) -> list[str]:
-    """The fields of an entry that are written and not among those that we do."""
-    names = sorted(name for name, value in entry.items() if written(value) and name not in carried_out | _PLAIN)
-    return [f"{label(entry)}: {name}" for name in names]
 
 
 def compile_chain(chain: Json) -> Chain:
@@ -69,6 +41,8 @@ class _Compiler:
 
     chain: Json
     subsets: dict[tuple[str, str], Where | None] = field(default_factory=dict)
+    only_passing: set[tuple[str, str]] = field(default_factory=set)
+    failover: dict[Target, tuple[Target, ...]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     load_balancer: str | None = None
     connect_timeout: timedelta | None = None
@@ -81,6 +55,8 @@ class _Compiler:
             protocol=protocol if protocol in PROTOCOLS else None,
             routes=routes,
             subsets=self.subsets,
+            only_passing=frozenset(self.only_passing),
+            failover=self.failover,
             load_balancer=self.load_balancer,
             connect_timeout=self.connect_timeout,
             not_carried_out=tuple(dict.fromkeys(self.missing)),
@@ -88,101 +64,155 @@ class _Compiler:
 
     def _routes(self, start: Json) -> Iterator[ChainRoute]:
         if start["Type"] != "router":
-            destinations = tuple(self._destinations(start, 1))
+            destinations, timeout = self._branches(start)
             # A service that leads to all its own endpoints needs no route.
-            if destinations != ((Target(self.chain["ServiceName"]), 1),):
-                yield ChainRoute("all", destinations)
+            to_itself = ((Target(self.chain["ServiceName"]), 1),)
+            if destinations and (destinations != to_itself or timeout is not None):
+                yield ChainRoute("all", destinations, timeout=timeout)
             return
         for number, route in enumerate(start["Routes"], 1):
             definition = route.get("Definition") or {}
+            destination = definition.get("Destination") or {}
             what = f"service-router {self.chain['ServiceName']}: route {number}"
-            match = self._match((definition.get("Match") or {}).get("HTTP") or {}, what)
-            destinations = tuple(self._destinations(self.chain["Nodes"][route["NextNode"]], 1))
-            if match is not None:
-                yield self._route(f"router-{number}", match, destinations, definition.get("Destination") or {}, what)
+            http = (definition.get("Match") or {}).get("HTTP") or {}
+            match = self._match(http, bool(destination.get("PrefixRewrite")), what)
+            destinations, timeout = self._branches(self.chain["Nodes"][route["NextNode"]])
+            if match is not None and destinations:
+                yield self._route(f"router-{number}", match, destinations, timeout, destination, what)
 
     def _route(
-        self, name: str, match: Match, destinations: tuple[tuple[Target, int], ...], destination: Json, what: str
+        self,
+        name: str,
+        match: ChainMatch,
+        destinations: Destinations,
+        timeout: timedelta | None,
+        destination: Json,
+        what: str,
     ) -> ChainRoute:
-        done = {"Service", "ServiceSubset", "PrefixRewrite", "RequestTimeout", "NumRetries", *_PLAIN}
-        self._miss(what, (key for key, value in destination.items() if written(value) and key not in done))
-        timeout = duration(destination.get("RequestTimeout"))
-        retries, rewrite = destination.get("NumRetries") or 0, destination.get("PrefixRewrite")
+        retry_on = sorted(set(destination.get("RetryOn") or ()) - _RETRIED)
+        self._miss(what, [f"RetryOn {condition}" for condition in retry_on])
+        retries = destination.get("NumRetries") or (1 if _is_retried(destination) else 0)
+        rewrite = destination.get("PrefixRewrite")
+        own = duration(destination.get("RequestTimeout"))
         return ChainRoute(
             name,
             destinations,
             match,
             PathPattern(rewrite.rstrip("/"), star=True) if rewrite else None,
-            timeout or None,
+            own if own is not None else timeout,
             min(retries + 1, _MOST_ATTEMPTS) if retries else None,
         )
 
-    def _match(self, http: Json, what: str) -> Match | None:
+    def _match(self, http: Json, is_rewritten: bool, what: str) -> ChainMatch | None:
         """None: one of its conditions cannot be judged, so the route is left out."""
-        conditions = [name for name in ("PathRegex", "CaseInsensitive", "QueryParam") if http.get(name)]
-        headers: dict[str, str] = {}
+        reasons = ["QueryParam"] if http.get("QueryParam") else []
+        exact: dict[str, str] = {}
+        tests: list[HeaderTest] = []
         for header in http.get("Header") or ():
-            if written({key: value for key, value in header.items() if key not in ("Name", "Exact")}):
-                conditions.append(f"Header {header.get('Name')}")
-            headers[str(header.get("Name")).lower()] = header.get("Exact") or ""
-        if conditions:
-            self._miss(f"{what} is left out", conditions)
-            return None
-        path = None
+            test = _header_test(header)
+            if test is None or (test.kind == "regex" and not is_common(test.value)):
+                reasons.append(f"Header {header.get('Name')}")
+            elif header.get("Exact"):
+                exact[test.name] = header["Exact"]
+            else:
+                tests.append(test)
+        path, regex = self._path(http, is_rewritten, what, reasons)
+        if not reasons:
+            try:
+                plain = Match(path=path, methods=tuple(http.get("Methods") or ()) or None, headers=exact)
+                return ChainMatch(plain, regex, tuple(tests))
+            except ValidationError as error:
+                reasons = [problem["msg"] for problem in error.errors()]
+        self._miss(f"{what} is left out", reasons)
+        return None
+
+    def _path(self, http: Json, is_rewritten: bool, what: str, reasons: list[str]) -> tuple[PathPattern | None, str]:
+        """A pattern, and the expression that says exactly the same as Consul; a rewrite needs the pattern alone."""
+        path, regex = None, ""
         if exact := http.get("PathExact"):
             path = PathPattern(exact, star=False)
-        elif prefix := http.get("PathPrefix"):
+            regex = re.escape(exact) if http.get("CaseInsensitive") else ""
+        elif (prefix := http.get("PathPrefix")) and prefix != "/":
             path = PathPattern(prefix.rstrip("/"), star=True)
-            if not prefix.endswith("/"):
-                self._miss(what, [f"PathPrefix {prefix} matches whole segments only"])
-        try:
-            return Match(path=path, methods=tuple(http.get("Methods") or ()) or None, headers=headers)
-        except ValidationError as error:
-            self._miss(f"{what} is left out", [problem["msg"] for problem in error.errors()])
-            return None
+            regex = f"{re.escape(prefix)}.*"
+            if is_rewritten:
+                regex = ""
+                self._miss(what, [] if prefix.endswith("/") else [f"PathPrefix {prefix} matches whole segments only"])
+        elif regex := http.get("PathRegex") or "":
+            reasons += [] if is_common(regex) else [f"PathRegex {regex}"]
+        if http.get("CaseInsensitive") and (path or regex):
+            path, regex = None, f"(?i){regex}"
+        if is_rewritten and regex:
+            reasons.append("PrefixRewrite of a path that is matched by an expression")
+        return path, regex
 
-    def _destinations(self, node: Json, weight: int) -> Iterator[tuple[Target, int]]:
+    def _branches(self, node: Json) -> tuple[Destinations, timedelta | None]:
+        """Where a node leads, and the timeout of its resolvers."""
+        timeouts: set[timedelta | None] = set()
+        destinations = tuple(self._destinations(node, 1, timeouts))
+        if len(timeouts) > 1:
+            self._miss(f"service-splitter {node['Name']}", ["RequestTimeout differs between its resolvers"])
+        return destinations, timeouts.pop() if len(timeouts) == 1 else None
+
+    def _destinations(self, node: Json, weight: int, timeouts: set[timedelta | None]) -> Iterator[tuple[Target, int]]:
         if node["Type"] == "resolver":
             self._settings(node)
-            yield self._target(node["Resolver"]["Target"]), weight
+            target = self._target(node["Resolver"]["Target"])
+            if target is not None:
+                timeouts.add(duration(node["Resolver"].get("RequestTimeout")))
+                self._take_over(target, node["Resolver"].get("Failover") or {})
+                yield target, weight
             return
         if node["Type"] != "splitter":
             raise ValueError(f"a {node['Type']} follows where a splitter or a resolver was expected")
         for split in node["Splits"]:
-            definition = split.get("Definition") or {}
-            what = f"service-splitter {node['Name']}"
-            self._miss(what, (key for key in ("RequestHeaders", "ResponseHeaders") if written(definition.get(key))))
             # Per cent with two digits behind the point. The compiler makes one splitter of several.
             share = round(float(split["Weight"]) * 100)
             if share:
-                yield from self._destinations(self.chain["Nodes"][split["NextNode"]], share)
+                yield from self._destinations(self.chain["Nodes"][split["NextNode"]], share, timeouts)
 
     def _settings(self, node: Json) -> None:
         resolver = node["Resolver"]
         what = f"service-resolver {node['Name']}"
-        self._miss(what, (key for key in ("Failover", "RequestTimeout") if written(resolver.get(key))))
         connect_timeout = duration(resolver.get("ConnectTimeout"))
-        if connect_timeout and connect_timeout != _DEFAULT_CONNECT_TIMEOUT:
+        if connect_timeout is not None and connect_timeout != _DEFAULT_CONNECT_TIMEOUT:
             self.connect_timeout = connect_timeout
         balancer = node.get("LoadBalancer") or {}
         if policy := balancer.get("Policy"):
             self.load_balancer = _POLICIES.get(policy)
             if self.load_balancer is None:
                 self._miss(what, [f"LoadBalancer.Policy {policy}"])
-        self._miss(what, (f"LoadBalancer.{key}" for key, item in balancer.items() if key != "Policy" and written(item)))
 
-    def _target(self, name: str) -> Target:
+    def _take_over(self, target: Target, failover: Json) -> None:
+        others = (self._target(name) for name in failover.get("Targets") or ())
+        if found := tuple(other for other in others if other is not None):
+            self.failover[target] = found
+
+    def _target(self, name: str) -> Target | None:
+        """None: nobody can be reached there."""
         told = self.chain["Targets"][name]
         here = told.get("Datacenter") in (None, "", self.chain.get("Datacenter"))
         target = Target(told["Service"], told.get("ServiceSubset") or "", "" if here else told["Datacenter"])
         what = f"service-resolver {target.service}"
-        self._miss(what, (key for key in ("Peer", "External") if written(told.get(key))))
-        subset = told.get("Subset") or {}
-        if subset.get("OnlyPassing"):
-            self._miss(f"{what} subset {target.subset}", ["OnlyPassing"])
+        reasons = [f"{key} {told[key]} is not supported yet" for key in ("Peer",) if written(told.get(key))]
+        reasons += [f"External {told.get('SNI')} is not supported yet"] if told.get("External") else []
+        for key in ("Namespace", "Partition"):
+            if told.get(key) not in (None, "", "default", self.chain.get(key)):
+                reasons.append(f"{key} {told[key]} is not supported yet")
+        if not is_callable(target.service) or not is_callable(target.subset or target.service):
+            reasons.append(f"{target.cluster} is no name of a host")
+        mode = (told.get("MeshGateway") or {}).get("Mode")
+        if target.datacenter and mode not in (None, "", "none"):
+            self._miss(what, [f"MeshGateway {mode} to {target.datacenter} is not supported yet, it is called directly"])
+        self._miss(what, reasons)
         if target.subset:
-            self.subsets[target.service, target.subset] = self._where(subset.get("Filter") or "", what, target.subset)
-        return target
+            self._subset(target.service, target.subset, told.get("Subset") or {})
+        return None if reasons else target
+
+    def _subset(self, service: str, subset: str, told: Json) -> None:
+        self.subsets[service, subset] = self._where(told.get("Filter") or "", f"service-resolver {service}", subset)
+        if told.get("OnlyPassing"):
+            self.only_passing.add((service, subset))
 
     def _where(self, text: str, what: str, subset: str) -> Where | None:
         try:
@@ -191,7 +221,7 @@ class _Compiler:
             self._miss(f"{what} subset {subset}", [f"Filter {text}: {error}"])
             return None
 
-    def _miss(self, what: str, fields: Iterator[str] | list[str]) -> None:
+    def _miss(self, what: str, fields: list[str]) -> None:
         self.missing += [f"{what}: {name}" for name in fields]
 
 
@@ -199,10 +229,61 @@ class _Compiler:
 EVERYBODY = parse("meta is empty or meta is not empty")
 
 
+def with_subsets(chain: Chain, service: str, resolver: Json, missing: list[str]) -> Chain:
+    """The chain with those subsets of the service's own resolver to which nothing leads, and what else is missing."""
+    compiler = _Compiler({})
+    for subset, told in (resolver.get("Subsets") or {}).items():
+        compiler._subset(service, subset, told)
+    return replace(
+        chain,
+        subsets={**compiler.subsets, **chain.subsets},
+        only_passing=chain.only_passing | compiler.only_passing,
+        not_carried_out=tuple(dict.fromkeys((*chain.not_carried_out, *compiler.missing, *missing))),
+    )
+
+
+def by_target(chains: Mapping[str, Chain], other: Chain) -> dict[str, Chain]:
+    """The chains with what each says of another service's instances told by that service; `other`: of one without."""
+    found = dict(chains)
+    for chain in chains.values():
+        for subset, where in chain.subsets.items():
+            known = found.get(subset[0], other)
+            only_passing = known.only_passing | (chain.only_passing & {subset})
+            found[subset[0]] = replace(known, subsets={**known.subsets, subset: where}, only_passing=only_passing)
+        for target, others in chain.failover.items():
+            known = found.get(target.service, other)
+            found[target.service] = replace(known, failover={**known.failover, target: others})
+    return found
+
+
+def _is_retried(destination: Json) -> bool:
+    return bool(destination.get("RetryOnConnectFailure")) or bool(_RETRIED & set(destination.get("RetryOn") or ()))
+
+
+def _header_test(header: Json) -> HeaderTest | None:
+    """None: it cannot be judged. Where several are given the first of these counts, as in Consul."""
+    name, invert = str(header.get("Name")).lower(), bool(header.get("Invert"))
+    said = next((key for key in ("Exact", "Regex", "Prefix", "Suffix", "Present") if header.get(key)), "")
+    if said == "Present":
+        return HeaderTest(name, "absent" if invert else "present")
+    if invert or not said:
+        return None
+    match said:
+        case "Prefix":
+            return HeaderTest(name, "prefix", header["Prefix"])
+        case "Suffix":
+            return HeaderTest(name, "regex", f".*{re.escape(header['Suffix'])}")
+        case "Regex":
+            return HeaderTest(name, "regex", header["Regex"])
+        case _:
+            return HeaderTest(name, "present")
+
+
 def duration(value: object) -> timedelta | None:
-    """Go's "1m30s", or nanoseconds; None for neither."""
+    """Go's "1m30s", or nanoseconds; zero for a negative one, which means none; None for "" and 0, not said."""
+    seconds: float | None = None
     if isinstance(value, int):
-        return timedelta(microseconds=value / 1000)
-    if isinstance(value, str) and (parts := _DURATION.findall(value)):
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    return None
+        seconds = value / 1e9
+    elif isinstance(value, str) and (parts := _DURATION.findall(value)):
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts) * (-1 if value.startswith("-") else 1)
+    return timedelta(seconds=max(seconds, 0.0)) if seconds else None

@@ -7,25 +7,34 @@ router, splitter or resolver. What an entry asks for and this version does not d
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import MappingProxyType
-from typing import Any
 
 from sidecar.consul.client import ConsulClient
 from sidecar.consul.shape import odd, rows
 from sidecar.errors import ConsulError
-from sidecar.sources.compiled_chain import compile_chain, label, left_out, protocol_of
-from sidecar.world import NO_CHAIN, Chain, ChainsUpdate
+from sidecar.sources.compiled_chain import by_target, compile_chain, with_subsets
+from sidecar.sources.config_entries import (
+    Json,
+    calls_of,
+    label,
+    left_out,
+    local_of_all,
+    local_of_service,
+    protocol_of,
+)
+from sidecar.world import Chain, ChainsUpdate
 
 # Seconds until entries are read again after a failure; that entries are held which all vanished at once.
 AGAIN_AFTER, HOLD = 2.0, 10.0
 # The services that these name have a compiled chain of their own.
 _CHAINED = ("service-router", "service-splitter", "service-resolver")
-# Said by name when there are any.
+# Said by name when there are any. Intentions are announced as a whole at each start; `rate-limit` and
+# `control-plane-request-limit` limit Consul's servers, not the mesh.
 _NOT_YET = ("mesh", "ingress-gateway", "terminating-gateway", "api-gateway", "http-route", "tcp-route", "jwt-provider",
-            "exported-services")  # fmt: skip
+            "exported-services", "sameness-group", "inline-certificate", "file-system-certificate")  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -79,23 +88,21 @@ class DiscoveryChains:
         """All as it is now. Raises ConsulError."""
         self._filtered = False
         defaults = await self._entries("service-defaults")
-        proxy = await self._entries("proxy-defaults")
-        chained = sorted({str(entry["Name"]) for kind in _CHAINED for entry in await self._entries(kind)})
-        chains: dict[str, Chain] = {}
-        for entry in defaults:
-            protocol, missing = protocol_of(entry, entry.get("Protocol"))
-            missing += left_out(entry, frozenset({"Protocol"}))
-            chains[entry["Name"]] = Chain(protocol=protocol, not_carried_out=tuple(missing))
-        overall, general = _proxy_defaults(proxy)
+        overall = _proxy_defaults(await self._entries("proxy-defaults"))
+        entries = {kind: await self._entries(kind) for kind in _CHAINED}
+        general = list(overall.not_carried_out)
         for kind in _NOT_YET:
             general += [f"{label(entry)} is not supported yet" for entry in await self._entries(kind)]
-        for name, chain in chains.items():
-            # An entry without a protocol has that of proxy-defaults; one with tcp has none that we speak.
-            if chain.protocol is None and not any("Protocol" in text for text in chain.not_carried_out):
-                chains[name] = replace(chain, protocol=overall)
-        for name in chained:
-            chains[name] = await self._chain(name, chains.get(name, NO_CHAIN))
-        return ChainsUpdate(MappingProxyType(dict(sorted(chains.items()))), overall, tuple(general))
+        chains = {entry["Name"]: _service_defaults(entry, overall) for entry in defaults}
+        for name in sorted({entry["Name"] for found in entries.values() for entry in found}):
+            chain = await self._chain(name, chains.get(name, Chain(protocol=overall.protocol, local=overall.local)))
+            own = {kind: entry for kind, found in entries.items() for entry in found if entry["Name"] == name}
+            missing = [text for entry in own.values() for text in left_out(entry)]
+            chains[name] = with_subsets(chain, name, own.get("service-resolver", {}), missing)
+        chains = by_target(chains, Chain(protocol=overall.protocol, local=overall.local))
+        return ChainsUpdate(
+            MappingProxyType(dict(sorted(chains.items()))), overall.protocol, overall.local, tuple(general)
+        )
 
     async def _read_until_told(self) -> ChainsUpdate:
         while True:
@@ -105,7 +112,7 @@ class DiscoveryChains:
                 log.warning("config entries were not read, those known last stay in force: %s", error)
                 await self._client.sleep(AGAIN_AFTER)
 
-    async def _entries(self, kind: str) -> list[Mapping[str, Any]]:
+    async def _entries(self, kind: str) -> list[Json]:
         path = f"/v1/config/{kind}"
         try:
             answer = await self._client.get(path)
@@ -127,17 +134,39 @@ class DiscoveryChains:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"discovery chain of {service}: it has another form than expected ({error!r})"
             # What was good last is better than none.
-            known = replace(self._last.chains.get(service, NO_CHAIN), protocol=defaults.protocol)
+            known = replace(self._last.chains.get(service, defaults), protocol=defaults.protocol)
             return replace(known, not_carried_out=(*defaults.not_carried_out, reason))
-        return replace(chain, not_carried_out=(*defaults.not_carried_out, *chain.not_carried_out))
+        return replace(
+            defaults,
+            protocol=chain.protocol,
+            routes=chain.routes,
+            subsets=chain.subsets,
+            only_passing=chain.only_passing,
+            failover=chain.failover,
+            load_balancer=chain.load_balancer,
+            connect_timeout=chain.connect_timeout,
+            not_carried_out=(*defaults.not_carried_out, *chain.not_carried_out),
+        )
 
 
-def _proxy_defaults(entries: list[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
-    """The protocol for all services that say none, and what is not carried out."""
-    overall, missing = None, []
+def _service_defaults(entry: Json, overall: Chain) -> Chain:
+    """What one entry says, and of what it leaves open what proxy-defaults say."""
+    protocol, missing = protocol_of(entry, entry.get("Protocol"))
+    own = local_of_service(entry)
+    local = replace(overall.local, **{name: value for name, value in asdict(own).items() if value is not None})
+    return Chain(
+        # One with tcp has none that we speak.
+        protocol=protocol or (None if missing else overall.protocol),
+        local=local,
+        calls=calls_of(entry),
+        not_carried_out=(*missing, *left_out(entry)),
+    )
+
+
+def _proxy_defaults(entries: list[Json]) -> Chain:
+    """What holds for every service that does not say it; there is one entry at most."""
     for entry in entries:
         config = entry.get("Config") or {}
-        overall, told = protocol_of(entry, config.get("protocol"))
-        missing += told + left_out(entry, frozenset({"Config"}))
-        missing += [f"{label(entry)}: Config.{name}" for name in sorted(config) if name != "protocol"]
-    return overall, missing
+        protocol, missing = protocol_of(entry, config.get("protocol"))
+        return Chain(protocol=protocol, local=local_of_all(config), not_carried_out=(*missing, *left_out(entry)))
+    return Chain()

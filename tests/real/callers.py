@@ -3,15 +3,16 @@
 import http.client
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 # Seconds between two calls of one caller.
 PAUSE = 0.005
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @contextmanager
@@ -44,11 +45,11 @@ def application(name: str, port: int = 0) -> Iterator[int]:
         server.server_close()
 
 
-def call(address: str, host: str) -> tuple[int, str]:
+def call(address: str, host: str, path: str = "/", headers: Mapping[str, str] = NO_HEADERS) -> tuple[int, str]:
     """Status and body of one GET to `address` for `host`, on a connection of its own."""
     connection = http.client.HTTPConnection(address, timeout=10)
     try:
-        connection.request("GET", "/", headers={"Host": host})
+        connection.request("GET", path, headers={"Host": host, **headers})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:

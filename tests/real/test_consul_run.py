@@ -139,6 +139,46 @@ def test_a_key_moves_the_traffic(agent: Agent, mesh: Mesh, capsys: pytest.Captur
         print(f"\nkv put → routed: p50 {statistics.median(took[1:]) * 1000:.0f} ms, max {max(took[1:]) * 1000:.0f} ms")
 
 
+def test_another_service_takes_over_with_its_own_identity_and_gives_back(agent: Agent, mesh: Mesh) -> None:
+    for service in ("orders", "backup"):
+        agent.put("/v1/config", {"Kind": "service-defaults", "Name": service, "Protocol": "http"})
+    resolver = {"Kind": "service-resolver", "Name": "orders", "Failover": {"*": {"Targets": [{"Service": "backup"}]}}}
+    agent.put("/v1/config", resolver)
+    first = free_port()
+    with application("backup") as port:
+        mesh.sidecar("backup", port)
+        mesh.sidecar("orders", first)
+        web = mesh.sidecar("web", 1)
+        eventually("nobody of orders is healthy", lambda: registered(agent, "orders") == ["critical"], SOON)
+        eventually("the other one answers", reaches(web, "orders", "backup"), SOON)
+
+        with application("orders", first):
+            eventually("orders answers", reaches(web, "orders", "orders"), SOON)
+        eventually("the other one answers again", reaches(web, "orders", "backup"), 2 * SOON)
+    assert "not_carried_out" not in told(web)
+
+
+def test_a_router_of_consul_leads_by_expression_and_header(agent: Agent, mesh: Mesh) -> None:
+    for service in ("orders", "beta"):
+        agent.put("/v1/config", {"Kind": "service-defaults", "Name": service, "Protocol": "http"})
+    matches = [{"PathRegex": "/v[0-9]+"}, {"Header": [{"Name": "x-beta", "Suffix": "-on"}]}]
+    routes = [{"Match": {"HTTP": match}, "Destination": {"Service": "beta"}} for match in matches]
+    agent.put("/v1/config", {"Kind": "service-router", "Name": "orders", "Routes": routes})
+    with application("orders") as orders, application("beta") as beta:
+        mesh.sidecar("orders", orders)
+        mesh.sidecar("beta", beta)
+        web = mesh.sidecar("web", 1)
+
+        def answer(path: str, **headers: str) -> str:
+            return call(web.outbound, "orders", path, headers)[1]
+
+        eventually("the rest is led to itself", lambda: answer("/") == "orders", SOON)
+        eventually("a path", lambda: answer("/v12?x=1") == "beta", SOON)
+        assert answer("/v12/x") == "orders"
+        assert answer("/", **{"x-beta": "all-on"}) == "beta"
+        assert answer("/", **{"x-beta": "all-on-"}) == "orders"
+
+
 def test_an_instance_that_ends_is_not_called_any_more_and_nobody_notices(
     agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -265,7 +265,7 @@ async def test_the_leaf_and_the_roots_are_those_of_consuls_ca_and_follow_a_rotat
 async def test_a_mesh_works_from_config_entries_alone(agent: Agent) -> None:
     register(agent, 1)
     register(agent, 2, version="2")
-    defaults = {"Kind": "service-defaults", "Name": "orders", "Protocol": "grpc", "MaxInboundConnections": 7}
+    defaults = {"Kind": "service-defaults", "Name": "orders", "Protocol": "grpc", "Expose": {"Checks": True}}
     subsets = {"v1": {"Filter": "Service.Meta.version == 1"}, "v2": {"Filter": "Service.Meta.version == 2"}}
     resolver = {"Kind": "service-resolver", "Name": "orders", "DefaultSubset": "v1", "Subsets": subsets}
     splits = [{"Weight": 90, "ServiceSubset": "v1"}, {"Weight": 10, "ServiceSubset": "v2"}]
@@ -284,11 +284,11 @@ async def test_a_mesh_works_from_config_entries_alone(agent: Agent) -> None:
     world = World(discovered=True).apply(update)
     chain = world.chain("orders")
     assert chain.protocol == "grpc"
-    assert chain.not_carried_out == ("service-defaults orders: MaxInboundConnections",)
+    assert chain.not_carried_out == ("service-defaults orders: Expose",)
     snapshot = compile(world, SidecarRole("web"), 1)
     (table,) = [table for table in snapshot.route_tables if table.name == "outbound"]
-    first, second = table.routes
-    assert (first.match.path.prefix, first.timeout_ms, first.retry.attempts) == ("/api", 3000, 2)
+    first, second = (route for route in table.routes if "orders" in route.match.hosts)
+    assert (first.match.path.regex, first.timeout_ms, first.retry.attempts) == ("/api/.*", 3000, 2)
     assert {item.cluster: item.weight for item in first.destinations} == {"orders/v2": 1}
     assert {item.cluster: item.weight for item in second.destinations} == {"orders/v1": 9000, "orders/v2": 1000}
 

@@ -93,9 +93,13 @@ Condition = Annotated[
 class Subset(Model):
     """Some of a service's endpoints."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"load_balancer", "circuit_breaker", "only_passing"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"load_balancer", "circuit_breaker"})
 
     where: Condition = Field(description='Which endpoints: `meta.version == "1"`, with `and`, `or`, `not`, `in`.')
+    only_passing: bool = Field(
+        default=False,
+        description="true leaves out instances of Consul whose checks warn, beside those that are critical.",
+    )
 
 
 class SubsetTarget(Model):

@@ -17,7 +17,21 @@ from sidecar.config.model.route import Match
 from sidecar.engine import codec
 from sidecar.engine.last_good import Store
 from sidecar.identity.authority import Leaf
-from sidecar.world import Chain, ChainRoute, ChainsUpdate, EndpointsUpdate, Instance, NamesUpdate, Site, Target, World
+from sidecar.world import (
+    Calls,
+    Chain,
+    ChainMatch,
+    ChainRoute,
+    ChainsUpdate,
+    EndpointsUpdate,
+    HeaderTest,
+    Instance,
+    Local,
+    NamesUpdate,
+    Site,
+    Target,
+    World,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LEAF = Leaf((b"leaf", b"intermediate"), b"secret", NOW, NOW + timedelta(hours=72), (b"root", b"old root"))
@@ -34,24 +48,39 @@ def world() -> World:
     route = ChainRoute(
         name="beta",
         destinations=((Target("orders", "v1"), 95), (Target("orders", "", "dc2"), 5)),
-        match=Match.model_validate({"path": "/api/*", "headers": {"x-beta": "1"}}),
+        match=ChainMatch(
+            Match.model_validate({"path": "/api/*", "headers": {"x-beta": "1"}}),
+            "/api/.*",
+            (HeaderTest("x-user", "prefix", "b"), HeaderTest("x-old", "absent")),
+        ),
         rewrite=parse_path("/*"),
         timeout=timedelta(seconds=1.5),
         attempts=2,
     )
     subsets = {("orders", "v1"): where.parse('meta.version == "1"'), ("orders", "odd"): None}
     chains = {
-        "orders": Chain("http2", (route,), subsets, "random", timedelta(seconds=5), ("Failover",)),
+        "orders": Chain(
+            protocol="http2",
+            routes=(route,),
+            subsets=subsets,
+            load_balancer="random",
+            connect_timeout=timedelta(seconds=5),
+            only_passing=frozenset({("orders", "v1")}),
+            failover={Target("orders", "v1"): (Target("orders", "v1", "dc2"), Target("stock"))},
+            local=Local(timedelta(seconds=1), timedelta(seconds=2), 7, 8192),
+            calls={"": Calls(timedelta(seconds=3)), "stock": Calls(max_pending=9)},
+            not_carried_out=("PrioritizeByLocality",),
+        ),
         "web": Chain(),
     }
-    instance = Instance("vm/orders-1", "10.0.0.7:21000", 3, ("blue",), {"version": "1"}, False)
+    instance = Instance("vm/orders-1", "10.0.0.7:21000", 3, ("blue",), {"version": "1"}, False, True)
     known = World()
     for update in (
         DocumentSet(MappingProxyType({orders.key: orders}), discovered=True),
         EndpointsUpdate(Target("orders"), (instance,)),
         EndpointsUpdate(Target("web", "", "dc2"), ()),
         NamesUpdate("", frozenset({"orders", "web"})),
-        ChainsUpdate(chains, "http", ("mesh is not supported yet",)),
+        ChainsUpdate(chains, "http", Local(max_connections=3), ("mesh is not supported yet",)),
         Site("mesh.consul", "dc1"),
     ):
         known = known.apply(update)

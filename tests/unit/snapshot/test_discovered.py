@@ -9,11 +9,15 @@ from sidecar.config.where import parse
 from sidecar.snapshot import SidecarRole, compile, endpoints, watched
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import (
+    Calls,
     Chain,
+    ChainMatch,
     ChainRoute,
     ChainsUpdate,
     EndpointsUpdate,
+    HeaderTest,
     Instance,
+    Local,
     NamesUpdate,
     Site,
     Target,
@@ -49,7 +53,7 @@ def outbound(world: World) -> dict[str, wire.Route]:
 
 def test_endpoints_are_waited_for_until_consul_has_told_them() -> None:
     world = world_with(SUBSETS)
-    assert (watched(world, "orders/v2"), addresses(world, "orders/v2")) == (ORDERS, None)
+    assert (watched(world, "orders/v2"), addresses(world, "orders/v2")) == ((ORDERS,), None)
 
     world = world.apply(EndpointsUpdate(ORDERS, (ONE, TWO)))
     assert addresses(world, "orders") == ["10.0.0.1:21000", "10.0.0.2:21000"]
@@ -64,12 +68,12 @@ def test_endpoints_are_waited_for_until_consul_has_told_them() -> None:
 def test_endpoints_of_a_document_go_before_those_of_consul() -> None:
     world = world_with("endpoints: [{address: 10.9.9.9:21000}]").apply(EndpointsUpdate(ORDERS, (ONE,)))
 
-    assert (watched(world, "orders"), addresses(world, "orders")) == (None, ["10.9.9.9:21000"])
+    assert (watched(world, "orders"), addresses(world, "orders")) == ((), ["10.9.9.9:21000"])
 
 
 def test_the_app_and_a_mesh_without_consul_are_not_watched() -> None:
-    assert watched(world_with(), "app") is None
-    assert watched(World(), "orders") is None
+    assert watched(world_with(), "app") == ()
+    assert watched(World(), "orders") == ()
     assert addresses(World(), "orders") == []
 
 
@@ -95,7 +99,7 @@ def test_a_chain_makes_routes_unless_the_document_writes_its_own() -> None:
     route = ChainRoute(
         "router-1",
         ((Target("orders", "v2"), 1), (Target("stock"), 3)),
-        Match(path=PathPattern("/api", star=True)),
+        ChainMatch(Match(path=PathPattern("/api", star=True))),
         PathPattern("/v2", star=True),
         timedelta(seconds=2),
         5,
@@ -115,3 +119,102 @@ def test_a_chain_makes_routes_unless_the_document_writes_its_own() -> None:
 
     written = world_with("routes: [{name: mine}]").apply(entries)
     assert outbound(written)["orders.mesh"].name == "orders/mine"
+
+
+def test_a_match_of_config_entries_may_be_an_expression() -> None:
+    match = ChainMatch(path_regex="/v[0-9]+", headers=(HeaderTest("x-a", "prefix", "b"), HeaderTest("x-c", "absent")))
+    route = ChainRoute("router-1", ((ORDERS, 1),), match)
+    world = world_with().apply(ChainsUpdate({"orders": Chain("http", (route,))}))
+
+    found = outbound(world)["orders"]
+    assert found.match.path.regex == "/v[0-9]+"
+    prefix, absent = found.match.headers
+    assert (prefix.name, prefix.prefix) == ("x-a", "b")
+    assert (absent.name, absent.present, absent.WhichOneof("kind")) == ("x-c", False, "present")
+
+
+def test_the_subsets_of_a_resolver_have_names_on_the_outbound_port() -> None:
+    world = world_with().apply(ChainsUpdate({"orders": Chain(subsets={("orders", "V2"): parse("meta.version == 2")})}))
+
+    assert outbound(world)["v2.orders.mesh"].destinations[0].cluster == "orders/V2"
+
+
+WARNS = replace(ONE, warning=True)
+THREE = Instance("host/3", "10.0.0.3:21000")
+
+
+def test_only_passing_leaves_out_who_warns() -> None:
+    document = world_with("subsets: {v1: {where: 'meta.version == 1', only_passing: true}}")
+    resolver = Chain(subsets={("orders", "v1"): parse("meta.version == 1")}, only_passing=frozenset({("orders", "v1")}))
+    for world in (document, world_with().apply(ChainsUpdate({"orders": resolver}))):
+        update = endpoints(world.apply(EndpointsUpdate(ORDERS, (WARNS,))), ROLE, "orders/v1", 1)
+        assert update is not None
+        assert [endpoint.healthy for endpoint in update.endpoints] == [False]
+
+
+FAR, STOCK = Target("orders", datacenter="west"), Target("stock")
+FAILOVER = ChainsUpdate({"orders": Chain("http", failover={ORDERS: (FAR, STOCK)})})
+
+
+def test_the_first_target_with_somebody_healthy_serves_and_is_held_to_its_own_identity() -> None:
+    world = world_with("protocol: http").apply(FAILOVER)
+    assert watched(world, "orders") == (ORDERS, FAR, STOCK)
+    world = world.apply(EndpointsUpdate(ORDERS, (ONE, TWO)))
+    assert addresses(world, "orders") == [ONE.address, TWO.address]
+
+    ill = world.apply(EndpointsUpdate(ORDERS, (TWO,))).apply(EndpointsUpdate(FAR, ()))
+    # Nobody else either, as far as it is known.
+    assert addresses(ill, "orders") == [TWO.address]
+    update = endpoints(ill.apply(EndpointsUpdate(STOCK, (ONE,))), ROLE, "orders", 1)
+    assert update is not None
+    (endpoint,) = update.endpoints
+    assert (endpoint.address, list(endpoint.spiffe_ids)) == (
+        ONE.address,
+        ["spiffe://abc.consul/ns/default/dc/east/svc/stock"],
+    )
+    (cluster,) = [cluster for cluster in compile(world, ROLE, 1).clusters if cluster.name == "orders"]
+    assert [uri.split("/dc/")[1] for uri in cluster.tls.spiffe_ids] == [
+        "east/svc/orders",
+        "west/svc/orders",
+        "east/svc/stock",
+    ]
+
+
+def test_instances_that_are_doubted_serve_only_where_nobody_takes_over() -> None:
+    world = world_with("protocol: http").apply(FAILOVER).apply(EndpointsUpdate(ORDERS, (ONE,), doubted=True))
+    assert addresses(world, "orders") == [ONE.address]
+
+    world = world.apply(EndpointsUpdate(FAR, (TWO, THREE)))
+    assert addresses(world, "orders") == [TWO.address, THREE.address]
+    assert addresses(world.apply(EndpointsUpdate(ORDERS, (ONE,))), "orders") == [ONE.address]
+
+
+def test_a_service_without_instances_waits_until_it_is_known_who_takes_over() -> None:
+    world = world_with("protocol: http").apply(FAILOVER).apply(EndpointsUpdate(ORDERS, ()))
+    assert addresses(world, "orders") is None
+
+    assert addresses(world.apply(EndpointsUpdate(FAR, (ONE,))), "orders") == [ONE.address]
+
+
+def test_service_defaults_bound_the_own_sidecar_and_the_calls_that_it_makes() -> None:
+    calls = {"": Calls(max_pending=7), "orders": Calls(timedelta(seconds=3), max_requests=9)}
+    web = Chain(local=Local(timedelta(seconds=1), timedelta(seconds=2), 5, 8192), calls=calls)
+    snapshot = compile(world_with().apply(ChainsUpdate({"web": web})), ROLE, 1)
+
+    (inbound,) = [listener for listener in snapshot.listeners if listener.name == "inbound"]
+    assert (inbound.limits.max_connections, inbound.limits.max_header_bytes) == (5, 8192)
+    (table,) = [table for table in snapshot.route_tables if table.name == "inbound"]
+    assert table.routes[0].timeout_ms == 2000
+    clusters = {cluster.name: cluster for cluster in snapshot.clusters}
+    assert clusters["app"].connect_timeout_ms == 1000
+    assert (clusters["orders"].connect_timeout_ms, clusters["orders"].limits.max_requests) == (3000, 9)
+    assert clusters["web"].limits.max_pending == 7
+
+
+def test_a_document_goes_before_what_config_entries_say_of_calls() -> None:
+    web = Chain(calls={"": Calls(timedelta(seconds=3), max_requests=9)})
+    text = "connect_timeout: 4s\ncircuit_breaker: {max_requests: 2}"
+    snapshot = compile(world_with(text).apply(ChainsUpdate({"web": web})), ROLE, 1)
+
+    (orders,) = [cluster for cluster in snapshot.clusters if cluster.name == "orders"]
+    assert (orders.connect_timeout_ms, orders.limits.max_requests) == (4000, 2)

@@ -10,7 +10,7 @@ from sidecar.snapshot import Compiler, GatewayRole, Role, SidecarRole, compile
 from sidecar.snapshot.cluster import mesh_cluster
 from sidecar.snapshot.parts import Memo
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import Chain, ChainRoute, ChainsUpdate, NamesUpdate, Site, Target, Update, World
+from sidecar.world import Calls, Chain, ChainRoute, ChainsUpdate, NamesUpdate, Site, Target, Update, World
 from tests.unit.documents import SHOP, document_set, world_of
 
 ROLES = (SidecarRole("web"), GatewayRole("edge"))
@@ -39,6 +39,8 @@ CHAINS = [
     {"orders": Chain(protocol="grpc")},
     {"orders": Chain(routes=(ChainRoute("r", ((Target("inventory"), 1), (Target("orders", "v9"), 3))),))},
     {"inventory": Chain(connect_timeout=timedelta(seconds=3), load_balancer="random")},
+    {"web": Chain(calls={"": Calls(max_pending=3), "orders": Calls(timedelta(seconds=3))})},
+    {"orders": Chain(failover={Target("orders"): (Target("inventory", "", "dc2"),)})},
 ]
 
 documents = st.fixed_dictionaries({place: st.sampled_from(texts) for place, texts in TEXTS.items()}).map(
@@ -66,9 +68,9 @@ def test_after_any_changes_the_snapshot_is_that_of_a_fresh_start(changes: list[U
 def test_only_what_changed_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def noting(world: World, name: str) -> wire.Cluster:
+    def noting(world: World, name: str, caller: str) -> wire.Cluster:
         made.append(name)
-        return mesh_cluster(world, name)
+        return mesh_cluster(world, name, caller)
 
     monkeypatch.setattr("sidecar.snapshot.mesh_cluster", noting)
     compiler, role, before = Compiler(), SidecarRole("web"), world_of(SHOP)

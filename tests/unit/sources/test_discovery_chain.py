@@ -10,7 +10,7 @@ import pytest
 from sidecar.sources import discovery_chain
 from sidecar.sources.compiled_chain import compile_chain, duration
 from sidecar.sources.discovery_chain import DiscoveryChains
-from sidecar.world import Chain, ChainsUpdate, Target
+from sidecar.world import Chain, ChainsUpdate, HeaderTest, Target
 from tests.unit.consul.scripted import Reply, connected, scripted
 
 
@@ -81,16 +81,17 @@ def test_a_route_has_its_match_rewrite_timeout_and_retries() -> None:
     start = router(match, PrefixRewrite="/v2", RequestTimeout="1m30s", NumRetries=2)
     (route,) = compile_chain(chain(start, {"orders": target("orders")})).routes
 
-    assert (str(route.match.path), route.match.methods, route.match.headers) == ("/api/*", ("GET",), {"x-beta": "1"})
+    plain = route.match.plain
+    assert (str(plain.path), plain.methods, plain.headers) == ("/api/*", ("GET",), {"x-beta": "1"})
     assert (str(route.rewrite), route.timeout, route.attempts) == ("/v2/*", timedelta(seconds=90), 3)
 
 
 @pytest.mark.parametrize(
     ("match", "missing"),
     [
-        ({"PathRegex": "/a.*"}, "route 1 is left out: PathRegex"),
+        ({"PathRegex": r"/a(?=b)"}, r"route 1 is left out: PathRegex /a(?=b)"),
         ({"QueryParam": [{"Name": "q", "Exact": "1"}]}, "route 1 is left out: QueryParam"),
-        ({"Header": [{"Name": "x", "Present": True}]}, "route 1 is left out: Header x"),
+        ({"Header": [{"Name": "x", "Regex": r"a\1"}]}, "route 1 is left out: Header x"),
         ({"Header": [{"Name": "x", "Exact": "1", "Invert": True}]}, "route 1 is left out: Header x"),
     ],
 )
@@ -101,18 +102,83 @@ def test_a_route_whose_match_cannot_be_judged_is_left_out_and_named(match: dict[
     assert read.not_carried_out == (f"service-router orders: {missing}",)
 
 
+@pytest.mark.parametrize(
+    ("http", "regex"),
+    [
+        ({"PathExact": "/a.b", "CaseInsensitive": True}, r"(?i)/a\.b"),
+        ({"PathPrefix": "/api"}, "/api.*"),
+        ({"PathPrefix": "/api/", "CaseInsensitive": True}, "(?i)/api/.*"),
+        ({"PathPrefix": "/"}, ""),
+        ({"PathRegex": "/v[0-9]{1,3}/.*"}, "/v[0-9]{1,3}/.*"),
+        ({"PathExact": "/a"}, ""),
+    ],
+)
+def test_a_path_is_matched_as_consul_means_it(http: dict[str, Any], regex: str) -> None:
+    (route,) = compile_chain(chain(router(http), {"orders": target("orders")})).routes
+
+    assert route.match.path_regex == regex
+
+
+@pytest.mark.parametrize(
+    ("header", "test"),
+    [
+        ({"Present": True}, HeaderTest("x-a", "present")),
+        ({"Present": True, "Invert": True}, HeaderTest("x-a", "absent")),
+        ({"Prefix": "b"}, HeaderTest("x-a", "prefix", "b")),
+        ({"Suffix": ".b"}, HeaderTest("x-a", "regex", r".*\.b")),
+        ({"Regex": "b+"}, HeaderTest("x-a", "regex", "b+")),
+    ],
+)
+def test_headers_are_tested_as_consul_means_it(header: dict[str, Any], test: HeaderTest) -> None:
+    match = {"Header": [{"Name": "X-A", **header}]}
+    (route,) = compile_chain(chain(router(match), {"orders": target("orders")})).routes
+
+    assert route.match.headers == (test,)
+
+
+def test_who_takes_over_stands_in_order_and_who_cannot_be_reached_is_named() -> None:
+    resolver = {"Target": "orders", "ConnectTimeout": "5s", "Failover": {"Targets": ["far", "peer", "stock"]}}
+    start = {"Type": "resolver", "Name": "orders", "Resolver": resolver}
+    targets = {
+        "orders": target("orders"),
+        "far": target("orders", datacenter="dc2"),
+        "peer": target("orders", Peer="other"),
+        "stock": target("stock"),
+    }
+    read = compile_chain(chain(start, targets))
+
+    assert read.failover == {Target("orders"): (Target("orders", datacenter="dc2"), Target("stock"))}
+    assert read.not_carried_out == ("service-resolver orders: Peer other is not supported yet",)
+
+
+@pytest.mark.parametrize(("told", "timeout"), [("3s", timedelta(seconds=3)), ("-1s", timedelta(0))])
+def test_the_timeout_of_a_resolver_holds_where_a_route_says_none(told: str, timeout: timedelta) -> None:
+    resolver = {"Type": "resolver", "Name": "orders", "Resolver": {"Target": "orders", "RequestTimeout": told}}
+    (only,) = compile_chain(chain(resolver, {"orders": target("orders")})).routes
+    assert (only.name, only.timeout) == ("all", timeout)
+
+    start = {**router({"PathExact": "/a"}, RequestTimeout="9s"), "Routes": [
+        {"Definition": {"Destination": {"RequestTimeout": "9s"}}, "NextNode": "own"}, {"NextNode": "own"}
+    ]}  # fmt: skip
+    first, second = compile_chain(chain(start, {"orders": target("orders")}, own=resolver)).routes
+    assert (first.timeout, second.timeout) == (timedelta(seconds=9), timeout)
+
+
+def test_a_target_to_which_nobody_can_be_led_is_named_and_has_no_route() -> None:
+    start = {"Type": "resolver", "Name": "orders", "Resolver": {"Target": "x"}}
+    read = compile_chain(chain(start, {"x": target("app")}))
+
+    assert read.routes == ()
+    assert read.not_carried_out == ("service-resolver app: app is no name of a host",)
+
+
 def test_what_is_not_done_is_named() -> None:
-    resolver = {"Target": "orders", "ConnectTimeout": "5s", "Failover": {"Targets": ["x"]}}
-    start = {
-        "Type": "resolver", "Name": "orders", "Resolver": resolver,
-        "LoadBalancer": {"Policy": "maglev", "HashPolicies": [{"Field": "header"}]},
-    }  # fmt: skip
+    resolver = {"Target": "orders", "ConnectTimeout": "5s"}
+    start = {"Type": "resolver", "Name": "orders", "Resolver": resolver, "LoadBalancer": {"Policy": "maglev"}}
     targets = {"orders": target("orders", "v1", filter_="Checks is empty")}
 
     assert compile_chain(chain(start, targets)).not_carried_out == (
-        "service-resolver orders: Failover",
         "service-resolver orders: LoadBalancer.Policy maglev",
-        "service-resolver orders: LoadBalancer.HashPolicies",
         "service-resolver orders subset v1: Filter Checks is empty: `Checks` cannot be selected",
     )
 
@@ -143,14 +209,14 @@ async def first(replies: dict[str, list[Reply]]) -> ChainsUpdate:
 async def test_protocols_come_from_the_service_and_else_from_proxy_defaults() -> None:
     defaults: list[dict[str, Any]] = [
         {"Kind": "service-defaults", "Name": "a", "Protocol": "grpc", "MeshGateway": {}, "Mode": ""},
-        {"Kind": "service-defaults", "Name": "b", "MaxInboundConnections": 5},
+        {"Kind": "service-defaults", "Name": "b", "ExternalSNI": "x"},
         {"Kind": "service-defaults", "Name": "c", "Protocol": "tcp"},
     ]
     proxy = [{"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http2", "envoy_x": 1}}]
     update = await first(entries(service_defaults=defaults, proxy_defaults=proxy))
 
     assert {name: item.protocol for name, item in update.chains.items()} == {"a": "grpc", "b": "http2", "c": None}
-    assert update.chains["b"].not_carried_out == ("service-defaults b: MaxInboundConnections",)
+    assert update.chains["b"].not_carried_out == ("service-defaults b: ExternalSNI",)
     assert update.chains["c"].not_carried_out == ("service-defaults c: Protocol tcp is not supported yet",)
     assert (update.protocol, update.not_carried_out) == ("http2", ("proxy-defaults global: Config.envoy_x",))
 

@@ -1,0 +1,175 @@
+"""Pure: what Consul's config entries say of one service's own sidecar and of its calls, and what of them is left out.
+
+Which fields are carried out stands in one table for each kind. Every other field that is written is named, so one that
+a newer Consul has cannot be ignored silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from sidecar.world import Calls, Local
+
+Json = Mapping[str, Any]
+# By field: None, it is done; a set, these values ask for nothing beyond what we do; a table, what is done inside of it
+# or of each of its items. "*" stands for any name.
+Done = Mapping[str, Any]
+
+# Consul's protocols that a service document has, too.
+PROTOCOLS = ("http", "http2", "grpc")
+
+# Every entry's own; they ask for nothing. Namespaces and partitions are those that we asked for.
+_PLAIN: Done = dict.fromkeys(("Kind", "Name", "Namespace", "Partition", "Meta", "CreateIndex", "ModifyIndex", "Hash"))
+_MESH_GATEWAY: Done = {"Mode": frozenset({"none"})}
+_UPSTREAM: Done = {
+    "Name": None,
+    "ConnectTimeoutMs": None,
+    "Limits": dict.fromkeys(("MaxConnections", "MaxPendingRequests", "MaxConcurrentRequests")),
+    "MeshGateway": _MESH_GATEWAY,
+}
+_WHERE_TO: Done = dict.fromkeys(("Service", "ServiceSubset", "Namespace", "Partition"))
+# What compiled_chain judges by its value is done here.
+_ROUTE: Done = {
+    "Match": {
+        "HTTP": {
+            **dict.fromkeys(("PathExact", "PathPrefix", "PathRegex", "CaseInsensitive", "QueryParam", "Methods")),
+            "Header": dict.fromkeys(("Name", "Present", "Exact", "Prefix", "Suffix", "Regex", "Invert")),
+        }
+    },
+    "Destination": {
+        **_WHERE_TO,
+        **dict.fromkeys(("PrefixRewrite", "RequestTimeout", "NumRetries", "RetryOn", "RetryOnConnectFailure")),
+    },
+}
+DONE: Mapping[str, Done] = {
+    "service-defaults": {
+        **dict.fromkeys(("Protocol", "LocalConnectTimeoutMs", "LocalRequestTimeoutMs", "MaxInboundConnections")),
+        "MaxRequestHeadersKB": None,
+        # A sidecar has one worker, which takes every connection.
+        "BalanceInboundConnections": None,
+        "Mode": frozenset({"direct"}),
+        "MutualTLSMode": frozenset({"strict"}),
+        "MeshGateway": _MESH_GATEWAY,
+        "UpstreamConfig": {"Defaults": _UPSTREAM, "Overrides": _UPSTREAM},
+    },
+    "proxy-defaults": {
+        "Config": dict.fromkeys(
+            ("protocol", "local_connect_timeout_ms", "local_request_timeout_ms", "max_inbound_connections")
+        ),
+        "Mode": frozenset({"direct"}),
+        "MutualTLSMode": frozenset({"strict"}),
+        "MeshGateway": _MESH_GATEWAY,
+    },
+    "service-router": {"Routes": _ROUTE},
+    "service-splitter": {"Splits": {"Weight": None, **_WHERE_TO}},
+    "service-resolver": {
+        **dict.fromkeys(("DefaultSubset", "ConnectTimeout", "RequestTimeout")),
+        "Subsets": {"*": dict.fromkeys(("Filter", "OnlyPassing"))},
+        "Redirect": {**_WHERE_TO, **dict.fromkeys(("Datacenter", "Peer"))},
+        "Failover": {
+            "*": {
+                **_WHERE_TO,
+                "Datacenters": None,
+                "Targets": {**_WHERE_TO, **dict.fromkeys(("Datacenter", "Peer"))},
+            }
+        },
+        "LoadBalancer": {"Policy": None},
+    },
+}
+
+
+def label(entry: Json) -> str:
+    """ "service-defaults orders"."""
+    return f"{entry['Kind']} {entry['Name']}"
+
+
+def written(value: object) -> bool:
+    """Whether a field says anything; Consul fills what was left out with empty values."""
+    if isinstance(value, Mapping):
+        return any(written(item) for item in value.values())
+    return bool(value) and value != "0s"
+
+
+def left_out(entry: Json) -> list[str]:
+    """The fields of an entry that are written and that we do not carry out: "service-defaults web: ExternalSNI"."""
+    done = {**_PLAIN, **DONE[entry["Kind"]]}
+    return [f"{label(entry)}: {path}" for path in _beyond(entry, done)]
+
+
+def _beyond(value: Json, done: Done, path: str = "") -> Iterator[str]:
+    for name, item in sorted(value.items()):
+        here = f"{path}.{name}" if path else name
+        known = done.get(name, done.get("*", ())) if name in done or "*" in done else ()
+        if known is None or not written(item):
+            continue
+        if isinstance(known, frozenset):
+            if item not in known:
+                yield f"{here} {item}"
+        elif not known:
+            yield here
+        elif isinstance(item, Mapping):
+            yield from _beyond(item, known, here)
+        elif isinstance(item, list):
+            for number, part in enumerate(item):
+                yield from _beyond(part, known, f"{here}[{number}]") if isinstance(part, Mapping) else (here,)
+        else:
+            yield here
+
+
+def protocol_of(entry: Json, value: object) -> tuple[str | None, list[str]]:
+    """The protocol that an entry says, when we can speak it, and what is to be told when not."""
+    if not value:
+        return None, []
+    if value in PROTOCOLS:
+        return str(value), []
+    return None, [f"{label(entry)}: Protocol {value} is not supported yet"]
+
+
+def local_of_service(entry: Json) -> Local:
+    """What service-defaults say of the service's own sidecar."""
+    header_kilobytes = _number(entry.get("MaxRequestHeadersKB"))
+    return Local(
+        connect_timeout=_milliseconds(entry.get("LocalConnectTimeoutMs")),
+        request_timeout=_milliseconds(entry.get("LocalRequestTimeoutMs")),
+        max_connections=_number(entry.get("MaxInboundConnections")),
+        max_header_bytes=header_kilobytes * 1024 if header_kilobytes else None,
+    )
+
+
+def local_of_all(config: Json) -> Local:
+    """What the opaque `Config` of proxy-defaults, or of a registration, says of every sidecar."""
+    return Local(
+        connect_timeout=_milliseconds(config.get("local_connect_timeout_ms")),
+        request_timeout=_milliseconds(config.get("local_request_timeout_ms")),
+        max_connections=_number(config.get("max_inbound_connections")),
+    )
+
+
+def calls_of(entry: Json) -> dict[str, Calls]:
+    """What service-defaults say of the calls that the service makes, by the called service; "" for all others."""
+    told = entry.get("UpstreamConfig") or {}
+    named = {"": told.get("Defaults")}
+    named |= {item["Name"]: item for item in told.get("Overrides") or () if not item.get("Peer") and item.get("Name")}
+    return {service: _calls(item) for service, item in named.items() if item}
+
+
+def _calls(item: Json) -> Calls:
+    limits = item.get("Limits") or {}
+    return Calls(
+        connect_timeout=_milliseconds(item.get("ConnectTimeoutMs")),
+        max_connections=_number(limits.get("MaxConnections")),
+        max_pending=_number(limits.get("MaxPendingRequests")),
+        max_requests=_number(limits.get("MaxConcurrentRequests")),
+    )
+
+
+def _milliseconds(value: object) -> timedelta | None:
+    number = _number(value)
+    return timedelta(milliseconds=number) if number else None
+
+
+def _number(value: object) -> int | None:
+    """A positive number; Consul's 0 stands for its default."""
+    return int(value) if isinstance(value, int | float) and value > 0 else None

@@ -1,0 +1,69 @@
+"""Fields of config entries: done, or named."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sidecar.sources.config_entries import DONE, calls_of, left_out, local_of_all, local_of_service
+from sidecar.world import Calls, Local
+
+
+def paths(done: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every level of the table at which an entry may have fields."""
+    found = [above]
+    for name, inner in done.items():
+        if isinstance(inner, dict):
+            found += paths(inner, (*above, "any" if name == "*" else name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [(kind, path) for kind, done in DONE.items() for path in paths(done)], ids=str
+)
+def test_a_field_that_nobody_knows_is_named_wherever_it_stands(kind: str, path: tuple[str, ...]) -> None:
+    entry: dict[str, Any] = {"FromTheFuture": 1}
+    for name in reversed(path):
+        entry = {name: entry}
+
+    (told,) = left_out({"Kind": kind, "Name": "x", **entry})
+    assert told == f"{kind} x: {'.'.join((*path, 'FromTheFuture'))}"
+
+
+def test_items_of_lists_are_told_by_number() -> None:
+    routes = [{"Destination": {"IdleTimeout": "0s"}}, {"Destination": {"IdleTimeout": "3s"}}]
+
+    assert left_out({"Kind": "service-router", "Name": "x", "Routes": routes}) == [
+        "service-router x: Routes[1].Destination.IdleTimeout"
+    ]
+
+
+def test_a_value_that_asks_for_what_we_do_anyway_is_not_named() -> None:
+    modes = {"Mode": "direct", "MutualTLSMode": "strict", "MeshGateway": {"Mode": "none"}}
+    assert left_out({"Kind": "proxy-defaults", "Name": "global", **modes}) == []
+
+    others = {"Mode": "transparent", "MutualTLSMode": "permissive", "MeshGateway": {"Mode": "local"}}
+    assert left_out({"Kind": "proxy-defaults", "Name": "global", **others}) == [
+        "proxy-defaults global: MeshGateway.Mode local",
+        "proxy-defaults global: Mode transparent",
+        "proxy-defaults global: MutualTLSMode permissive",
+    ]
+
+
+def test_service_defaults_say_how_the_own_sidecar_treats_its_application() -> None:
+    times = {"LocalConnectTimeoutMs": 5, "LocalRequestTimeoutMs": 7}
+    bounds = {"MaxInboundConnections": 9, "MaxRequestHeadersKB": 2}
+    opaque = {"local_connect_timeout_ms": 5, "local_request_timeout_ms": 7.0, "max_inbound_connections": 9}
+
+    said = Local(timedelta(milliseconds=5), timedelta(milliseconds=7), 9)
+    assert local_of_all(opaque) == said
+    assert local_of_service({**times, **bounds}) == Local(said.connect_timeout, said.request_timeout, 9, 2048)
+    assert local_of_service({"MaxInboundConnections": 0}) == Local()
+
+
+def test_calls_have_defaults_and_exceptions_by_service() -> None:
+    limits = {"MaxConnections": 3, "MaxPendingRequests": 5, "MaxConcurrentRequests": 7}
+    overrides = [{"Name": "orders", "Limits": limits}, {"Name": "far", "Peer": "other", "ConnectTimeoutMs": 1}]
+    entry = {"UpstreamConfig": {"Defaults": {"ConnectTimeoutMs": 9}, "Overrides": overrides}}
+
+    assert calls_of(entry) == {"": Calls(timedelta(milliseconds=9)), "orders": Calls(None, 3, 5, 7)}
