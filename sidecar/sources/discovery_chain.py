@@ -121,7 +121,8 @@ class DiscoveryChains:
             if error.status == 403 and kind in _NOT_YET:
                 return []
             raise
-        entries = rows(answer.value, path)
+        # The one entry for the mesh has no name in Consul's answers.
+        entries = [{"Name": "mesh", **entry} if kind == "mesh" else entry for entry in rows(answer.value, path)]
         if not all(isinstance(entry.get("Name"), str) for entry in entries):
             raise odd(path, "entries with names")
         self._filtered |= answer.filtered

@@ -247,3 +247,21 @@ def test_every_field_that_the_table_calls_done_is_one_of_consuls() -> None:
         top |= {"Routes"} if kind == "service-router" else {"Splits"} if kind == "service-splitter" else set()
         # Nothing to see from outside: a worker takes every connection.
         assert set(done) - {"BalanceInboundConnections"} <= top, kind
+
+
+async def test_kinds_that_are_not_supported_yet_are_named(agent: Agent) -> None:
+    proxied = {"Kind": "service-defaults", "Name": "raw", "Protocol": "tcp"}
+    agent.put("/v1/config", proxied)
+    for entry in (
+        {"Kind": "ingress-gateway", "Name": "in", "Listeners": [{"Port": 80, "Services": [{"Name": "it"}]}]},
+        {"Kind": "terminating-gateway", "Name": "out", "Services": [{"Name": "legacy"}]},
+        {"Kind": "api-gateway", "Name": "api", "Listeners": [{"Name": "l", "Port": 81, "Protocol": "http"}]},
+        {"Kind": "exported-services", "Name": "default", "Services": [{"Name": "it", "Consumers": [{"Peer": "far"}]}]},
+    ):
+        agent.put("/v1/config", entry)
+    named = await told_by(agent)
+
+    general = {text.removesuffix(" is not supported yet") for text in named.not_carried_out}
+    assert {"mesh mesh", "ingress-gateway in", "terminating-gateway out", "api-gateway api"} <= general
+    assert "exported-services default" in general
+    assert named.chains["raw"].not_carried_out == ("service-defaults raw: Protocol tcp is not supported yet",)
