@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-consul demo-check test real full conformance lint fuzz bench wheel lock all
+.PHONY: help build protos demo demo-consul demo-check test real full conformance lint fuzz bench bench-consul wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -58,8 +58,8 @@ real: ## tests against real servers and suites, which it installs
 	tests/real/install.sh; \
 	python -m pytest --quiet tests/real
 
-full: ## the long forms: real, fuzz, bench
-	$(timed) $(quietly) real; $(quietly) fuzz; $(quietly) bench
+full: ## the long forms: real, fuzz, bench, bench-consul
+	$(timed) $(quietly) real; $(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
 
 lint: ## formats, lints, types, layers, the stub, the wire files
 	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
@@ -88,6 +88,12 @@ bench: ## measure against nghttpx, HAProxy and Envoy, side by side
 	$(timed) $(quietly) $(extension); \
 	maturin develop --profile dist --locked --quiet; \
 	python -m benchmarks
+
+bench-consul: ## measure the control side on real Consul: changes, start, memory, a large mesh beside Envoy
+	$(timed) $(quietly) $(extension); \
+	tests/real/install.sh consul; \
+	maturin develop --profile dist --locked --quiet; \
+	python -m benchmarks.consul
 
 wheel: ## build the distribution into dist/
 	$(timed) $(quietly) $(environment); \

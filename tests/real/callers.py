@@ -16,7 +16,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @contextmanager
-def application(name: str, port: int = 0) -> Iterator[int]:
+def application(name: str, port: int = 0, address: str = "127.0.0.1") -> Iterator[int]:
     """An HTTP application that answers with `name`, until the block ends; gives its port (0: a free one)."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -33,7 +33,7 @@ def application(name: str, port: int = 0) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
