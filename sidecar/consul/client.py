@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from sidecar.consul.advice import advice
+from sidecar.consul.advice import advice, missing_rule
 from sidecar.consul.pace import Backoff, Bucket
 from sidecar.consul.settings import Settings
 from sidecar.consul.transport import LARGEST_ANSWER, AnswerTooLarge, Params, Seam
@@ -98,6 +98,8 @@ class ConsulClient:
         self.contact = Contact()
         # Watches that fail now: path and reason.
         self.failing: dict[str, str] = {}
+        # Paths of which the token may not see everything, with the rule that its policy lacks.
+        self.hidden: dict[str, str] = {}
         self._seam = Seam(settings, connections)
         self._watches = asyncio.Semaphore(connections - CALLS)
         self.watches_free = connections - CALLS
@@ -230,9 +232,18 @@ class ConsulClient:
             error = refused
         else:
             self._answered(answer)
+            self._tell_hidden(method, path, answer.filtered)
             return answer
         self._failed(error)
         raise error
+
+    def _tell_hidden(self, method: str, path: str, filtered: bool) -> None:
+        if not filtered:
+            self.hidden.pop(path, None)
+        elif path not in self.hidden:
+            self.hidden[path] = rule = missing_rule(method, path)
+            where = self.settings.address
+            log.warning("Consul at %s hides a part of %s from this token; its policy lacks %s", where, path, rule)
 
     def _headers(self) -> dict[str, str]:
         token = self.settings.current_token()

@@ -78,7 +78,9 @@ class ConsulEngine:
                 return await self._begin_with_consul(patient=last_good is None)
         except TimeoutError:
             failure = self._client.contact.failure
-            why = ConsulError(failure or f"Consul at {self._client.settings.address} did not tell all in {within:g} s")
+            lacks = "".join(f"; the token's policy lacks {rule}" for rule in sorted(set(self._client.hidden.values())))
+            silent = f"Consul at {self._client.settings.address} did not tell all in {within:g} s"
+            why = ConsulError(f"{failure or silent}{lacks}")
         except ConsulError as error:
             why = error
         if last_good is None:
@@ -235,6 +237,8 @@ class ConsulEngine:
             "stale_seconds": round(self.stale_seconds(), 1),
             **failure,
             **({"held": held} if (held := self._held()) else {}),
+            **({"status_key": key.failure} if (key := self._status_key) and key.failure else {}),
+            **({"missing_rights": sorted(set(hidden.values()))} if (hidden := self._client.hidden) else {}),
             **self._presence.details(),
         }
 

@@ -49,6 +49,8 @@ async def find(client: ConsulClient, service_id: str) -> Adopted:
     }
     if len(proxies) != 1:
         found = ", ".join(sorted(proxies)) or "none"
+        if rule := client.hidden.get(path):
+            found += f" (the token may not see all; its policy lacks {rule})"
         raise ConsulError(
             f"--sidecar-for {service_id}: expected one connect-proxy with Proxy.DestinationServiceID {service_id!r} on "
             f"this agent, found {found}; register one (`connect {{ sidecar_service {{}} }}`), "

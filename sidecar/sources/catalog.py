@@ -252,8 +252,9 @@ class Catalog:
             await self._client.sleep(REMOTE_EVERY)
 
     def _take_names(self, datacenter: str, answer: Answer) -> None:
-        # Every datacenter has a service `consul`, so an empty answer is none, or the token may not read it.
-        if not isinstance(answer.value, Mapping) or not answer.value:
+        # Every datacenter has a service `consul`, so an empty answer is none, or the token may not read it. It takes no
+        # name away; as the first one it counts, so that a start does not wait for another.
+        if not isinstance(answer.value, Mapping) or (not answer.value and datacenter in self._named):
             return
         self._named[datacenter] = frozenset(
             name for name in answer.value if not name.endswith(_PROXY_SUFFIX) and name != "consul"

@@ -45,7 +45,8 @@ class StatusKey:
         self._current = current
         # What Consul has; empty: nothing of ours.
         self.written = b""
-        self._failure = ""
+        # Why it could not be written; "" when it could.
+        self.failure = ""
 
     async def run(self) -> None:
         """Write when it differs, for ever."""
@@ -62,11 +63,11 @@ class StatusKey:
         try:
             await self._client.put(self._path, value)
         except ConsulError as error:
-            if str(error) != self._failure:
-                self._failure = str(error)
+            if str(error) != self.failure:
+                self.failure = str(error)
                 log.warning("the status key is not written: %s", error)
         else:
-            self.written, self._failure = value, ""
+            self.written, self.failure = value, ""
 
     async def remove(self) -> None:
         """Delete the key of an instance that ends; one that dies leaves it behind."""

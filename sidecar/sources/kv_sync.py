@@ -16,6 +16,7 @@ from typing import Literal
 
 from sidecar.config.document import DocumentSet
 from sidecar.config.load import FOLDERS, MAX_BYTES, PREFIX, consul_name, key_of_consul
+from sidecar.consul.advice import missing_rule
 from sidecar.consul.client import ConsulClient
 from sidecar.errors import ConfigError, ConsulError, Problem
 from sidecar.sources.files import FileSource
@@ -82,6 +83,9 @@ async def stored(client: ConsulClient) -> Stored:
     """What Consul has now, as its leader tells. Raises ConsulError."""
     path = f"/v1/kv/{PREFIX}"
     answer = await client.get(path, {"recurse": "", "consistent": ""})
+    if answer.filtered:
+        rule = missing_rule("GET", path)
+        raise ConsulError(f"Consul hides documents below {PREFIX} from this token; its policy lacks {rule}", 403)
     values: dict[str, tuple[int, bytes]] = {}
     others: dict[str, str] = {}
     for entry in answer.value or ():

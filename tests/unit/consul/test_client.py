@@ -58,10 +58,21 @@ async def test_an_answer_tells_how_far_to_trust_it() -> None:
         assert client.contact.stale_seconds(client.clock()) == 1.5
 
 
+def lacking(right: str, name: str) -> Reply:
+    """As Consul 1.22 says it."""
+    said = f"Permission denied: token with AccessorID 'add0' lacks permission '{right}' on \"{name}\""
+    return Reply(said.encode(), status=403)
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (Reply(b"Permission denied", status=403), 'key_prefix "sidecar/" { policy = "read" }'),
+        (Reply(b"Permission denied", status=403), 'policy has key "sidecar/mesh" { policy = "read" }'),
+        (lacking("service:write", "orders"), 'policy has service "orders" { policy = "write" }'),
+        (lacking("service:read", "orders"), 'service_prefix "" { policy = "read" } and node_prefix "" {'),
+        (lacking("key:write", "sidecar/services/a"), 'policy has key_prefix "sidecar/" { policy = "write" }'),
+        (lacking("key:write", "sidecar-status/a/b"), 'has key_prefix "sidecar-status/a/" { policy = "write" }'),
+        (lacking("agent:read", "vm"), 'policy has agent "vm" { policy = "read" }'),
         (Reply(b"ACL not found", status=403), "unknown or was revoked"),
         (Reply(b"", status=429), "http_max_conns_per_client"),
         (Reply(b"rpc error: No cluster leader", status=500), "with 500: rpc error: No cluster leader"),
@@ -219,3 +230,17 @@ async def test_a_watch_that_fails_is_no_contact_whatever_other_calls_say() -> No
         assert "Permission denied" in client.contact.failure
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_what_the_token_may_not_see_is_named_with_the_rule_once(caplog: pytest.LogCaptureFixture) -> None:
+    path = "/v1/kv/sidecar/services/"
+    hidden = Reply([], index=5, headers={"X-Consul-Results-Filtered-By-ACLs": "true"})
+    async with scripted({path: [hidden, hidden, Reply([], index=5)]}) as script, connected(script) as client:
+        await client.get(path)
+        await client.get(path)
+        rule = 'key_prefix "sidecar/services/" { policy = "read" }'
+        assert client.hidden == {path: rule}
+        assert caplog.text.count(f"its policy lacks {rule}") == 1
+
+        await client.get(path)
+        assert client.hidden == {}

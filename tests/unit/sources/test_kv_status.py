@@ -59,7 +59,7 @@ async def test_an_agent_that_refuses_is_named_once_and_asked_again(caplog: pytes
     assert written[:3] == [b"1"] * 3
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
-    assert 'key_prefix "sidecar-status/" { policy = "write" }' in caplog.text
+    assert 'key_prefix "sidecar-status/orders/" { policy = "write" }' in caplog.text
 
 
 async def test_an_instance_that_ends_takes_its_key_along() -> None:
