@@ -5,7 +5,6 @@ mod tunnel;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use crate::net::Io;
 use crate::random;
 use crate::scope::{Caller, Scope};
 use crate::snapshot::model::{ListenerLimits, Protocol};
+use crate::telemetry::metrics::OpenConnection;
 use crate::telemetry::record::Refused;
 use crate::tls;
 
@@ -59,9 +59,16 @@ impl Listening {
         }
     }
 
-    /// True when it takes no further connection.
-    fn is_full(&self) -> bool {
-        self.connections.active() >= self.limits.get().max_connections as usize
+    /// Counts one more connection; `None`, with a record of it, when there are as many as may be.
+    fn admit(&self, caller: &Caller) -> Option<OpenConnection> {
+        let open = self.scope.borrow().listener.connection();
+        let most = self.limits.get().max_connections;
+        if open.number() <= u64::from(most) {
+            return Some(open);
+        }
+        let error = Error::new(Reason::ConnectionLimit).because(format_args!("max_connections: {most}."));
+        self.refused(caller, &error, None);
+        None
     }
 }
 
@@ -79,11 +86,13 @@ pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
         });
         match accepted.await {
             None => return,
-            // The kernel has completed it already: closing it is all the answer there is.
-            Some(Ok(_)) if listening.is_full() => {}
             Some(Ok((stream, address))) => {
-                let listening = Rc::clone(&listening);
-                tokio::task::spawn_local(connection(listening, stream, address));
+                let local_port = stream.local_addr().map_or(0, |local| local.port());
+                let caller = Caller { peer: None, address, local_port, is_tls: false, tunnel: None };
+                // The kernel has completed it already: closing it is all the answer there is.
+                if let Some(open) = listening.admit(&caller) {
+                    tokio::task::spawn_local(connection(Rc::clone(&listening), open, stream, caller));
+                }
             }
             Some(Err(error)) if is_exhausted(&error) => clock::sleep(PAUSE).await,
             // The client gave up between its handshake and our accept.
@@ -99,15 +108,13 @@ fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
-async fn connection(listening: Rc<Listening>, stream: TcpStream, address: SocketAddr) {
+async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: TcpStream, mut caller: Caller) {
     let _connection = listening.connections.guard();
-    let _open = listening.scope.borrow().listener.connection();
     let limits = listening.limits.get();
     // Without it small responses wait for the client's delayed acknowledgement; a failure costs only that.
     let _unset = stream.set_nodelay(true);
-    let local_port = stream.local_addr().map_or(0, |local| local.port());
     let tls = listening.tls.borrow().clone();
-    let mut caller = Caller { peer: None, address, local_port, is_tls: tls.is_some(), tunnel: None };
+    caller.is_tls = tls.is_some();
     let (io, protocol) = match tls {
         None => {
             let mut io = Io::from(stream);
@@ -187,8 +194,13 @@ async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
 /// A task for each stream.
 async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
     let handshake = tokio::time::timeout(limits.header_timeout, h2::Server::handshake(io, &limits));
-    let Ok(Ok(mut server)) = handshake.await else {
-        return;
+    let mut server = match handshake.await {
+        Ok(Ok(server)) => server,
+        Ok(Err(error)) => return listening.refused(&caller, &error, None),
+        Err(_) => {
+            let error = Error::new(Reason::RequestTimeout).because("The HTTP/2 handshake did not end in time.");
+            return listening.refused(&caller, &error, None);
+        }
     };
     let mut ending = pin!(listening.connections.begun());
     let mut idle = pin!(clock::sleep(limits.idle_timeout));
@@ -218,8 +230,15 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
             }
         });
         // The end of the connection, clean or not, is each stream's own affair.
-        let Some(Ok((request, body, responder))) = call.await else {
+        let Some(Ok(call)) = call.await else {
             return;
+        };
+        let (request, body, responder) = match call {
+            Ok(call) => call,
+            Err(refusal) => {
+                listening.refused(&caller, &refusal.error, Some(refusal.status));
+                continue;
+            }
         };
         if !is_ending {
             idle.as_mut().reset(clock::now() + limits.idle_timeout);

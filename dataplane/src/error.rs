@@ -48,6 +48,8 @@ reasons! {
     BadRequest = "bad-request", Downstream, 400, 13, "The request is not valid HTTP.", "Look at the detail; the client sent it.";
     /// Head larger than the listener's limits.
     HeadTooLarge = "head-too-large", Downstream, 431, 8, "The request's header fields are larger than allowed.", "Send fewer or shorter fields, or raise the listener's limit.";
+    /// Content larger than the route's limit.
+    BodyTooLarge = "body-too-large", Downstream, 413, 8, "The request's content is larger than allowed.", "Send less, or raise max_request_body of the route.";
     /// The head or body did not arrive in time.
     RequestTimeout = "request-timeout", Downstream, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
     /// The caller cancelled, reset or disconnected.
@@ -66,6 +68,8 @@ reasons! {
     WarmTimeout = "warm-timeout", Proxy, 503, 14, "The endpoints of the service did not become known in time.", "Check the discovery source.";
     /// A limit of the cluster is reached.
     Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
+    /// The listener holds as many connections as it may.
+    ConnectionLimit = "connection-limit", Proxy, 503, 14, "The listener's limit of open connections is reached.", "Raise limits.max_connections of the listener, or add instances.";
     /// The proxy is shutting down.
     Draining = "draining", Proxy, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
     /// Key material for the connection is missing or unusable.

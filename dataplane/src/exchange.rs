@@ -99,6 +99,7 @@ impl Call {
         let upstream = &target.upstreams[destination];
         self.record.cluster(&upstream.config, destination);
 
+        self.upload.bound(route.max_request_body, scope.body_timeout, parts)?;
         self.deadline = Deadline::new(route.timeout, grpc::timeout(&parts.headers));
         if !upstream.is_warm() {
             // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
@@ -180,8 +181,13 @@ impl Call {
         };
         let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
         let ended = std::future::poll_fn(|cx| {
-            // A request that breaks off after the response has begun shows at the response's own ends.
-            let _upload = self.upload.poll(cx);
+            // A request that breaks off after the response has begun shows at the response's own ends; one that is cut
+            // off for its size does not.
+            if let Err(error) = self.upload.poll(cx)
+                && error.reason == Reason::BodyTooLarge
+            {
+                return Poll::Ready(Err(error));
+            }
             if let Poll::Ready(ended) = download.poll(cx, &mut self.record) {
                 return Poll::Ready(ended.map_err(Error::from));
             }

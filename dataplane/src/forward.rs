@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::EXPECT;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Uri, Version};
@@ -13,8 +14,10 @@ use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, ResetCode, Sink, StreamError};
+use crate::http::check;
 use crate::http::grpc;
 use crate::http::pump::{Broken, Observe, Pump};
+use crate::http::stall::Stall;
 use crate::http::upgrade::Upgrade;
 use crate::route::matcher;
 use crate::snapshot::model::Route;
@@ -75,6 +78,8 @@ pub struct Upload {
     is_empty: bool,
     /// An end broke; what the endpoint makes of it shows in its response.
     stopped: bool,
+    /// None: it may stand still as long as it likes.
+    stall: Option<Stall>,
 }
 
 /// What was taken from the caller, for another try.
@@ -113,7 +118,29 @@ impl Upload {
     pub fn new(body: Body) -> Self {
         let is_empty = body.is_end();
         let pump = Pump::new(if is_empty { Body::Empty } else { body }, Sink::Closed);
-        Upload { pump, kept: Kept::default(), is_empty, stopped: false }
+        Upload { pump, kept: Kept::default(), is_empty, stopped: false, stall: None }
+    }
+
+    /// Bounds it to `most` bytes, and until the answer begins to stand still no longer than `patience`. Fails at once when
+    /// it says that it will be larger.
+    pub fn bound(&mut self, most: u64, patience: Duration, parts: &Parts) -> Result<(), Error> {
+        if self.is_empty || parts.extensions.get::<Upgrade>().is_some() {
+            return Ok(());
+        }
+        if most != u64::MAX {
+            self.pump.bound(most);
+            if let Ok(Some(length)) = check::content_length(&parts.headers)
+                && length > most
+            {
+                let words = format_args!("Content-Length is {length}, max_request_body of the route is {most}.");
+                return Err(Error::new(Reason::BodyTooLarge).because(words));
+            }
+        }
+        // The messages of a call come when there is something to say.
+        if !grpc::is_grpc(&parts.headers) {
+            self.stall = Some(Stall::new(patience, parts.headers.contains_key(EXPECT)));
+        }
+        Ok(())
     }
 
     /// Sends to another endpoint, from the beginning.
@@ -125,6 +152,7 @@ impl Upload {
     /// No further endpoint will be tried: nothing has to be kept.
     pub fn commit(&mut self) {
         self.kept.lose();
+        self.stall = None;
     }
 
     /// Moves what can be moved. Fails when the caller's side broke off; what the endpoint does not take is its affair,
@@ -134,21 +162,37 @@ impl Upload {
             return Ok(());
         }
         match self.pump.poll(cx, &mut self.kept) {
-            Poll::Pending => Ok(()),
+            Poll::Pending => self.poll_stall(cx),
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(Broken::Sink(_))) => {
                 self.stopped = true;
                 Ok(())
             }
-            Poll::Ready(Err(Broken::Body(error))) => {
-                self.stopped = true;
-                self.pump.sink.reset(ResetCode::CANCEL);
-                Err(match error {
-                    StreamError::Malformed(words) => Error::new(Reason::BadRequest).because(words),
-                    error => Error::new(Reason::DownstreamReset).because(error),
-                })
-            }
+            Poll::Ready(Err(Broken::TooLarge)) => Err(self.stop(Error::from(Broken::TooLarge))),
+            Poll::Ready(Err(Broken::Body(error))) => Err(self.stop(match error {
+                StreamError::Malformed(words) => Error::new(Reason::BadRequest).because(words),
+                error => Error::new(Reason::DownstreamReset).because(error),
+            })),
         }
+    }
+
+    /// Fails when the caller has let its content stand still for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let is_over = match &mut self.stall {
+            Some(stall) if self.pump.waits_for_body() => stall.poll(cx, self.pump.taken()).is_ready(),
+            _ => false,
+        };
+        match is_over {
+            true => Err(self.stop(Error::new(Reason::RequestTimeout).because("The request's content stands still."))),
+            false => Ok(()),
+        }
+    }
+
+    /// Breaks off so that the endpoint cannot take what it has for the whole.
+    fn stop(&mut self, error: Error) -> Error {
+        self.stopped = true;
+        self.pump.sink.reset(ResetCode::CANCEL);
+        error
     }
 
     /// Goes on after the response: an endpoint may answer before it has the whole request and still want the rest

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::Authority;
 
@@ -26,6 +27,8 @@ pub struct Scope {
     pub observer: Rc<Observer>,
     /// Whose words about the way of a request are believed.
     pub forwarding: Arc<Forwarding>,
+    /// How long a request's content may stand still.
+    pub body_timeout: Duration,
     /// Counts exchanges in flight.
     pub drain: Rc<Drain>,
 }

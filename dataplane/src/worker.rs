@@ -213,6 +213,7 @@ impl Worker {
             listener: registry.listener(listener),
             mode: listener.mode,
             forwarding: Arc::clone(&listener.forwarding),
+            body_timeout: listener.limits.body_timeout,
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
         }

@@ -13,11 +13,11 @@ from sidecar.snapshot.cluster import (
     MESH_IDENTITY,
     MESH_TRUST_BUNDLE,
     app_cluster,
-    inbound_limits,
     mesh_cluster,
     origin,
     spiffe_id,
 )
+from sidecar.snapshot.listener import inbound_limits, limits
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
@@ -144,10 +144,10 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             address=role.inbound,
             direction=wire.DIRECTION_INBOUND,
             route_table="inbound",
-            limits=inbound_limits(world, role.service),
             tls=wire.ServerTls(
                 identities=[MESH_IDENTITY], trust_bundle=MESH_TRUST_BUNDLE, require_client_certificate=True
             ),
+            limits=inbound_limits(world, role.service),
             origin=place,
         ),
         wire.Listener(
@@ -156,6 +156,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             direction=wire.DIRECTION_OUTBOUND,
             mode=wire.LISTENER_MODE_PROXY,
             route_table="outbound",
+            limits=limits(world),
             origin=place,
         ),
     ]
@@ -168,6 +169,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
                 address=address,
                 direction=wire.DIRECTION_OUTBOUND,
                 route_table=name,
+                limits=limits(world),
                 origin=upstream_place,
             )
         )
@@ -192,14 +194,14 @@ def _gateway(world: World, role: GatewayRole, memo: Memo[Part]) -> tuple[list[wi
         return [], []
     names = _certificate_names(document.model)
     listeners = [
-        _edge_listener(document, index, name, listener, names)
+        _edge_listener(world, document, index, name, listener, names)
         for index, (name, listener) in enumerate(_named_listeners(document.model.listeners))
     ]
     return listeners, [edge_table(world, document, document.model, memo)]
 
 
 def _edge_listener(
-    document: Document, index: int, name: str, listener: GatewayListener, names: Mapping[Certificate, str]
+    world: World, document: Document, index: int, name: str, listener: GatewayListener, names: Mapping[Certificate, str]
 ) -> wire.Listener:
     tls = None
     if listener.tls is not None:
@@ -210,6 +212,7 @@ def _edge_listener(
         direction=wire.DIRECTION_EDGE,
         route_table="edge",
         tls=tls,
+        limits=limits(world, listener.limits),
         forwarding=wire.Forwarding(
             trusted=listener.forwarding.trusted,
             hops=listener.forwarding.hops,

@@ -45,12 +45,6 @@ def _app_connect_timeout(world: World, service: str) -> timedelta:
     return world.mesh.connect_timeout if told is None or "connect_timeout" in world.mesh.model_fields_set else told
 
 
-def inbound_limits(world: World, service: str) -> wire.ListenerLimits:
-    """What config entries bound of the callers of a service."""
-    local = world.chain(service).local
-    return wire.ListenerLimits(max_connections=local.max_connections or 0, max_header_bytes=local.max_header_bytes or 0)
-
-
 def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
     """A service's sidecars, over mTLS; each shows the service's own identity. Cleartext where the document says so."""
     target = Target.of(cluster)

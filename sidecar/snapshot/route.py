@@ -8,6 +8,7 @@ from datetime import timedelta
 from sidecar.config.document import Document
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
+from sidecar.config.model.route import Route
 from sidecar.config.model.service import ServiceRoute
 from sidecar.snapshot.cluster import APP, milliseconds, origin
 from sidecar.snapshot.parts import Memo, Part, Table
@@ -237,6 +238,7 @@ def _route(
     if timeout is None:
         timeout = _GRPC_TIMEOUT if service.protocol == "grpc" else _TIMEOUT
     retry = next(item.retry for item in settings if item.retry is not None)
+    rules = (item.max_request_body for item in settings if isinstance(item, Route))
     return wire.Route(
         name=name,
         match=narrowed.match,
@@ -245,4 +247,5 @@ def _route(
         retry=wire.RetryPolicy(attempts=retry.attempts),
         origin=place,
         rewrite=narrowed.rewrite,
+        max_request_body=next((most for most in rules if most is not None), 0),
     )

@@ -101,7 +101,7 @@ class Forwarding(_message.Message):
     def __init__(self, trusted: _Optional[_Iterable[str]] = ..., hops: _Optional[int] = ..., forwarded: _Optional[bool] = ...) -> None: ...
 
 class ListenerLimits(_message.Message):
-    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms", "max_connection_age_ms", "keepalive_interval_ms", "keepalive_timeout_ms", "max_connections")
+    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms", "max_connection_age_ms", "keepalive_interval_ms", "keepalive_timeout_ms", "max_connections", "max_request_line", "body_timeout_ms")
     MAX_HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_HEADERS_FIELD_NUMBER: _ClassVar[int]
     MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,8 @@ class ListenerLimits(_message.Message):
     KEEPALIVE_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     KEEPALIVE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUEST_LINE_FIELD_NUMBER: _ClassVar[int]
+    BODY_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     max_header_bytes: int
     max_headers: int
     max_streams: int
@@ -120,7 +122,9 @@ class ListenerLimits(_message.Message):
     keepalive_interval_ms: int
     keepalive_timeout_ms: int
     max_connections: int
-    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ...) -> None: ...
+    max_request_line: int
+    body_timeout_ms: int
+    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_request_line: _Optional[int] = ..., body_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ServerTls(_message.Message):
     __slots__ = ("identities", "trust_bundle", "require_client_certificate")
@@ -141,7 +145,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +153,7 @@ class Route(_message.Message):
     RETRY_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     REWRITE_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUEST_BODY_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -156,7 +161,8 @@ class Route(_message.Message):
     retry: RetryPolicy
     origin: Origin
     rewrite: PathRewrite
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ...) -> None: ...
+    max_request_body: int
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ...) -> None: ...
 
 class Match(_message.Message):
     __slots__ = ("hosts", "path", "methods", "headers")

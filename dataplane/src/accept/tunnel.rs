@@ -30,11 +30,10 @@ pub(super) async fn over_h2(
     (body, mut responder): (Body, Responder),
     asked: Authority,
 ) {
-    if listening.is_full() {
+    let Some(_open) = listening.admit(&caller) else {
         return responder.reset(ResetCode::REFUSED_STREAM);
-    }
+    };
     let _connection = listening.connections.guard();
-    let _open = listening.scope.borrow().listener.connection();
     let mut agreed = Response::new(());
     *agreed.status_mut() = StatusCode::OK;
     // A client that has gone meanwhile needs no tunnel.

@@ -37,12 +37,15 @@ impl ResetCode {
     pub const CANCEL: ResetCode = ResetCode(0x8);
     /// What a tunnel leads to broke.
     pub const CONNECT_ERROR: ResetCode = ResetCode(0xa);
+    /// More than is allowed; gRPC reads it as RESOURCE_EXHAUSTED.
+    pub const ENHANCE_YOUR_CALM: ResetCode = ResetCode(0xb);
 
     /// What a caller is told when its response breaks off for `error`.
     pub fn of(error: &Error) -> ResetCode {
         match error.reason {
             Reason::DownstreamReset | Reason::Timeout => ResetCode::CANCEL,
             Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
+            Reason::BodyTooLarge => ResetCode::ENHANCE_YOUR_CALM,
             _ => ResetCode::INTERNAL_ERROR,
         }
     }

@@ -4,6 +4,9 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, header};
 
+/// What a request line holds beside method and target: two spaces and the version.
+pub(super) const AROUND_TARGET: usize = "  HTTP/1.1".len();
+
 /// What is wrong with a message, for a person. Never holds the peer's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -50,7 +53,7 @@ pub(super) fn check_authority(authority: &[u8]) -> Result<(), Malformed> {
 }
 
 /// The one length that a message's `Content-Length` fields agree on.
-pub(super) fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
+pub fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut values = fields.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = values.next() else { return Ok(None) };
     let length = decimal(first.as_bytes())?;

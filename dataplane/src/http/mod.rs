@@ -1,11 +1,12 @@
 //! HTTP as bytes and as streams: which protocol a connection speaks, its codecs, and the one Body type above them.
 
 pub mod body;
-mod check;
+pub mod check;
 pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod pump;
 pub mod sniff;
+pub mod stall;
 pub mod tunnel;
 pub mod upgrade;

@@ -22,6 +22,10 @@ pub struct Pump {
     owed: usize,
     done: bool,
     moved: u64,
+    /// Bytes taken from the body.
+    taken: u64,
+    /// Most that may be taken from it.
+    most: u64,
 }
 
 /// Which end broke.
@@ -31,13 +35,29 @@ pub enum Broken {
     Body(StreamError),
     /// The sink takes no more.
     Sink(StreamError),
+    /// The body holds more than is allowed; none of what is too much was sent.
+    TooLarge,
 }
 
 impl Pump {
     /// Nothing has moved yet. A body that is known to be empty is taken as sent with its head.
     pub fn new(body: Body, sink: Sink) -> Self {
         let done = matches!(body, Body::Empty);
-        Pump { body, sink, held: VecDeque::new(), owed: 0, done, moved: 0 }
+        Pump {
+            body,
+            sink,
+            held: VecDeque::new(),
+            owed: 0,
+            done,
+            moved: 0,
+            taken: 0,
+            most: u64::MAX,
+        }
+    }
+
+    /// Takes no more than so many bytes from the body.
+    pub fn bound(&mut self, most: u64) {
+        self.most = most;
     }
 
     /// Starts over towards another sink: `again` is sent before what the body still has.
@@ -58,6 +78,16 @@ impl Pump {
         self.moved
     }
 
+    /// Bytes of content taken from the body.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// True when it is the body that has to go on.
+    pub fn waits_for_body(&self) -> bool {
+        !self.done && self.held.is_empty()
+    }
+
     /// Moves what can be moved; ready when all is, or an end broke. `observe` sees each piece before it is sent.
     pub fn poll(&mut self, cx: &mut Context<'_>, observe: &mut impl Observe) -> Poll<Result<(), Broken>> {
         while !self.done {
@@ -72,6 +102,10 @@ impl Pump {
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(Frame::Data(data)))) => {
+                    self.taken += data.len() as u64;
+                    if self.taken > self.most {
+                        return Poll::Ready(Err(Broken::TooLarge));
+                    }
                     observe.data(&data);
                     self.owed += data.len();
                     self.held.push_back(data);
@@ -117,6 +151,7 @@ impl From<Broken> for Error {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Sink(error) => Error::new(Reason::DownstreamReset).because(error),
+            Broken::TooLarge => Error::new(Reason::BodyTooLarge),
             Broken::Body(StreamError::Malformed(words)) => Error::new(Reason::UpstreamProtocol).because(words),
             Broken::Body(error) => Error::new(Reason::UpstreamReset).because(error),
         }

@@ -213,6 +213,7 @@ mod tests {
             timeout: None,
             attempts: 3,
             rewrite_prefix: prefix.map(Into::into),
+            max_request_body: u64::MAX,
             origin: Origin::default(),
         };
         let api = || Some(PathMatch::Prefix("/api".into()));

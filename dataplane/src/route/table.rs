@@ -105,6 +105,7 @@ mod tests {
             timeout: None,
             attempts: 3,
             rewrite_prefix: None,
+            max_request_body: u64::MAX,
             origin: Origin::default(),
         })
     }

@@ -31,9 +31,11 @@ type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
 type RouteTables = HashMap<Arc<str>, Vec<Arc<Route>>>;
 
 const MAX_HEADER_BYTES: u32 = 60 * 1024;
+const MAX_REQUEST_LINE: u32 = 8 * 1024;
 const MAX_HEADERS: u32 = 100;
 const MAX_STREAMS: u32 = 256;
 const HEADER_TIMEOUT_MS: u32 = 10_000;
+const BODY_TIMEOUT_MS: u32 = 60_000;
 const IDLE_TIMEOUT_MS: u32 = 3_600_000;
 const MAX_CONNECTION_AGE_MS: u32 = 3_600_000;
 const KEEPALIVE_INTERVAL_MS: u32 = 60_000;
@@ -162,9 +164,11 @@ fn server_tls(message: proto::ServerTls) -> Checked<ServerTls> {
 fn listener_limits(message: proto::ListenerLimits) -> ListenerLimits {
     ListenerLimits {
         max_header_bytes: or(message.max_header_bytes, MAX_HEADER_BYTES),
+        max_request_line: or(message.max_request_line, MAX_REQUEST_LINE),
         max_headers: or(message.max_headers, MAX_HEADERS),
         max_streams: or(message.max_streams, MAX_STREAMS),
         header_timeout: millis_or(message.header_timeout_ms, HEADER_TIMEOUT_MS),
+        body_timeout: millis_or(message.body_timeout_ms, BODY_TIMEOUT_MS),
         idle_timeout: millis_or(message.idle_timeout_ms, IDLE_TIMEOUT_MS),
         max_connection_age: millis_or(message.max_connection_age_ms, MAX_CONNECTION_AGE_MS),
         keepalive_interval: millis_or(message.keepalive_interval_ms, KEEPALIVE_INTERVAL_MS),

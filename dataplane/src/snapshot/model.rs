@@ -91,12 +91,16 @@ pub struct Listener {
 pub struct ListenerLimits {
     /// Bytes of a request head. Default 60 KiB, as Envoy.
     pub max_header_bytes: u32,
+    /// Bytes of method, target and version. Default 8 KiB, as nginx.
+    pub max_request_line: u32,
     /// Fields of a request head. Default 100, as Envoy.
     pub max_headers: u32,
     /// Concurrent streams of one HTTP/2 connection. Default 256.
     pub max_streams: u32,
     /// From the first byte of a head to its last, and for a TLS handshake. Default 10 s.
     pub header_timeout: Duration,
+    /// How long a request's content may stand still before its answer begins. Default 60 s, as nginx.
+    pub body_timeout: Duration,
     /// A connection without a request. Default 1 h, as Envoy.
     pub idle_timeout: Duration,
     /// A connection takes no request after this time, a tenth more or less, so that clients spread over new instances.
@@ -106,7 +110,7 @@ pub struct ListenerLimits {
     pub keepalive_interval: Duration,
     /// For the answer to one; then the client is gone. Default 20 s, as gRPC.
     pub keepalive_timeout: Duration,
-    /// Open connections of one worker; later ones are closed at once. Default 16384.
+    /// Open connections, all workers together; later ones are closed at once. Default 16384.
     pub max_connections: u32,
 }
 
@@ -149,6 +153,8 @@ pub struct Route {
     pub attempts: u32,
     /// Replaces what the path match matched.
     pub rewrite_prefix: Option<Box<str>>,
+    /// Bytes of a request's content; `u64::MAX`: no limit.
+    pub max_request_body: u64,
     /// Where it was written.
     pub origin: Origin,
 }

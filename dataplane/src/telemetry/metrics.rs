@@ -216,7 +216,17 @@ pub struct ListenerLabel {
 
 /// Counts one open connection for as long as it lives.
 #[derive(Debug)]
-pub struct OpenConnection(Arc<ListenerLabel>);
+pub struct OpenConnection {
+    listener: Arc<ListenerLabel>,
+    number: u64,
+}
+
+impl OpenConnection {
+    /// How many were open when it came, itself included.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
 
 impl ListenerLabel {
     /// Of `listener`, with no connection yet.
@@ -236,14 +246,14 @@ impl ListenerLabel {
 
     /// Counts a connection until the guard is dropped.
     pub fn connection(self: &Arc<Self>) -> OpenConnection {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(self))
+        let number = 1 + self.connections.fetch_add(1, Ordering::Relaxed);
+        OpenConnection { listener: Arc::clone(self), number }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.listener.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

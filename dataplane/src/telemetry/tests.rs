@@ -50,6 +50,7 @@ pub(super) fn route() -> Arc<Route> {
         timeout: None,
         attempts: 3,
         rewrite_prefix: None,
+        max_request_body: u64::MAX,
         origin: Origin { place: "services/orders.yaml:12:3".into(), index: 0 },
     })
 }
@@ -81,9 +82,11 @@ pub(super) fn listener(direction: Direction) -> Listener {
         tls: None,
         limits: ListenerLimits {
             max_header_bytes: 1,
+            max_request_line: 8 * 1024,
             max_headers: 1,
             max_streams: 1,
             header_timeout: Duration::ZERO,
+            body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::ZERO,
             max_connection_age: Duration::from_secs(3600),
             keepalive_interval: Duration::from_secs(60),

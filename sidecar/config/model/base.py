@@ -8,7 +8,16 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 # Error types that explain.py reads; their context may hold "expected", "hint" and "column".
@@ -99,6 +108,57 @@ Duration = Annotated[
     PlainValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["5s", "100ms", "1m"]}),
+]
+
+
+def _check_positive(value: timedelta) -> timedelta:
+    if not value:
+        raise refusal("this must be longer than 0", expected=_DURATION_EXPECTED, hint="the longest is 49 days (1176h)")
+    return value
+
+
+PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
+
+_SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
+_SIZE_EXPECTED = "a whole number with its unit B, KiB, MiB or GiB, such as 64KiB"
+
+
+def parse_size(value: object) -> int:
+    """ "64KiB" -> 65536."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise refusal(f"`{value}` has no unit", expected=_SIZE_EXPECTED, hint=f"did you mean `{value}B`?")
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise refusal("this is not a size", expected=_SIZE_EXPECTED)
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def format_size(value: int) -> str:
+    """The shortest text that parse_size reads as `value`."""
+    for unit, size in reversed(_SIZES.items()):
+        if value and value % size == 0:
+            return f"{value // size}{unit}"
+    return f"{value}B"
+
+
+def size_between(least: int, most: int) -> AfterValidator:
+    """Bounds of a Size, both included."""
+
+    def check(value: int) -> int:
+        if not least <= value <= most:
+            expected = f"a size from {format_size(least)} to {format_size(most)}"
+            raise refusal(f"`{format_size(value)}` is out of range", expected=expected)
+        return value
+
+    return AfterValidator(check)
+
+
+Size = Annotated[
+    int,
+    PlainValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_SIZE.pattern}$", "examples": ["60KiB", "10MiB"]}),
 ]
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")

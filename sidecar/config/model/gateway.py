@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
+from sidecar.config.model.limits import Limits
 from sidecar.config.model.path import ALL_PATHS, Path
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.service import parse_ip
@@ -78,7 +79,7 @@ class Forwarding(Model):
 class GatewayListener(Model):
     """Where the gateway accepts connections."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"protocol", "limits", "proxy_protocol", "hosts"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"protocol", "proxy_protocol", "hosts"})
 
     port: int = Field(ge=0, le=65535, description="Port; 0 takes a free one.")
     address: Annotated[str, BeforeValidator(_check_listen_ip)] = Field(
@@ -86,6 +87,7 @@ class GatewayListener(Model):
         description="Local IP address; IPv6 in brackets.",
     )
     tls: ListenerTls | None = Field(default=None, description="Left out: cleartext.")
+    limits: Limits = Field(default=Limits(), description="What clients may send; left out: as in the mesh document.")
     forwarding: Forwarding = Field(default=Forwarding(), description="Proxies in front, and what is said of them.")
 
     def __str__(self) -> str:

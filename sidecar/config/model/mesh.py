@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from sidecar.config.model.base import Domain, Duration, Model, Share
+from sidecar.config.model.limits import Limits
 from sidecar.config.model.traffic import CircuitBreaker, LoadBalancer, Retry, Traffic
 
 
@@ -41,6 +42,7 @@ class Mesh(Traffic):
 
     trust_domain: Domain = Field(default="mesh.local", description="The domain of the SPIFFE ids of this mesh.")
     tracing: Tracing = Field(default=Tracing(), description="Spans of the exchanges.")
+    limits: Limits = Field(default=Limits(), description="What clients may send to any listener.")
     access_log: AccessLog = Field(default=AccessLog(), description="One line for each exchange.")
 
     # Two random choices spread load nearly as well as asking all endpoints, and avoid a slow one (Mitzenmacher 2001).

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sidecar.config.model.base import Duration, Finding, Model, RouteName, refusal
+from sidecar.config.model.base import Duration, Finding, Model, RouteName, Size, refusal, size_between
 from sidecar.config.model.path import Path
 from sidecar.config.model.traffic import Retry
 
@@ -74,6 +74,10 @@ class Route(Model):
     enabled: bool = Field(default=True, description="false takes the route out without deleting it.")
     timeout: Duration | None = Field(default=None, description="Instead of the service's; 0s = none.")
     retry: Retry | None = Field(default=None, description="Instead of the service's.")
+    max_request_body: Annotated[Size, size_between(1, 1 << 50)] | None = Field(
+        default=None,
+        description="Bytes of a request's content; a larger one is answered with 413, in gRPC with RESOURCE_EXHAUSTED.",
+    )
 
 
 class Weighted(Model):

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from sidecar.config.model.base import Finding, Label, Model, later_words, refusal, refuse_all
+from sidecar.config.model.limits import Limits
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.traffic import Traffic
 from sidecar.config.spelling import did_you_mean, listed
@@ -204,6 +205,9 @@ class Service(Traffic):
     tls: Literal["mutual", "disabled"] = Field(
         default="mutual",
         description="disabled: callers reach its endpoints in the clear; for a server that has no sidecar.",
+    )
+    limits: Limits = Field(
+        default=Limits(), description="What callers may send to its sidecars; left out: as in the mesh document."
     )
     upstreams: Annotated[tuple[UpstreamPort, ...], AfterValidator(_check_upstreams)] = Field(
         default=(), description="Local ports for an app that needs them; names on the outbound port need none."

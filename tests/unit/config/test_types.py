@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from sidecar.config.model.base import format_duration, format_share, parse_duration, parse_share
+from sidecar.config.model.base import (
+    format_duration,
+    format_share,
+    format_size,
+    parse_duration,
+    parse_share,
+    parse_size,
+)
 from sidecar.config.model.path import ALL_PATHS, PathPattern, parse_path
 from sidecar.config.spelling import listed, nearest
 
@@ -38,6 +45,23 @@ def test_a_duration_is_read_as_it_is_written(milliseconds: int) -> None:
     duration = timedelta(milliseconds=milliseconds)
 
     assert parse_duration(format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize(("text", "size"), [("0B", 0), ("100B", 100), ("60KiB", 61_440), ("3MiB", 3 << 20)])
+def test_a_size_has_a_unit(text: str, size: int) -> None:
+    assert parse_size(text) == size
+    assert format_size(size) == text
+
+
+@pytest.mark.parametrize("value", ["5", 5, "5KB", "1.5MiB", "-1B", "KiB", "", True, None])
+def test_what_is_no_size_is_refused(value: object) -> None:
+    with pytest.raises(PydanticCustomError):
+        parse_size(value)
+
+
+@given(st.integers(min_value=0, max_value=1 << 39))
+def test_a_size_is_read_as_it_is_written(size: int) -> None:
+    assert parse_size(format_size(size)) == size
 
 
 @pytest.mark.parametrize(("text", "share"), [("0%", "0"), ("5%", "0.05"), ("0.1%", "0.001"), ("100%", "1")])

@@ -346,3 +346,34 @@ def test_every_name_in_a_snapshot_is_defined_in_it_once(places: set[str], role: 
     for compiled in snapshot.route_tables:
         names = [route.name for route in compiled.routes]
         assert len(set(names)) == len(names)
+
+
+# --- limits
+
+
+def test_a_listener_has_the_limits_of_its_own_document_and_else_of_the_mesh() -> None:
+    texts = {
+        **SHOP,
+        "mesh.yaml": MESH + "limits: {max_headers: 50, header_timeout: 5s}\n",
+        "services/orders.yaml": ORDERS + "limits: {max_headers: 70}\n",
+        "gateways/edge.yaml": EDGE.replace("{port: 8443,", "{port: 8443, limits: {max_header_bytes: 8KiB},"),
+    }
+    inbound, outbound, upstream = snapshot_of(texts, ORDERS_ROLE).listeners
+    (edge,) = snapshot_of(texts, EDGE_ROLE).listeners
+
+    assert [item.limits.max_headers for item in (inbound, outbound, upstream, edge)] == [70, 50, 50, 50]
+    assert {item.limits.header_timeout_ms for item in (inbound, outbound, upstream, edge)} == {5000}
+    assert [item.limits.max_header_bytes for item in (outbound, edge)] == [60 << 10, 8 << 10]
+    assert outbound.limits.idle_timeout_ms == 3_600_000
+
+
+def test_a_gateways_word_on_the_size_of_a_request_goes_before_that_of_the_service() -> None:
+    orders = ORDERS.replace("    timeout: 5s\n", "    timeout: 5s\n    max_request_body: 1MiB\n")
+    edge = EDGE.replace("    rewrite:", "    max_request_body: 2MiB\n    rewrite:")
+
+    def sizes(texts: dict[str, str]) -> set[int]:
+        return {route.max_request_body for route in table(snapshot_of(texts, EDGE_ROLE), "edge")}
+
+    assert sizes(SHOP) == {0}
+    assert sizes({**SHOP, "services/orders.yaml": orders}) == {0, 1 << 20}
+    assert sizes({**SHOP, "services/orders.yaml": orders, "gateways/edge.yaml": edge}) == {2 << 20}

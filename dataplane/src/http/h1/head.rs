@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Vers
 use super::is_hop_by_hop;
 use super::server::Refusal;
 use crate::error::Reason;
-use crate::http::check::{Malformed, check_authority, check_target, decimal};
+use crate::http::check::{AROUND_TARGET, Malformed, check_authority, check_target, decimal};
 use crate::http::upgrade::Upgrade;
 use crate::snapshot::model::ListenerLimits;
 
@@ -17,12 +17,17 @@ use crate::snapshot::model::ListenerLimits;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     pub(super) bytes: usize,
+    pub(super) line: usize,
     pub(super) fields: usize,
 }
 
 impl From<&ListenerLimits> for HeadLimits {
     fn from(limits: &ListenerLimits) -> Self {
-        HeadLimits { bytes: limits.max_header_bytes as usize, fields: limits.max_headers as usize }
+        HeadLimits {
+            bytes: limits.max_header_bytes as usize,
+            line: limits.max_request_line as usize,
+            fields: limits.max_headers as usize,
+        }
     }
 }
 
@@ -39,6 +44,11 @@ impl Scan {
     /// For what servers send: old ones end lines with LF, and they are not who attacks.
     pub(super) fn lenient() -> Self {
         Scan { is_lenient: true, ..Scan::default() }
+    }
+
+    /// True while no line has come to its end.
+    pub(super) fn is_in_first_line(&self) -> bool {
+        self.line == 0
     }
 
     /// The length of the section with its empty line; `None` while it is incomplete. `bytes` only ever grows.
@@ -105,6 +115,9 @@ pub(super) fn parse(section: Bytes, limits: HeadLimits, scheme: Scheme) -> Resul
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Refusal::bad("the request line is incomplete"));
     };
+    if method.len() + target.len() + AROUND_TARGET > limits.line {
+        return Err(Refusal::line_too_long());
+    }
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::bad("the method is not a token"))?;
 
@@ -416,6 +429,10 @@ impl Refusal {
 
     pub(super) fn too_large(cause: &'static str) -> Self {
         Refusal::new(Reason::HeadTooLarge, cause)
+    }
+
+    pub(super) fn line_too_long() -> Self {
+        Refusal::too_large("the request line is longer than allowed").with_status(StatusCode::URI_TOO_LONG)
     }
 
     pub(super) fn not_implemented(cause: &'static str) -> Self {

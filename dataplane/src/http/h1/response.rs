@@ -102,7 +102,11 @@ fn content(fields: &HeaderMap, status: StatusCode, minor: u8, asked: &Asked) -> 
         }
         (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, ..) => NO_CONTENT,
         _ if asked.is_head || status.is_informational() => NO_CONTENT,
-        (_, Some(_), _) => Content::Chunked(Decoder::new(HeadLimits { bytes: MAX_BYTES, fields: MAX_FIELDS })),
+        (_, Some(_), _) => Content::Chunked(Decoder::new(HeadLimits {
+            bytes: MAX_BYTES,
+            line: 0,
+            fields: MAX_FIELDS,
+        })),
         (_, None, Some(length)) => Content::Length(length),
         (_, None, None) => Content::UntilClose,
     })

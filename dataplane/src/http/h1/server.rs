@@ -232,7 +232,10 @@ impl Connection {
         }
         let end = self.scan.section_end(&wire.socket.input)?;
         if end.unwrap_or(wire.socket.input.len()) > self.limits.bytes {
-            return Err(Refusal::too_large("the request head has more bytes than allowed"));
+            return Err(match self.scan.is_in_first_line() {
+                true => Refusal::line_too_long(),
+                false => Refusal::too_large("the request head has more bytes than allowed"),
+            });
         }
         let Some(end) = end else { return Ok(None) };
         let section = wire.socket.input.split_to(end).freeze();

@@ -5,10 +5,65 @@
 
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
-use http::{HeaderMap, Method, Version, header, uri};
+use http::{HeaderMap, Method, StatusCode, Version, header, uri};
 
-use crate::http::check::{Malformed, check_authority, check_target, content_length};
+use crate::error::{Error, Reason};
+use crate::http::check::{AROUND_TARGET, Malformed, check_authority, check_target, content_length};
 use crate::http::upgrade::Upgrade;
+use crate::snapshot::model::ListenerLimits;
+
+/// A field's share of the size of a head, beside name and value (RFC 9113 section 6.5.2).
+const AROUND_FIELD: usize = 32;
+
+/// A request that is answered without an exchange.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What is wrong with it.
+    pub error: Error,
+    /// What the client is told.
+    pub status: StatusCode,
+}
+
+impl Refusal {
+    fn too_large(status: StatusCode, cause: &'static str) -> Self {
+        Refusal { error: Error::new(Reason::HeadTooLarge).because(cause), status }
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Refusal {
+            error: Error::new(Reason::BadRequest).because(malformed.0),
+            status: StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Holds a head against the listener's limits.
+pub(super) fn check_size(parts: &Parts, limits: &ListenerLimits) -> Result<(), Refusal> {
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let line = parts.method.as_str().len() + path + AROUND_TARGET;
+    if line > limits.max_request_line as usize {
+        let words = "the request line is longer than allowed";
+        return Err(Refusal::too_large(StatusCode::URI_TOO_LONG, words));
+    }
+    let too_large = |words| Err(Refusal::too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, words));
+    // A client may send a cookie in pieces (RFC 9113 section 8.2.3): they are one field.
+    let most = limits.max_headers as usize;
+    let pieces = || parts.headers.get_all(header::COOKIE).iter().count();
+    if parts.headers.len() > most && parts.headers.len() - pieces().saturating_sub(1) > most {
+        return too_large("there are more fields than allowed");
+    }
+    let fields = parts.headers.iter();
+    let fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + AROUND_FIELD)
+        .sum();
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    if line + authority + fields > limits.max_header_bytes as usize {
+        return too_large("the request head has more bytes than allowed");
+    }
+    Ok(())
+}
 
 /// Afterwards the URI has scheme and authority, there is no `Host`, and an extended CONNECT is a GET that asks for an
 /// [`Upgrade`].

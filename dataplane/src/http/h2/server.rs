@@ -6,12 +6,11 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::{HeaderValue, Request, Response, StatusCode, header, uri::Scheme};
 
-use super::head::normalize;
+use super::head::{Refusal, check_size, normalize};
 use super::keepalive::Keepalive;
 use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, reset_error, stream_error, strip_connection_fields};
 use crate::error::{Error, Reason};
 use crate::http::body::{self, Body, ResetCode, StreamError};
-use crate::http::check::Malformed;
 use crate::http::upgrade::Upgrade;
 use crate::net::Io;
 use crate::snapshot::model::ListenerLimits;
@@ -20,11 +19,16 @@ use crate::snapshot::model::ListenerLimits;
 /// it has our SETTINGS, and most never do.
 const FRAME_SIZE: u32 = 16 * 1024;
 
+/// The crate answers a head beyond its own limit without a word to us; up to so many times the listener's limit it is we
+/// who refuse it, with a record of it.
+const HEAD_MARGIN: u32 = 2;
+
 /// A client's connection to us.
 pub struct Server {
     connection: h2::server::Connection<Io, Bytes>,
     keepalive: Option<Keepalive>,
     scheme: Scheme,
+    limits: ListenerLimits,
 }
 
 impl Server {
@@ -36,39 +40,40 @@ impl Server {
             // All streams together never exceed the connection's window, so a stalled one cannot block the others.
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.max_streams))
             .max_concurrent_streams(limits.max_streams)
-            .max_header_list_size(limits.max_header_bytes)
+            .max_header_list_size(limits.max_header_bytes.saturating_mul(HEAD_MARGIN))
             .max_frame_size(FRAME_SIZE)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_connect_protocol()
             .handshake(io)
             .await
-            .map_err(|error| Error::new(Reason::BadRequest).because(error))?;
+            .map_err(|error| {
+                let reason = match error.is_io() {
+                    true => Reason::DownstreamReset,
+                    false => Reason::BadRequest,
+                };
+                Error::new(reason).because(error)
+            })?;
         let keepalive = Keepalive::new(
             connection.ping_pong(),
             limits.keepalive_interval,
             limits.keepalive_timeout,
         );
-        Ok(Server { connection, keepalive, scheme })
+        Ok(Server { connection, keepalive, scheme, limits: *limits })
     }
 
-    /// The next request; one that is malformed has been answered. `None` when the connection has ended. Drives the whole
+    /// The next request; one that is refused has been answered. `None` when the connection has ended. Drives the whole
     /// connection, so it must be polled as long as any stream lives.
-    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incall, StreamError>>> {
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Call, StreamError>>> {
         if let Some(keepalive) = &mut self.keepalive
             && keepalive.poll(cx, true).is_ready()
         {
             return Poll::Ready(None);
         }
-        loop {
-            return Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
-                None => None,
-                Some(Err(error)) => Some(Err(stream_error(&error))),
-                Some(Ok((request, respond))) => match incall(request, respond, &self.scheme) {
-                    Some(incall) => Some(Ok(incall)),
-                    None => continue,
-                },
-            });
-        }
+        Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
+            None => None,
+            Some(Err(error)) => Some(Err(stream_error(&error))),
+            Some(Ok((request, respond))) => Some(Ok(call(request, respond, &self.scheme, &self.limits))),
+        })
     }
 
     /// True while a stream is open.
@@ -82,14 +87,20 @@ impl Server {
     }
 }
 
-/// One request as it came in.
-pub type Incall = (Request<()>, Body, body::Responder);
+/// One request as it came in, or why it was refused.
+pub type Call = Result<(Request<()>, Body, body::Responder), Refusal>;
 
-fn incall(request: Request<RecvStream>, respond: h2::server::SendResponse<Bytes>, scheme: &Scheme) -> Option<Incall> {
+fn call(
+    request: Request<RecvStream>,
+    respond: h2::server::SendResponse<Bytes>,
+    scheme: &Scheme,
+    limits: &ListenerLimits,
+) -> Call {
     let (mut parts, stream) = request.into_parts();
-    if let Err(malformed) = normalize(&mut parts, scheme) {
-        refuse(respond, malformed);
-        return None;
+    let judged = check_size(&parts, limits).and_then(|()| Ok(normalize(&mut parts, scheme)?));
+    if let Err(refusal) = judged {
+        refuse(respond, &refusal);
+        return Err(refusal);
     }
     let body = if stream.is_end_stream() {
         Body::Empty
@@ -98,14 +109,14 @@ fn incall(request: Request<RecvStream>, respond: h2::server::SendResponse<Bytes>
     };
     let upgrades = parts.extensions.get::<Upgrade>().is_some();
     let responder = body::Responder::H2(Responder { respond, upgrades });
-    Some((Request::from_parts(parts, ()), body, responder))
+    Ok((Request::from_parts(parts, ()), body, responder))
 }
 
-/// Answers a malformed request (RFC 9113 section 8.1.1) in words before its stream ends.
-fn refuse(mut respond: h2::server::SendResponse<Bytes>, malformed: Malformed) {
-    let text = format!("{}\n", Error::new(Reason::BadRequest).because(malformed.0));
+/// Answers a malformed request (RFC 9113 section 8.1.1), or one that is too large, in words before its stream ends.
+fn refuse(mut respond: h2::server::SendResponse<Bytes>, refusal: &Refusal) {
+    let text = format!("{}\n", refusal.error);
     let mut head = Response::new(());
-    *head.status_mut() = StatusCode::BAD_REQUEST;
+    *head.status_mut() = refusal.status;
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     head.headers_mut().insert(header::CONTENT_TYPE, content_type);
     head.headers_mut().insert(header::CONTENT_LENGTH, text.len().into());

@@ -62,6 +62,10 @@ fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clu
         matcher,
         destinations,
         total_weight,
+        max_request_body: match message.max_request_body {
+            0 => u64::MAX,
+            most => most,
+        },
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
         attempts,
         origin: origin.clone(),

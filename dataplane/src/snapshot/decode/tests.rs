@@ -99,9 +99,11 @@ fn the_smallest_snapshot_gets_every_default() {
         listener.limits,
         ListenerLimits {
             max_header_bytes: 61_440,
+            max_request_line: 8 * 1024,
             max_headers: 100,
             max_streams: 256,
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(3600),
             max_connection_age: Duration::from_secs(3600),
             keepalive_interval: Duration::from_secs(60),

@@ -25,9 +25,11 @@ use crate::snapshot::model::ListenerLimits;
 pub(in crate::http) fn limits() -> ListenerLimits {
     ListenerLimits {
         max_header_bytes: 4096,
+        max_request_line: 2048,
         max_headers: 20,
         max_streams: 1,
         header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(3600),
         max_connection_age: Duration::from_secs(3600),
         keepalive_interval: Duration::from_secs(60),

@@ -24,7 +24,7 @@ const CHUNKS: [&[u8]; 2] = [
 ];
 
 fn limits() -> HeadLimits {
-    HeadLimits { bytes: 200, fields: 5 }
+    HeadLimits { bytes: 200, line: 100, fields: 5 }
 }
 
 /// Feeds `bytes` to `step` in pieces of up to `longest` bytes; `None` when it wants more than there is.
