@@ -19,9 +19,13 @@ LEADER_WITHIN = 30.0
 class Agent:
     """One agent on ports of its own; a stop and a start keep its data, as a restart of the service would."""
 
-    def __init__(self, directory: Path, hcl: str = "", token: str = "") -> None:
-        """`hcl` is added to its configuration; our own calls carry `token`."""
+    def __init__(self, directory: Path, hcl: str = "", token: str = "", *, servers: int = 1, join: str = "") -> None:
+        """`hcl` is added to its configuration; our own calls carry `token`.
+
+        One of so many `servers`; it joins the one that gossips at `join`.
+        """
         self._hcl, self._token = hcl, token
+        self._servers, self._join = servers, join
         self._data = directory / "consul"
         self._log = directory / "consul.log"
         self._port, self._server, self._serf = free_port(), free_port(), free_port()
@@ -32,11 +36,31 @@ class Agent:
         """Of its HTTP API."""
         return f"127.0.0.1:{self._port}"
 
+    @property
+    def gossips_at(self) -> str:
+        """What others of its datacenter join."""
+        return f"127.0.0.1:{self._serf}"
+
+    @property
+    def is_leader(self) -> bool:
+        """Of its datacenter, as it says itself."""
+        return bool(self.get("/v1/status/leader") == f"127.0.0.1:{self._server}")
+
     def start(self) -> None:
         """Run it until it has a leader and a CA."""
+        self.launch()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it has a leader and a CA."""
+        eventually("Consul has a leader and a CA", self._is_up, within=LEADER_WITHIN)
+
+    def launch(self) -> None:
+        """Run it."""
         quick = "performance { raft_multiplier = 1 } disable_update_check = true connect { enabled = true } "
         flags = {
-            "bootstrap-expect": 1,
+            "bootstrap-expect": self._servers,
+            "node": f"server-{self._server}",
             "data-dir": self._data,
             "bind": "127.0.0.1",
             "client": "127.0.0.1",
@@ -56,16 +80,23 @@ class Agent:
             "-server",
             *(f"-{name}={value}" for name, value in flags.items()),
             *([f"-hcl={self._hcl}"] if self._hcl else []),
+            *([f"-retry-join={self._join}", "-retry-interval=1s"] if self._join else []),
         ]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-        eventually("Consul has a leader and a CA", self._is_up, within=LEADER_WITHIN)
 
     def stop(self) -> None:
         """As a shutdown of the host would: it leaves, its data stays."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(20)
+            self._process = None
+
+    def kill(self) -> None:
+        """As a crash of the host would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
             self._process = None
 
     def get(self, path: str) -> Any:

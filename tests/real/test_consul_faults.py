@@ -5,12 +5,14 @@ Parts of one mesh have a fault proxy of their own before one real agent, so seve
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +127,11 @@ def still_follows(parts: Parts) -> None:
         eventually("the change is seen", partial(says, side, timeout), AGAIN)
 
 
+def is_silent(side: Side, text: str) -> bool:
+    """The opposite."""
+    return not says(side, text)
+
+
 def metric(side: Side, name: str) -> float:
     """The value of a metric without labels."""
     (line,) = (line for line in side.caller.get("/metrics")[1].splitlines() if line.startswith(f"{name} "))
@@ -202,3 +209,126 @@ def test_a_fault_on_the_way_to_consul_costs_no_call(
             # Nobody storms a Consul that fails: every call backs off, every watch goes round ten times a second.
             assert len(asked) < 200 * seconds
         still_follows(parts)
+
+
+# --- one service
+
+
+@contextmanager
+def outside(agent: Agent, service: str, *names: str) -> Iterator[list[dict[str, Any]]]:
+    """A service outside the mesh with one instance for each of these names; gives their registrations."""
+    with ExitStack() as stack:
+        found = []
+        for name in names:
+            port = stack.enter_context(application(name))
+            found.append({"ID": f"{service}-{name}", "Name": service, "Address": "127.0.0.1", "Port": port})
+            agent.put("/v1/agent/service/register", found[-1])
+        agent.document(f"services/{service}", protocol="http", tls="disabled")
+        yield found
+        for instance in found:
+            agent.put(f"/v1/agent/service/deregister/{instance['ID']}")
+
+
+def test_odd_answers_about_one_service_cost_no_call(parts: Parts) -> None:
+    agent, web = parts.agent, parts.web
+    with ExitStack() as stack:
+        services = ("malformed", "empty", "garbled", "flapping")
+        instances = {name: stack.enter_context(outside(agent, name, "one", "two")) for name in services}
+        for name in services:
+            eventually("both answer", partial(reaches, web, {"one", "two"}, name), AGAIN)
+        # Consul takes a name for an address; there is no way to connect to it.
+        odd = {"ID": "odd", "Name": "malformed", "Address": "no.such.host", "Port": 1}
+        agent.put("/v1/agent/service/register", odd)
+        stack.callback(agent.put, "/v1/agent/service/deregister/odd")
+        with ExitStack() as calls:
+            callers = [calls.enter_context(Caller(web.address, name)) for name in services]
+            stack.enter_context(web.faults.fault("/v1/health/service/empty", body=lambda _: []))
+            stack.enter_context(web.faults.fault("/v1/health/service/garbled", body=half_garbage))
+            began = time.monotonic()
+            flap(agent, instances["flapping"][1])
+            rounds = len(web.faults.asked("/v1/health/service/flapping", began))
+            # A change is seen at most ten times a second, however fast they come.
+            assert rounds <= 10 * (time.monotonic() - began) + 2
+        for caller in callers:
+            assert caller.failures == []
+            eventually(f"nobody of {caller.host} is lost", partial(reaches, web, {"one", "two"}, caller.host), AGAIN)
+        output = web.caller.output()
+        assert "malformed: 1 of Consul's entries left out: odd: 'no.such.host' does not appear to be" in output
+        assert "garbled: 1 of Consul's entries left out" in output
+        assert "2 instances of empty held: Consul says that there are none" in str(told(web.caller)["held"])
+
+
+def flap(agent: Agent, instance: dict[str, Any]) -> None:
+    """Take an instance out and put it back ten times a second, for two seconds; it serves all the time."""
+    for _ in range(20):
+        agent.put(f"/v1/agent/service/deregister/{instance['ID']}")
+        time.sleep(0.05)
+        agent.put("/v1/agent/service/register", instance)
+        time.sleep(0.05)
+
+
+# --- keys
+
+
+def test_a_key_with_garbage_is_refused_alone_and_two_thousand_keys_cost_no_call(
+    parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent, web = parts.agent, parts.web
+    with load(parts):
+        for garbage in ("\x00\x01garbage", "{{{", "protocol: [", "x" * 100_000):
+            agent.put("/v1/kv/sidecar/services/orders", garbage)
+        eventually("refused", lambda: "sidecar/services/orders" in str(told(web.caller).get("refusals")), AGAIN)
+
+        began = time.monotonic()
+        operations = [
+            {"KV": {"Verb": "set", "Key": f"sidecar/services/many-{number:04}", "Value": b64encode(text).decode()}}
+            for number in range(2000)
+            for text in (b"protocol: http\n" if number else b"{",)
+        ]
+        for first in range(0, len(operations), 128):
+            agent.put("/v1/txn", operations[first : first + 128])
+        for side in parts.callers:
+            eventually("the last one is seen", partial(says, side, '"many-1999"'), AGAIN)
+        took = time.monotonic() - began
+        assert "sidecar/services/many-0000" in str(told(web.caller)["refusals"])
+        agent.delete("/v1/kv/sidecar/services/many-?recurse")
+        for side in parts.callers:
+            eventually("they are gone", partial(is_silent, side, '"many-1999"'), AGAIN)
+        still_follows(parts)
+    with capsys.disabled():
+        print(f"\n2000 keys → in force at both callers: {took:.1f} s")
+
+
+# --- the servers
+
+
+def test_a_lost_leader_costs_no_call(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        servers = [Agent(tmp_path / "0", servers=3)]
+        servers += [Agent(tmp_path / str(number), servers=3, join=servers[0].gossips_at) for number in (1, 2)]
+        for number, server in enumerate(servers):
+            (tmp_path / str(number)).mkdir()
+            server.launch()
+            stack.callback(server.stop)
+        for server in servers:
+            server.wait()
+        leader = next(server for server in servers if server.is_leader)
+        ours, other = (server for server in servers if server is not leader)
+        ports = [stack.enter_context(application(name)) for name in ("one", "two")]
+        mesh, beside = (
+            stack.enter_context(Mesh(tmp_path / name, at.address)) for name, at in (("a", ours), ("b", other))
+        )
+        starts = [partial(mesh.sidecar, "orders", ports[0]), partial(beside.sidecar, "orders", ports[1])]
+        *_, web = together([*starts, partial(mesh.sidecar, "web", 1)])
+        side = Side(FaultProxy(""), web, web.outbound)
+        eventually("both instances answer", partial(reaches, side, {"one", "two"}), AGAIN)
+
+        with Caller(web.outbound, "orders") as caller:
+            leader.kill()
+            eventually("another leads", lambda: ours.is_leader or other.is_leader, AGAIN)
+            ours.document("services/orders", protocol="http", timeout="6s")
+            eventually("the change is seen", partial(says, side, '"timeout": "6s"'), AGAIN)
+            eventually("fresh", partial(is_fresh, side), AGAIN)
+        assert caller.failures == []
+        assert len(caller.seen) > 20
+        assert reaches(side, {"one", "two"})
