@@ -3,8 +3,6 @@
 import json
 import platform
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -48,6 +46,10 @@ def version(
 
 
 def _version() -> str:
+    # Here, for no other command waits for it.
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed_version
+
     try:
         return installed_version("sidecar-mesh")
     except PackageNotFoundError:

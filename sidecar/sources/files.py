@@ -20,9 +20,10 @@ from sidecar.errors import ConfigError, Problem, SourceError
 log = logging.getLogger(__name__)
 
 # Milliseconds. One save is several events (create, write, rename): the watch answers when it was quiet for a step, or
-# after the debounce when it never is. Both are far below the 200 ms in which a change is to be live.
-_STEP = 10
-_DEBOUNCE = 60
+# after the debounce when it never is. Both are far below the 200 ms in which a change is to be live. The watch wakes up
+# at every step for as long as we run, so a shorter one costs more than all else that an idle sidecar does.
+_STEP = 40
+_DEBOUNCE = 80
 # Milliseconds after which a quiet watch looks whether DIR is still the directory that it watches.
 _RECHECK = 1000
 # Ten times the largest mesh that is measured; a wrong DIR is told instead of read for minutes.
@@ -87,6 +88,8 @@ class FileSource:
         # Imported here: reading once, as `config check` does, needs no watch.
         from watchfiles import awatch
 
+        # It tells of every event; what a change led to is logged by who applies it.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         folders = self._folders()
         changes = awatch(
             *folders, debounce=_DEBOUNCE, step=_STEP, rust_timeout=_RECHECK, yield_on_timeout=True, watch_filter=None
