@@ -72,6 +72,8 @@ class Control:
         self._endpoints_version = 0
         # What a source was asked to watch for them.
         self._watched: dict[Target, bool] = {}
+        # When a request was last sent to them, by the clock of `review_use`.
+        self._used_at: dict[str, float] = {}
         # The clusters whose endpoints come from there.
         self._clusters: dict[Target, list[str]] = {}
         # The listeners that the snapshot in force has: configured address by name.
@@ -143,6 +145,27 @@ class Control:
                 if cluster.version == 0:
                     self.want(cluster.name)
 
+    def review_use(self, now: float, idle_after: float) -> frozenset[Target]:
+        """What a source watches for clusters that are in use now; those unused for so many seconds are let go.
+
+        `now` is of any clock in seconds. What is let go is asked for again by its next request.
+        """
+        used = self._dataplane.used()
+        self._used_at = {
+            cluster: now if cluster in used else self._used_at.get(cluster, now) for cluster in self._endpoints
+        }
+        for cluster in {cluster for clusters in self._clusters.values() for cluster in clusters}:
+            if now - self._used_at[cluster] >= idle_after:
+                self._let_go(cluster)
+        self._tell_watched()
+        return frozenset(target for target, clusters in self._clusters.items() if not used.isdisjoint(clusters))
+
+    def _let_go(self, cluster: str) -> None:
+        self._endpoints_version += 1
+        update = control.EndpointsUpdate(cluster=cluster, version=self._endpoints_version, forgotten=True)
+        self._dataplane.apply_endpoints(update)
+        del self._endpoints[cluster]
+
     def want(self, cluster: str) -> None:
         """Send this cluster's endpoints as soon as they are known, and again whenever they change."""
         self._endpoints[cluster] = None, b""
@@ -154,7 +177,7 @@ class Control:
         pairs = self._load_certificates(world)
         compiled = (
             self._role,
-            replace(world, endpoints=NO_ENDPOINTS, doubted=frozenset(), refusals=NO_REFUSALS),
+            replace(world, endpoints=NO_ENDPOINTS, idle=NO_ENDPOINTS, doubted=frozenset(), refusals=NO_REFUSALS),
             pairs,
         )
         if compiled == self._compiled:

@@ -83,6 +83,10 @@ class DataPlane:
         """Every cluster with its endpoints and their counters."""
         return self._query(control.Query(clusters=control.ClustersQuery())).clusters
 
+    def used(self) -> frozenset[str]:
+        """The clusters to which requests were sent since this was last asked."""
+        return frozenset(self._query(control.Query(used=control.UsedQuery())).used.clusters)
+
     def failures(self, limit: int = 0) -> control.Failures:
         """Exchanges that ended badly, newest first; 0 = all that are kept."""
         return self._query(control.Query(failures=control.FailuresQuery(limit=limit))).failures

@@ -160,7 +160,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class EndpointsUpdate:
-    """All instances of a service (`target` has no subset); None: they are not watched any more.
+    """All instances of a service (`target` has no subset); None: they are not watched any more, and kept aside.
 
     `doubted`: Consul says that none of them is left, which is not believed yet.
     """
@@ -212,6 +212,8 @@ class World:
     discovered: bool = False
     # By service and datacenter; what is not in it is not known (yet).
     endpoints: Mapping[Target, tuple[Instance, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # What was known of those that are not watched any more: it serves when Consul is away at a start.
+    idle: Mapping[Target, tuple[Instance, ...]] = field(default_factory=lambda: MappingProxyType({}))
     # Those that serve only where nobody takes over.
     doubted: frozenset[Target] = frozenset()
     # The services of each datacenter ("": our own).
@@ -346,13 +348,28 @@ class World:
             case DocumentSet():
                 return self._with_documents(update)
             case EndpointsUpdate():
-                endpoints = {key: known for key, known in self.endpoints.items() if key != update.target}
+                endpoints, idle = {**self.endpoints}, {**self.idle}
+                known = endpoints.pop(update.target, None)
+                idle.pop(update.target, None)
                 if update.instances is not None:
                     endpoints[update.target] = update.instances
+                elif known is not None:
+                    idle[update.target] = known
                 doubted = self.doubted | {update.target} if update.doubted else self.doubted - {update.target}
-                return replace(self, endpoints=MappingProxyType(endpoints), doubted=doubted)
+                return replace(
+                    self, endpoints=MappingProxyType(endpoints), idle=MappingProxyType(idle), doubted=doubted
+                )
             case NamesUpdate(datacenter, names):
-                return replace(self, names=MappingProxyType({**self.names, datacenter: names}))
+                idle = {
+                    target: known
+                    for target, known in self.idle.items()
+                    if target.datacenter != datacenter or target.service in names
+                }
+                return replace(
+                    self,
+                    names=MappingProxyType({**self.names, datacenter: names}),
+                    idle=MappingProxyType(idle),
+                )
             case ChainsUpdate():
                 return replace(self, entries=update)
             case Site():

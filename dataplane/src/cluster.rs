@@ -19,12 +19,26 @@ pub struct Cluster {
     /// Connections, for `max_connections`.
     pub connections: Arc<Gauge>,
     wanted: AtomicBool,
+    used: AtomicBool,
 }
 
 impl Cluster {
     /// True the first time it is called: the cluster is wanted, and somebody has to be told.
     pub fn first_wanted(&self) -> bool {
         !self.wanted.swap(true, Relaxed)
+    }
+
+    /// A request goes there.
+    pub fn mark_used(&self) {
+        // Read first: a line of cache that all workers read stays with all of them.
+        if !self.used.load(Relaxed) {
+            self.used.store(true, Relaxed);
+        }
+    }
+
+    /// Whether a request has gone there since this was last asked.
+    pub fn take_used(&self) -> bool {
+        self.used.swap(false, Relaxed)
     }
 }
 
@@ -65,6 +79,8 @@ pub struct Counts {
 pub struct Members {
     /// 0: none has arrived yet.
     pub version: u64,
+    /// Somebody follows them; without that requests ask for them again.
+    pub is_followed: bool,
     /// In the order given.
     pub endpoints: Vec<Arc<Endpoint>>,
 }
@@ -121,6 +137,12 @@ impl Registry {
         Some((Arc::clone(&entry.cluster), Arc::clone(&entry.members)))
     }
 
+    /// The clusters to which requests have gone since this was last asked.
+    pub fn take_used(&self) -> Vec<String> {
+        let used = self.clusters.iter().filter(|(_, entry)| entry.cluster.take_used());
+        used.map(|(name, _)| name.to_string()).collect()
+    }
+
     /// All clusters, for reports.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Members)> {
         self.clusters.iter().map(|(name, entry)| (name, entry.members.as_ref()))
@@ -136,10 +158,16 @@ impl Registry {
         }
         let (name, service) = (Arc::clone(name), Arc::clone(&entry.service));
         let mut endpoints = Vec::with_capacity(update.endpoints.len());
-        for endpoint in &update.endpoints {
-            endpoints.push(Arc::new(self.endpoint(&name, &service, endpoint)?));
+        if update.forgotten {
+            // Before a worker hears of it: the first request that does must be able to ask.
+            entry.cluster.wanted.store(false, Relaxed);
+            endpoints.clone_from(&entry.members.endpoints);
+        } else {
+            for endpoint in &update.endpoints {
+                endpoints.push(Arc::new(self.endpoint(&name, &service, endpoint)?));
+            }
         }
-        let members = Arc::new(Members { version: update.version, endpoints });
+        let members = Arc::new(Members { version: update.version, is_followed: !update.forgotten, endpoints });
         if let Some(entry) = self.clusters.get_mut(&name) {
             entry.members = Arc::clone(&members);
         }
@@ -214,6 +242,34 @@ mod tests {
             .expect("an older list is no error");
         assert!(!new);
         assert_eq!((members.version, members.endpoints.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_list_that_nobody_follows_is_asked_for_again() {
+        let mut registry = registry();
+        let (cluster, _) = registry.get("orders").expect("known");
+        assert!(cluster.first_wanted());
+        registry.update(&list("orders", 1, &["127.0.0.1:1"])).expect("valid");
+        assert!(!cluster.first_wanted());
+
+        let forgotten = proto::EndpointsUpdate { forgotten: true, ..list("orders", 2, &[]) };
+        let (members, _) = registry.update(&forgotten).expect("valid");
+        assert_eq!((members.is_followed, members.endpoints.len()), (false, 1));
+        assert!(cluster.first_wanted());
+
+        let (members, _) = registry.update(&list("orders", 3, &[])).expect("valid");
+        assert_eq!((members.is_followed, members.endpoints.len()), (true, 0));
+    }
+
+    #[test]
+    fn use_is_told_once() {
+        let registry = registry();
+        let (cluster, _) = registry.get("orders").expect("known");
+        assert!(registry.take_used().is_empty());
+        cluster.mark_used();
+        cluster.mark_used();
+        assert_eq!(registry.take_used(), ["orders"]);
+        assert!(registry.take_used().is_empty());
     }
 
     #[test]

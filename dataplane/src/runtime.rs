@@ -246,6 +246,7 @@ impl Runtime {
             query::Kind::Stats(_) => reply::Kind::Stats(self.stats()),
             query::Kind::Listeners(_) => reply::Kind::Listeners(self.listeners()),
             query::Kind::Clusters(_) => reply::Kind::Clusters(self.clusters()),
+            query::Kind::Used(_) => reply::Kind::Used(proto::Used { clusters: self.lock().registry.take_used() }),
             query::Kind::Failures(query) => reply::Kind::Failures(self.hub.failures(query.limit as usize)),
         };
         Ok(proto::Reply { kind: Some(kind) }.encode_to_vec())
@@ -301,7 +302,8 @@ impl Runtime {
             .iter()
             .map(|(name, members)| proto::ClusterState {
                 name: name.to_string(),
-                version: members.version,
+                // As before the first list: whoever asks for it again is seen by that.
+                version: if members.is_followed { members.version } else { 0 },
                 endpoints: members
                     .endpoints
                     .iter()

@@ -75,9 +75,9 @@ impl Upstream {
         (candidates.members.endpoints.len(), candidates.balancer.healthy())
     }
 
-    /// True when an endpoint list has arrived.
+    /// True when an endpoint list has arrived, and is followed.
     pub fn is_warm(&self) -> bool {
-        self.candidates.borrow().members.version > 0
+        self.candidates.borrow().members.is_followed
     }
 
     /// Waits for the first endpoint list; the first to wait asks for it.
@@ -111,6 +111,7 @@ impl Upstream {
     /// Counts a request against `max_requests` until the permit is dropped.
     pub fn enter(self: &Rc<Self>) -> Result<Permit, Error> {
         if self.cluster.requests.try_take(self.config.max_requests) {
+            self.cluster.mark_used();
             return Ok(Permit { upstream: Rc::clone(self) });
         }
         let held = self.config.max_requests;

@@ -103,6 +103,7 @@ class ConsulClient:
         self._seam = Seam(settings, connections)
         self._watches = asyncio.Semaphore(connections - CALLS)
         self.watches_free = connections - CALLS
+        self._calls = 0
         self.clock = clock
         self.sleep = sleep
         self.chance = chance
@@ -110,6 +111,11 @@ class ConsulClient:
     async def close(self) -> None:
         """End every connection."""
         await self._seam.http.close()
+
+    @property
+    def open_connections(self) -> int:
+        """Watches and calls that run now."""
+        return self._calls
 
     async def get(
         self, path: str, query: Query | None = None, *, within: float = CALL_WITHIN, known: bytes = b""
@@ -210,6 +216,7 @@ class ConsulClient:
         if data is not None:
             options["data"] = data
         where = f"Consul at {self.settings.address}"
+        self._calls += 1
         try:
             response = await getattr(self._seam.http, method.lower())(
                 lambda response: response, path, self._params(query), **options
@@ -234,6 +241,8 @@ class ConsulClient:
             self._answered(answer)
             self._tell_hidden(method, path, answer.filtered)
             return answer
+        finally:
+            self._calls -= 1
         self._failed(error)
         raise error
 

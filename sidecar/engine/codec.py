@@ -76,7 +76,7 @@ def encode_world(world: World) -> Json:
         "discovered": world.discovered,
         "endpoints": [
             {"target": target, "instances": [_encode_instance(instance) for instance in instances]}
-            for target, instances in world.endpoints.items()
+            for target, instances in {**world.idle, **world.endpoints}.items()
         ],
         "names": {datacenter: sorted(names) for datacenter, names in world.names.items()},
         "entries": {

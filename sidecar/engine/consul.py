@@ -36,6 +36,8 @@ ANSWER_WITHIN_WITH_LAST_GOOD, ANSWER_WITHIN = 0.5, 15.0
 REACH_AGAIN_AFTER = 0.25
 # Seconds between deregistration and the end of accepting: callers hear of it through Consul in less.
 LEAD = 0.3
+# Seconds between looks at which services are in use, and without a request until a service is not watched any more.
+USE_EVERY, IDLE_AFTER = 2.0, 300.0
 # HTTP's.
 TOO_MANY_REQUESTS = 429
 
@@ -157,6 +159,7 @@ class ConsulEngine:
             *([self._follow_leaves(self._identity, control)] if self._identity else []),
             *self._presence.loops(control, lambda: self._keep(control.world)),
             self._store.run(lambda: self.stale_seconds() == 0),
+            self._follow_use(control),
             *self._tell_status(control),
         )
 
@@ -179,6 +182,16 @@ class ConsulEngine:
             if self._from_disk is not None and all(other.taken for other in self._updates):
                 log.info("Consul is back and has told all that is served")
                 self._from_disk = None
+
+    async def _follow_use(self, control: Control) -> None:
+        """Have the services that are in use be the freshest, and let go of those that nobody calls any more."""
+        while True:
+            await asyncio.sleep(USE_EVERY)
+            # While Consul is away nothing is let go: it could not be told again.
+            idle_after = IDLE_AFTER if self.stale_seconds() == 0 else float("inf")
+            used = control.review_use(self._client.clock(), idle_after)
+            if self._catalog is not None:
+                self._catalog.favour(used)
 
     async def _follow_leaves(self, identity: Identity, control: Control) -> None:
         async for leaf in identity.leaves:
@@ -249,6 +262,9 @@ class ConsulEngine:
         instances = self._catalog.held.values() if self._catalog else ()
         return sorted([*documents, *entries, *instances])
 
+    def _watched(self) -> Mapping[str, int]:
+        return self._catalog.watched if self._catalog else {}
+
     def families(self) -> Sequence[Family]:
         return (
             Family(
@@ -256,6 +272,18 @@ class ConsulEngine:
                 "gauge",
                 "How old what Consul told may be; 0 while it answers.",
                 lambda: {"": self.stale_seconds()},
+            ),
+            Family(
+                "sidecar_consul_watched_services",
+                "gauge",
+                "Services whose endpoints are followed: by blocking queries, and by cached ones in turns.",
+                lambda: {f'by="{how}"': count for how, count in self._watched().items()},
+            ),
+            Family(
+                "sidecar_consul_connections",
+                "gauge",
+                "Watches and calls to the agent that are open now; at most 16.",
+                lambda: {"": self._client.open_connections},
             ),
             Family(
                 "sidecar_consul_held",

@@ -27,6 +27,8 @@ BLOCKING = 4
 HOLD = 10.0
 # Seconds that an instance which is to be given up gets to accept a connection.
 ACCEPT_WITHIN = 1.0
+# Seconds without an answer until what was known of a service before it was let go serves again.
+FALL_BACK_AFTER = 0.5
 # Seconds between looks at what other datacenters have: their names, not their instances.
 REMOTE_EVERY = 30.0
 # Seconds between looks whether services take turns.
@@ -77,6 +79,9 @@ class Catalog:
         # By datacenter what its catalog said last.
         self._named: dict[str, frozenset[str]] = {}
         self._known: dict[Target, tuple[Instance, ...]] = dict(known)
+        # What was known of those that are watched no more, while their names exist.
+        self._idle: dict[Target, tuple[Instance, ...]] = {}
+        self._falls_back: dict[Target, asyncio.Task[None]] = {}
         self._outside: set[Target] = set()
         self._updates: dict[_Key, EndpointsUpdate | NamesUpdate] = {}
         self._told = asyncio.Event()
@@ -93,13 +98,19 @@ class Catalog:
                 return
             self.unwant(target)
         self._outside = self._outside - {target} if mesh else self._outside | {target}
+        if (kept := self._idle.pop(target, None)) is not None:
+            self._known[target] = kept
+            self._falls_back[target] = asyncio.create_task(self._fall_back(target))
         self._services.add(target, self._path(target), {**_query(target), "stale": ""})
 
     def unwant(self, target: Target) -> None:
         """Watch it no more; the world forgets it."""
         target = target.whole
         self._services.discard(target)
-        self._known.pop(target, None)
+        if (known := self._known.pop(target, None)) is not None:
+            self._idle[target] = known
+        if task := self._falls_back.pop(target, None):
+            task.cancel()
         self.held.pop(target, None)
         self.malformed.pop(target, None)
         if task := self._doubts.pop(target, None):
@@ -127,10 +138,25 @@ class Catalog:
                 while self._updates:
                     yield self._updates.pop(next(iter(self._updates)))
         finally:
-            ending = [*tasks, *self._doubts.values()]
+            ending = [*tasks, *self._doubts.values(), *self._falls_back.values()]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+
+    async def _fall_back(self, target: Target) -> None:
+        """What was known before it was let go serves when Consul does not answer now."""
+        await self._client.sleep(FALL_BACK_AFTER)
+        self._tell(target, EndpointsUpdate(target, self._known[target]))
+
+    def favour(self, targets: frozenset[Target]) -> None:
+        """These are in use: they are the freshest."""
+        self._services.favour(targets)
+
+    @property
+    def watched(self) -> Mapping[str, int]:
+        """How many services are watched: by blocking queries, and in turns."""
+        in_turns = self._services.in_turns
+        return {"blocking": len(self._services) - in_turns, "turns": in_turns}
 
     def _tell(self, key: _Key, update: EndpointsUpdate | NamesUpdate) -> None:
         self._updates[key] = update
@@ -149,6 +175,8 @@ class Catalog:
                     self._take(target, answer)
 
     def _take(self, target: Target, answer: Answer, *, confirmed: bool = False) -> None:
+        if task := self._falls_back.pop(target, None):
+            task.cancel()
         instances, flaws = _instances(answer.value)
         self._report(target, list(flaws.values()))
         known = self._known.get(target)
@@ -233,7 +261,9 @@ class Catalog:
     # --- names ----------------------------------------------------------------------------------------------------
 
     async def _follow_names(self) -> None:
-        async with aclosing(self._client.watch("/v1/catalog/services", {"stale": ""})) as answers:
+        # Its index moves with every instance, those without checks too.
+        watch = self._client.watch("/v1/catalog/services", {"stale": ""}, every_index=True)
+        async with aclosing(watch) as answers:
             async for answer in answers:
                 self._services.ring()
                 self._take_names("", answer)
@@ -259,6 +289,11 @@ class Catalog:
         self._named[datacenter] = frozenset(
             name for name in answer.value if not name.endswith(_PROXY_SUFFIX) and name != "consul"
         )
+        self._idle = {
+            target: known
+            for target, known in self._idle.items()
+            if target.datacenter != datacenter or target.service in self._named[datacenter]
+        }
         self._tell_names(datacenter)
 
     def _tell_names(self, datacenter: str) -> None:

@@ -23,14 +23,16 @@ class Options(_message.Message):
     def __init__(self, workers: _Optional[int] = ..., span_buffer: _Optional[int] = ..., access_log_buffer: _Optional[int] = ..., event_buffer: _Optional[int] = ..., failure_buffer: _Optional[int] = ..., service: _Optional[str] = ...) -> None: ...
 
 class EndpointsUpdate(_message.Message):
-    __slots__ = ("cluster", "version", "endpoints")
+    __slots__ = ("cluster", "version", "endpoints", "forgotten")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     version: int
     endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
-    def __init__(self, cluster: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
+    forgotten: bool
+    def __init__(self, cluster: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., forgotten: _Optional[bool] = ...) -> None: ...
 
 class Endpoint(_message.Message):
     __slots__ = ("id", "address", "weight", "meta", "healthy", "spiffe_ids")
@@ -134,18 +136,24 @@ class Panicked(_message.Message):
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class Query(_message.Message):
-    __slots__ = ("stats", "listeners", "clusters", "failures")
+    __slots__ = ("stats", "listeners", "clusters", "failures", "used")
     STATS_FIELD_NUMBER: _ClassVar[int]
     LISTENERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
     stats: StatsQuery
     listeners: ListenersQuery
     clusters: ClustersQuery
     failures: FailuresQuery
-    def __init__(self, stats: _Optional[_Union[StatsQuery, _Mapping]] = ..., listeners: _Optional[_Union[ListenersQuery, _Mapping]] = ..., clusters: _Optional[_Union[ClustersQuery, _Mapping]] = ..., failures: _Optional[_Union[FailuresQuery, _Mapping]] = ...) -> None: ...
+    used: UsedQuery
+    def __init__(self, stats: _Optional[_Union[StatsQuery, _Mapping]] = ..., listeners: _Optional[_Union[ListenersQuery, _Mapping]] = ..., clusters: _Optional[_Union[ClustersQuery, _Mapping]] = ..., failures: _Optional[_Union[FailuresQuery, _Mapping]] = ..., used: _Optional[_Union[UsedQuery, _Mapping]] = ...) -> None: ...
 
 class StatsQuery(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UsedQuery(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -164,16 +172,24 @@ class FailuresQuery(_message.Message):
     def __init__(self, limit: _Optional[int] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("stats", "listeners", "clusters", "failures")
+    __slots__ = ("stats", "listeners", "clusters", "failures", "used")
     STATS_FIELD_NUMBER: _ClassVar[int]
     LISTENERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
     stats: Stats
     listeners: Listeners
     clusters: Clusters
     failures: Failures
-    def __init__(self, stats: _Optional[_Union[Stats, _Mapping]] = ..., listeners: _Optional[_Union[Listeners, _Mapping]] = ..., clusters: _Optional[_Union[Clusters, _Mapping]] = ..., failures: _Optional[_Union[Failures, _Mapping]] = ...) -> None: ...
+    used: Used
+    def __init__(self, stats: _Optional[_Union[Stats, _Mapping]] = ..., listeners: _Optional[_Union[Listeners, _Mapping]] = ..., clusters: _Optional[_Union[Clusters, _Mapping]] = ..., failures: _Optional[_Union[Failures, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ...) -> None: ...
+
+class Used(_message.Message):
+    __slots__ = ("clusters",)
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    clusters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, clusters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Stats(_message.Message):
     __slots__ = ("snapshot_version", "secrets_version", "exchanges_active", "exchanges_total", "connections_active", "spans_dropped", "access_log_dropped", "events_dropped", "panics", "draining")

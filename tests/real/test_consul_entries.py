@@ -253,7 +253,11 @@ async def test_kinds_that_are_not_supported_yet_are_named(agent: Agent) -> None:
     proxied = {"Kind": "service-defaults", "Name": "raw", "Protocol": "tcp"}
     agent.put("/v1/config", proxied)
     for entry in (
-        {"Kind": "ingress-gateway", "Name": "in", "Listeners": [{"Port": 80, "Services": [{"Name": "it"}]}]},
+        {
+            "Kind": "ingress-gateway",
+            "Name": "in",
+            "Listeners": [{"Port": 80, "Protocol": "http", "Services": [{"Name": "it", "Hosts": ["it"]}]}],
+        },
         {"Kind": "terminating-gateway", "Name": "out", "Services": [{"Name": "legacy"}]},
         {"Kind": "api-gateway", "Name": "api", "Listeners": [{"Name": "l", "Port": 81, "Protocol": "http"}]},
         {"Kind": "exported-services", "Name": "default", "Services": [{"Name": "it", "Consumers": [{"Peer": "far"}]}]},

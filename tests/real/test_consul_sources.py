@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -13,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from sidecar.config.document import DocumentSet
-from sidecar.consul.client import ConsulClient
+from sidecar.consul.client import CONNECTIONS, ConsulClient
 from sidecar.consul.settings import read
 from sidecar.errors import ConsulError
 from sidecar.identity.consul_connect import ConsulConnect
@@ -233,6 +234,61 @@ async def test_more_services_than_connections_stay_fresh(agent: Agent) -> None:
             await until(updates, learned)
             register(agent, 2, service=names[-1])
             await until(updates, lambda update: learned(update) and len(known[names[-1]] or ()) == 2)
+
+
+@pytest.mark.timeout(180)
+async def test_500_services_are_fresh_on_16_connections_those_in_use_first(
+    agent: Agent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"svc{number}" for number in range(500)]
+    for name in names:
+        body = {"ID": name, "Name": name, "Port": 8080, "Address": "10.0.0.1", "Connect": {"Native": True}}
+        agent.put("/v1/agent/service/register", body)
+    took: dict[str, list[float]] = {"used": [], "others": []}
+    async with client_of(agent) as client:
+        source = Catalog(client, names=True)
+        for name in names:
+            source.want(Target(name))
+        ports: dict[str, str] = {}
+        async with aclosing(source.watch()) as updates:
+
+            async def learn(name: str, port: int) -> None:
+                """Follow what is told until this service has this port."""
+                async for update in updates:
+                    if isinstance(update, EndpointsUpdate) and update.instances:
+                        ports[update.target.service] = update.instances[0].address
+                    if ports.get(name, "").endswith(f":{port}"):
+                        return
+
+            async with asyncio.timeout(60):
+                for name in names:
+                    if name not in ports:
+                        await learn(name, 8080)
+            in_use = names[100:110]
+            source.favour(frozenset(map(Target, in_use)))
+            assert source.watched == {"blocking": BLOCKING, "turns": len(names) - BLOCKING}
+            for number, name in enumerate([*in_use, *names[::70]]):
+                body = {"ID": name, "Name": name, "Port": 9000, "Address": "10.0.0.1", "Connect": {"Native": True}}
+                began = asyncio.get_running_loop().time()
+                await asyncio.to_thread(agent.put, "/v1/agent/service/register", body)
+                async with asyncio.timeout(PATIENCE):
+                    await learn(name, 9000)
+                spent = asyncio.get_running_loop().time() - began
+                took["used" if number < len(in_use) else "others"].append(spent)
+                assert client.open_connections <= CONNECTIONS
+                assert len(connections_to(agent)) <= CONNECTIONS
+    with capsys.disabled():
+        for which, seconds in took.items():
+            p50, last = statistics.median(seconds) * 1000, max(seconds) * 1000
+            print(f"\nregistered → known, 500 services, {which}: p50 {p50:.0f} ms, max {last:.0f} ms")
+
+
+def connections_to(agent: Agent) -> list[str]:
+    """Our own open connections to its API, by proc(5)'s table of sockets: state 01 is established."""
+    port = f"{int(agent.address.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    own = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    return [row[1] for row in rows if row[2].endswith(f":{port}") and row[3] == "01" and f"socket:[{row[9]}]" in own]
 
 
 # --- certificates

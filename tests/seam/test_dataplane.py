@@ -258,6 +258,22 @@ def test_a_request_waits_until_its_cluster_is_known(plane: DataPlane, backend: s
     assert cluster.endpoints[0].requests_total == 1
     assert stats(plane).exchanges_total == 1
 
+    # It was used once, and is told once.
+    assert list(ask(plane, used=control.UsedQuery()).used.clusters) == ["orders"]
+    assert list(ask(plane, used=control.UsedQuery()).used.clusters) == []
+
+    # What nobody follows is asked for again by the next request, which waits for it.
+    forgotten = control.EndpointsUpdate(cluster="orders", version=2, forgotten=True)
+    assert plane.apply_endpoints(forgotten.SerializeToString()) == 2
+    assert ask(plane, clusters=control.ClustersQuery()).clusters.clusters[0].version == 0
+    caller = threading.Thread(target=call)
+    caller.start()
+    poll(plane, lambda event: event.WhichOneof("kind") == "cluster_wanted")
+    assert len(answers) == 1
+    plane.apply_endpoints(endpoints(3, backend))
+    caller.join()
+    assert answers[1:] == [(200, b"hello")]
+
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
 

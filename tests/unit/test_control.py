@@ -234,6 +234,36 @@ def test_a_service_that_no_route_leads_to_is_watched_no_more(discovering: Side) 
     assert discovering.watched == {}
 
 
+def used(*clusters: str) -> control.Reply:
+    return control.Reply(used=control.Used(clusters=clusters))
+
+
+def test_a_service_that_nobody_calls_any_more_is_let_go_and_asked_for_again(discovering: Side) -> None:
+    seam, side = discovering.seam, discovering.control
+    side.want("orders")
+    side.want("web")
+    side.update(EndpointsUpdate(Target("orders"), (ONE,)))
+
+    seam.reply = used("orders", "web")
+    assert side.review_use(10.0, 300.0) == {Target("orders"), Target("web")}
+    seam.reply = used("web")
+    assert side.review_use(309.0, 300.0) == {Target("web")}
+    assert len(discovering.watched) == 2
+
+    seam.reply = used()
+    assert side.review_use(311.0, 300.0) == frozenset()
+    assert discovering.watched == {Target("web"): True}
+    assert (seam.endpoints[-1].cluster, seam.endpoints[-1].forgotten) == ("orders", True)
+    # The source says that it watches no more; what was known is for a start without Consul.
+    side.update(EndpointsUpdate(Target("orders"), None))
+    assert discovering.status.world.idle == {Target("orders"): (ONE,)}
+
+    side.want("orders")
+    side.update(EndpointsUpdate(Target("orders"), (ONE,)))
+    assert (seam.endpoints[-1].version, seam.endpoints[-1].forgotten) == (3, False)
+    assert discovering.status.world.idle == {}
+
+
 def test_a_service_in_the_clear_is_watched_without_its_sidecars(discovering: Side) -> None:
     discovering.control.want("orders")
     discovering.write("services/orders.yaml", "protocol: http\ntls: disabled\n")

@@ -180,3 +180,15 @@ def test_a_service_whose_name_is_no_label_of_a_host_is_named_and_takes_nothing_e
     assert [text.split(":")[0] for text in world.not_carried_out] == [
         f"service {name!r}" for name in ("a b", "a.b", "a/b", "app")
     ]
+
+
+def test_what_was_known_of_a_service_that_is_watched_no_more_is_kept_while_its_name_is() -> None:
+    orders, far = Target("orders"), Target("orders", datacenter="dc2")
+    instance = Instance("host/1", "10.0.0.1:21000")
+    world = World(discovered=True)
+    for target in (orders, far):
+        world = world.apply(EndpointsUpdate(target, (instance,))).apply(EndpointsUpdate(target, None))
+    assert (dict(world.endpoints), dict(world.idle)) == ({}, {orders: (instance,), far: (instance,)})
+
+    assert world.apply(NamesUpdate("", frozenset({"orders"}))).idle == world.idle
+    assert dict(world.apply(NamesUpdate("", frozenset({"web"}))).idle) == {far: (instance,)}

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
-from sidecar.consul.watches import Watches
+from sidecar.consul.watches import SLICE, Watches
 from tests.unit.consul.scripted import Reply, connected, scripted
 
 
@@ -70,3 +70,41 @@ async def test_a_failure_in_a_turn_is_tried_again() -> None:
         watches.add("b", "/v1/b", {})
         async with aclosing(watches.answers()) as answers:
             assert (await anext(answers))[1].value == "b1"
+
+
+async def test_the_favoured_block_and_are_asked_first() -> None:
+    names = [f"s{number}" for number in range(2 * SLICE)]
+    replies = {f"/v1/{name}": [Reply(name, index=1)] for name in ("a", *names)}
+    replies |= {f"/v1/{name}?cached": [Reply(name, index=1)] * 9 for name in ("a", *names)}
+    async with scripted(replies) as script, connected(script) as client:
+        watches: Watches[str] = Watches(client, blocking=1)
+        watches.add("a", "/v1/a", {})
+        for name in names:
+            watches.add(name, f"/v1/{name}", {})
+        async with aclosing(watches.answers()) as answers:
+            told: set[str] = set()
+            while len(told) < len(names) + 1:
+                told.add((await anext(answers))[0])
+            assert (watches.in_turns, len(watches)) == (len(names), len(names) + 1)
+
+            # One more than can block is in use; those that block and are idle make room.
+            watches.favour(frozenset(names[-2:]))
+            while "index" not in script.asked(f"/v1/{names[-2]}")[-1].query or watches.in_turns != len(names):
+                await asyncio.sleep(0)
+            # The one that made room is new among those that take turns.
+            while not script.asked("/v1/a") or "cached" not in script.asked("/v1/a")[-1].query:
+                await asyncio.sleep(0)
+            assert (watches.in_turns, len(watches)) == (len(names), len(names) + 1)
+            before = len(script.requests)
+            watches.ring()
+            others = {"/v1/a", *(f"/v1/{name}" for name in names[:-2])}
+
+            def turns() -> list[str]:
+                return [request.path for request in script.requests[before:] if "cached" in request.query]
+
+            while not others <= set(turns()):
+                await asyncio.sleep(0)
+
+    # At most one slice of an older pass goes before it.
+    assert turns().index(f"/v1/{names[-1]}") <= SLICE
+    assert f"/v1/{names[-2]}" not in turns()

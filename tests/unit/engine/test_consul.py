@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from sidecar.consul.client import ConsulClient
+from sidecar.consul.client import CONNECTIONS, ConsulClient
 from sidecar.consul.settings import read
 from sidecar.engine import Announcement
 from sidecar.engine.consul import ConsulEngine
@@ -64,9 +64,11 @@ async def test_without_consul_the_last_good_world_serves_and_says_how_old_it_is(
     assert begun.role == WEB
     assert 3600 <= engine.stale_seconds() < 3660
     assert float(str(engine.details()["stale_seconds"])) >= 3600
-    stale, held = engine.families()
-    assert stale.read()[""] >= 3600
-    assert held.read()[""] == 0
+    metrics = {family.name: family.read() for family in engine.families()}
+    assert metrics["sidecar_consul_stale_seconds"][""] >= 3600
+    assert metrics["sidecar_consul_held"][""] == 0
+    assert metrics["sidecar_consul_watched_services"] == {'by="blocking"': 0, 'by="turns"': 0}
+    assert metrics["sidecar_consul_connections"][""] <= CONNECTIONS
     assert "serving what it told until" in caplog.text
 
 

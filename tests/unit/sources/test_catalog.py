@@ -12,6 +12,7 @@ from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target, World
 from tests.unit.consul.scripted import Clock, Reply, Scripted, connected, scripted
 
 ORDERS = "/v1/health/connect/orders"
+ORDERS_TARGET = Target("orders")
 FILTERED = {"X-Consul-Results-Filtered-By-ACLs": "true"}
 
 
@@ -251,3 +252,19 @@ async def test_a_name_is_not_missed_while_its_instances_are_in_use() -> None:
         await asyncio.gather(following, return_exceptions=True)
 
     assert world.names[""] == {"orders", "web"}
+
+
+async def test_a_service_that_is_wanted_again_serves_what_was_known_when_consul_does_not_answer() -> None:
+    clock = Clock()
+    async with scripted({ORDERS: [Reply([entry("a")], index=5)]}) as script, connected(script, clock) as client:
+        source = Catalog(client, names=False)
+        source.want(ORDERS_TARGET)
+        async with aclosing(source.watch()) as updates:
+            first = await anext(updates)
+            source.unwant(ORDERS_TARGET)
+            assert await anext(updates) == EndpointsUpdate(ORDERS_TARGET, None)
+            assert source.watched == {"blocking": 0, "turns": 0}
+
+            source.want(ORDERS_TARGET)
+            assert await anext(updates) == first
+    assert catalog.FALL_BACK_AFTER in clock.slept
