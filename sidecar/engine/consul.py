@@ -60,6 +60,7 @@ class ConsulEngine:
         self._answer_within = answer_within
         # What Consul tells, once it is asked.
         self._identity: Identity | None = None
+        self._leaf: Leaf | None = None
         self._documents: KvSource | None = None
         self._entries: DiscoveryChains | None = None
         self._catalog: Catalog | None = None
@@ -103,6 +104,7 @@ class ConsulEngine:
             stream.take()
         self._keep(world)
         self._store.keep_leaf(leaf)
+        self._show(leaf)
         return Beginning(role, world, leaf)
 
     async def _reach(self, call: Callable[[], Awaitable[T]], *, patient: bool) -> T:
@@ -130,6 +132,7 @@ class ConsulEngine:
         if leaf.not_after <= datetime.now(UTC):
             ended = f"{leaf.not_after:%Y-%m-%d %H:%M} UTC"
             raise ConsulError(f"{why} (the certificate on disk ended at {ended}, so no peer would trust us)") from why
+        self._show(leaf)
         role = self._presence.restore(last_good.presence)
         self._from_disk = last_good.true_at
         log.error("%s; serving what it told until %s", why, last_good.true_at.isoformat(timespec="seconds"))
@@ -197,6 +200,7 @@ class ConsulEngine:
         async for leaf in identity.leaves:
             control.change(identity.on_site(control.world))
             control.install(leaf)
+            self._show(leaf)
             self._store.keep_leaf(leaf)
             log.info("leaf renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
 
@@ -230,6 +234,12 @@ class ConsulEngine:
             await self._status_key.remove()
         await self._client.close()
 
+    def _show(self, leaf: Leaf) -> None:
+        """This leaf is the one in force from now on."""
+        self._leaf = leaf
+        if why := leaf.untimely(datetime.now(UTC)):
+            log.error("%s", why)
+
     def _keep(self, world: World) -> None:
         self._store.keep(self._presence.saved(), world)
 
@@ -245,8 +255,10 @@ class ConsulEngine:
         """The contact with Consul and our registration, for `/ready`."""
         contact = self._client.contact
         failure = {"consul_failure": contact.failure} if contact.failing_since is not None else {}
+        untimely = self._leaf.untimely(datetime.now(UTC)) if self._leaf else ""
         return {
             "consul": self._client.settings.address,
+            **({"certificate": untimely} if untimely else {}),
             "stale_seconds": round(self.stale_seconds(), 1),
             **failure,
             **({"held": held} if (held := self._held()) else {}),

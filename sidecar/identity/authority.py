@@ -24,6 +24,18 @@ class Leaf(KeyPair):
     not_after: datetime
     roots: tuple[bytes, ...]
 
+    def untimely(self, now: datetime) -> str:
+        """Why it is not valid at `now`, the time of this host; "" when it is."""
+        if now < self.not_before:
+            wait = int((self.not_before - now).total_seconds() / 60) + 1
+            return f"by this host's clock our certificate begins in {wait} min, as those of peers may: set the clock"
+        if now >= self.not_after:
+            ended = f"{self.not_after:%Y-%m-%d %H:%M} UTC"
+            return (
+                f"by this host's clock ({now:%Y-%m-%d %H:%M} UTC) our certificate ended at {ended}: no peer trusts us"
+            )
+        return ""
+
 
 class Authority(Protocol):
     """Signs for one trust domain when it is asked."""

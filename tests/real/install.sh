@@ -6,7 +6,7 @@ set -euo pipefail
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
 
 # command:package
-debian=(curl:curl nghttpd:nghttp2-server nghttp:nghttp2-client)
+debian=(curl:curl nghttpd:nghttp2-server nghttp:nghttp2-client faketime:faketime)
 
 # Directory in the cache, then what puts the program there. The directory names the version, so a new pin is a new one.
 h2spec=(h2spec-2.6.0 go install github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108)

@@ -31,7 +31,7 @@ from sidecar.telemetry.otlp import read_environment
 from sidecar.world import Target, World
 from tests.double import SeamDouble
 from tests.mesh import LOOPBACK, ROOT, Mesh, Proxy, eventually
-from tests.real.callers import application, call
+from tests.real.callers import Caller, application, call
 from tests.real.consul_agent import Agent
 from tests.real.programs import free_port
 
@@ -96,6 +96,16 @@ def told(proxy: Proxy) -> dict[str, Any]:
     """What `/ready` says."""
     answer: dict[str, Any] = json.loads(proxy.get("/ready")[1])
     return answer
+
+
+def tells(proxy: Proxy, detail: str, text: str) -> bool:
+    """Whether `/ready` has this detail with this in it."""
+    return text in str(told(proxy).get(detail, ""))
+
+
+def runs(proxy: Proxy, text: str) -> bool:
+    """Whether the configuration in force has this text."""
+    return text in proxy.get("/api/v1/config")[1]
 
 
 def test_the_documented_policies_are_enough(agent: Agent, tmp_path: Path) -> None:
@@ -166,6 +176,40 @@ def test_a_start_without_the_right_to_its_name_says_which_one(agent: Agent, tmp_
         rest = policy("sidecar").replace('service "orders" {', 'service "other" {').replace("orders", "fresh")
         with pytest.raises(AssertionError, match=re.escape('service "fresh" { policy = "write" }')):
             mesh.sidecar("fresh", 1, environ={"CONSUL_HTTP_TOKEN": token(agent, rest)})
+
+
+def test_a_revoked_token_costs_no_call_and_a_new_one_is_taken_up(agent: Agent, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        port = stack.enter_context(application("kept"))
+        mesh = stack.enter_context(Mesh(tmp_path, agent.address))
+
+        def with_token(service: str, app: int) -> Proxy:
+            file = tmp_path / f"{service}.token"
+            file.write_text(token(agent, policy("sidecar").replace("orders", service)))
+            return mesh.sidecar(service, app, "--consul-token-file", str(file))
+
+        kept, caller = with_token("kept", port), with_token("caller", 1)
+        eventually("a call", lambda: call(caller.outbound, "kept") == (200, "kept"), SOON)
+        before = {file.read_text(): file for file in tmp_path.glob("*.token")}
+        with Caller(caller.outbound, "kept") as calls:
+            for known in agent.get("/v1/acl/tokens"):
+                if known["SecretID"] in before:
+                    agent.delete(f"/v1/acl/token/{known['AccessorID']}")
+            # What wakes the watches, so that they ask with the token that is none any more.
+            agent.document("services/kept", protocol="http", timeout="5s")
+            for proxy in (kept, caller):
+                eventually("it is told", partial(tells, proxy, "consul_failure", "was revoked"), SOON)
+            made = len(calls.seen)
+            eventually("calls go on", lambda: len(calls.seen) > made + 200, SOON)
+            for service in ("kept", "caller"):
+                (tmp_path / f"{service}.token").write_text(token(agent, policy("sidecar").replace("orders", service)))
+            for proxy in (kept, caller):
+                eventually("in contact", partial(tells, proxy, "stale_seconds", "0.0"), SOON)
+                eventually("the change is seen", partial(runs, proxy, '"timeout": "5s"'), SOON)
+                eventually("registered", partial(tells, proxy, "registration", "registered"), SOON)
+        assert calls.failures == []
+        for secret in before:
+            assert secret not in kept.output() + caller.output()
 
 
 # --- what each rule is for

@@ -332,3 +332,51 @@ def test_a_lost_leader_costs_no_call(tmp_path: Path) -> None:
         assert caller.failures == []
         assert len(caller.seen) > 20
         assert reaches(side, {"one", "two"})
+
+
+# --- the clock
+
+
+def test_a_clock_that_is_an_hour_off_is_named_and_costs_no_call_that_is_on_its_way(
+    agent: Agent, tmp_path: Path
+) -> None:
+    clock = tmp_path / "clock"
+
+    def set_clock(offset: str) -> None:
+        partial_file = clock.with_suffix(".partial")
+        partial_file.write_text(f"{offset}\n")
+        partial_file.replace(clock)
+
+    set_clock("+1h")
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    environ = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        # As when the clock of a host is set.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with application("late") as port, Mesh(tmp_path, agent.address) as mesh:
+        starts = [partial(mesh.sidecar, "late", port), partial(mesh.sidecar, "ahead", 1, environ=environ)]
+        late, ahead = together(starts)
+        side = Side(FaultProxy(""), ahead, ahead.outbound)
+        # An hour ahead nothing is missed: certificates live for days.
+        eventually("a call", partial(reaches, side, {"late"}, "late"), AGAIN)
+        assert "certificate" not in told(ahead)
+        with Caller(ahead.outbound, "late") as caller:
+            for offset in ("+0", "+1h", "-1h"):
+                set_clock(offset)
+                calls = len(caller.seen) + 50
+                eventually(f"calls at {offset}", partial(has_made, caller, calls), AGAIN)
+            assert "begins in 5" in told(ahead)["certificate"]
+            assert "set the clock" in told(ahead)["certificate"]
+            agent.document("services/late", protocol="http", timeout="5s")
+            eventually("Consul is followed", partial(says, side, '"timeout": "5s"'), AGAIN)
+        assert caller.failures == []
+        set_clock("+0")
+        assert late.process.poll() is None
+
+
+def has_made(caller: Caller, calls: int) -> bool:
+    """Whether so many calls were made."""
+    return len(caller.seen) >= calls
