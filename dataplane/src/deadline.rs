@@ -31,6 +31,14 @@ impl Deadline {
         self.at.map(|at| at.saturating_duration_since(clock::now()))
     }
 
+    /// An endpoint knows the deadline too: when it breaks off at that time, the time is why.
+    pub fn explain(&self, error: Error) -> Error {
+        match error.reason {
+            Reason::UpstreamReset if self.left().is_some_and(|left| left.is_zero()) => Error::new(Reason::Timeout),
+            _ => error,
+        }
+    }
+
     /// Ready when it is over.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(at) = self.at else {

@@ -90,8 +90,8 @@ reasons! {
     UpstreamReset = "upstream-reset", Upstream, 502, 14, "The endpoint broke off before its response was complete.", "Look at the instance's log for a crash or a timeout of its own.";
     /// The endpoint's answer is not valid HTTP.
     UpstreamProtocol = "upstream-protocol", Upstream, 502, 13, "The endpoint's answer is not valid HTTP.", "Check that protocol in the service's document is what the instance speaks.";
-    /// The route's timeout is over.
-    Timeout = "timeout", Upstream, 504, 4, "The route's timeout ended before the response.", "Look at the instance's latency, or raise the route's timeout.";
+    /// The route's timeout is over, or the caller's.
+    Timeout = "timeout", Upstream, 504, 4, "The time for the call ended before its answer was complete.", "Look at the instance's latency, or raise the route's timeout or the caller's.";
 }
 
 impl fmt::Display for Reason {
@@ -118,17 +118,30 @@ pub struct Error {
     pub again: Again,
     /// The particulars: an address, a code, the operating system's words.
     pub cause: Option<Box<str>>,
+    /// The gRPC status, where more is known than the reason says.
+    grpc_status: Option<u8>,
 }
 
 impl Error {
     /// A failure that another try would not mend.
     pub fn new(reason: Reason) -> Self {
-        Error { reason, again: Again::No, cause: None }
+        Error { reason, again: Again::No, cause: None, grpc_status: None }
     }
 
     /// A failure that left the request unprocessed.
     pub fn unprocessed(reason: Reason) -> Self {
-        Error { reason, again: Again::Unprocessed, cause: None }
+        Error { reason, again: Again::Unprocessed, cause: None, grpc_status: None }
+    }
+
+    /// With another gRPC status than the reason's.
+    pub fn with_grpc_status(mut self, status: u8) -> Self {
+        self.grpc_status = Some(status);
+        self
+    }
+
+    /// The gRPC status of a reply for it.
+    pub fn grpc_status(&self) -> u8 {
+        self.grpc_status.unwrap_or(self.reason.grpc_status())
     }
 
     /// Adds the particulars.

@@ -3,6 +3,8 @@
 //! record started → route found → attempts (pick, checkout, send, await the head, again?) → answer relayed → record
 //! consumed. Whatever goes wrong is one [`Error`], and one place turns it into an answer.
 
+mod ending;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,18 +16,19 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
+use crate::filter;
 use crate::filter::forwarded::{self, Hop};
 use crate::forward::{self, Upload};
-use crate::http::body::{Body, Head, ResetCode, Responder};
+use crate::http::body::{Body, Head, Responder};
 use crate::http::grpc;
+use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::{Observe, Pump};
 use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
 use crate::random;
-use crate::reply::{self, Audience, Reply};
 use crate::retry::Attempts;
 use crate::route::split;
-use crate::scope::{Caller, Scope};
+use crate::scope::{Caller, Scope, Target};
 use crate::snapshot::model::{Direction, Route};
 use crate::telemetry::record::Record;
 use crate::upstream::{Permit, Picked};
@@ -49,14 +52,12 @@ pub fn exchange(
         caller.peer.clone(),
         caller.address,
     );
-    let mut call = Call { record, upload: Upload::new(body), responder, deadline: Deadline::default() };
+    let trusted = caller.peer.is_some() || scope.listener.direction == Direction::Outbound;
+    let upload = Upload::new(body);
+    let mut call = Call { record, upload, responder, deadline: Deadline::default(), web: None, trusted };
     async move {
-        match call.answer(&scope, &caller, &parts).await {
-            Ok(answer) => call.relay(answer).await,
-            Err(error) => {
-                let trusted = caller.peer.is_some() || scope.listener.direction == Direction::Outbound;
-                call.refuse(&error, &parts, trusted).await;
-            }
+        if let Err(error) = call.carry_out(&scope, &caller, &parts).await {
+            call.refuse(call.deadline.explain(error), &parts).await;
         }
         call.record.finish();
         drop(in_flight);
@@ -69,6 +70,10 @@ struct Call {
     upload: Upload,
     responder: Responder,
     deadline: Deadline,
+    /// The caller speaks gRPC-Web, the cluster gRPC.
+    web: Option<Box<Translation>>,
+    /// The caller may know particulars.
+    trusted: bool,
 }
 
 /// The head of an upstream's response, and what must live as long as its content.
@@ -81,8 +86,21 @@ struct Answer {
 }
 
 impl Call {
-    /// Finds the route and tries endpoints until one answers.
-    async fn answer(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<Answer, Error> {
+    /// Finds the route; then a filter answers, or an endpoint. Fails when there is nothing to answer with.
+    async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
+        let target = self.find(scope, caller, parts)?;
+        if let Some(reply) = filter::reply(&target.route, parts) {
+            self.say(reply).await;
+            return Ok(());
+        }
+        self.upload
+            .bound(target.route.max_request_body, scope.body_timeout, parts)?;
+        let answer = self.answer(target, parts).await?;
+        self.relay(answer, parts).await;
+        Ok(())
+    }
+
+    fn find<'a>(&mut self, scope: &'a Scope, caller: &Caller, parts: &Parts) -> Result<&'a Target, Error> {
         if parts.method == Method::CONNECT {
             return Err(connect::refusal(scope, caller, parts));
         }
@@ -92,14 +110,20 @@ impl Call {
             .routes
             .find(host, parts)
             .ok_or_else(|| Error::new(Reason::NoRoute))?;
-        let route = &target.route;
-        self.record.routed(route, &target.metrics);
+        self.record.routed(&target.route, &target.metrics);
+        Ok(target)
+    }
 
+    /// Tries endpoints until one answers.
+    async fn answer(&mut self, target: &Target, parts: &Parts) -> Result<Answer, Error> {
+        let route = &target.route;
         let destination = split::pick(&route.destinations, route.total_weight, random::u64());
         let upstream = &target.upstreams[destination];
         self.record.cluster(&upstream.config, destination);
+        if upstream.config.is_grpc {
+            self.translate(parts);
+        }
 
-        self.upload.bound(route.max_request_body, scope.body_timeout, parts)?;
         self.deadline = Deadline::new(route.timeout, grpc::timeout(&parts.headers));
         if !upstream.is_warm() {
             // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
@@ -128,6 +152,14 @@ impl Call {
         }
     }
 
+    /// A gRPC-Web call goes on as gRPC.
+    fn translate(&mut self, parts: &Parts) {
+        self.web = Translation::of(&parts.headers);
+        if let Some(web) = &self.web {
+            self.upload.translate(|body| web.body(body));
+        }
+    }
+
     /// Sends the request to one endpoint and waits for the head of its response; the request's content goes on
     /// meanwhile.
     async fn attempt(
@@ -144,7 +176,15 @@ impl Call {
         if parts.extensions.get::<Upgrade>().is_some() {
             self.patiently(Box::pin(lease.settled())).await?;
         }
-        let request = forward::request(parts, route, lease.peer().is_some(), self.deadline.left(), &self.record)?;
+        let is_tls = lease.peer().is_some();
+        let request = forward::request(
+            parts,
+            route,
+            is_tls,
+            self.deadline.left(),
+            &self.record,
+            self.web.as_deref(),
+        )?;
         let (mut response, sink) = lease.send(request, self.upload.is_empty())?;
         self.upload.begin(sink);
         let (head, body) = std::future::poll_fn(|cx| {
@@ -163,20 +203,20 @@ impl Call {
     }
 
     /// Passes the response on while the rest of the request goes up; ends when the response has.
-    async fn relay(&mut self, answer: Answer) {
+    async fn relay(&mut self, answer: Answer, parts: &Parts) {
         let Answer { head, body, mut lease, .. } = answer;
-        let (head, ()) = head.into_parts();
+        let (mut head, ()) = head.into_parts();
         self.record.response_head(&head);
         let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if is_tunnel {
             // The timeout is for the answer; what follows lasts as long as its two ends like.
             self.deadline = Deadline::default();
         }
-        // A call is over with its status, whatever the caller still wanted to send.
-        let is_call = grpc::is_grpc(&head.headers);
         let is_end = body.is_end();
+        let form = Form::of(&mut head.headers, self.web.as_deref());
+        filter::answered(self.record.route(), parts, &mut head.headers);
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
-            Ok(sink) => sink,
+            Ok(sink) => form.sink(sink),
             Err(error) => return self.record.failed(&Error::new(Reason::DownstreamReset).because(error)),
         };
         let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
@@ -197,7 +237,8 @@ impl Call {
             self.deadline.poll(cx).map(Err)
         })
         .await;
-        if ended.is_ok() && !is_call && !self.upload.is_done() {
+        // A call is over with its status, whatever the caller still wanted to send.
+        if ended.is_ok() && !form.is_call() && !self.upload.is_done() {
             let rest = self.upload.rest(&mut self.deadline, is_tunnel);
             Box::pin(rest).await;
         }
@@ -206,35 +247,8 @@ impl Call {
         match ended {
             Ok(()) if self.upload.is_done() => lease.completed(),
             Ok(()) => {}
-            Err(error) => {
-                download.sink.reset(ResetCode::of(&error));
-                self.record.failed(&error);
-            }
+            Err(error) => self.break_off(&self.deadline.explain(error), download, form),
         }
-    }
-
-    /// Answers in the proxy's own name, or breaks off when nobody waits any more.
-    async fn refuse(&mut self, error: &Error, parts: &Parts, trusted: bool) {
-        self.record.failed(error);
-        if error.reason == Reason::DownstreamReset {
-            return self.responder.reset(ResetCode::CANCEL);
-        }
-        let request_id = self.record.request_id().to_string();
-        let Reply { head, content } = reply::explain(error, parts, Audience { trusted, request_id: &request_id });
-        let (head, ()) = head.into_parts();
-        self.record.response_head(&head);
-        let Ok(mut sink) = self
-            .responder
-            .respond(Response::from_parts(head, ()), content.is_none())
-        else {
-            return;
-        };
-        if let Some(content) = content {
-            self.record.sent(content.len() as u64);
-            // Small enough for any codec's buffer; a caller that has gone meanwhile needs no answer.
-            let _gone = sink.send_data(content, true);
-        }
-        let _gone = std::future::poll_fn(|cx| sink.poll_flush(cx)).await;
     }
 
     /// Waits for `work` no longer than the caller and the deadline do.

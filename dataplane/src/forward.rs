@@ -16,6 +16,7 @@ use crate::error::{Error, Reason};
 use crate::http::body::{Body, ResetCode, Sink, StreamError};
 use crate::http::check;
 use crate::http::grpc;
+use crate::http::grpc_web::{self, Translation};
 use crate::http::pump::{Broken, Observe, Pump};
 use crate::http::stall::Stall;
 use crate::http::upgrade::Upgrade;
@@ -35,6 +36,7 @@ pub fn request(
     is_tls: bool,
     left: Option<Duration>,
     record: &Record,
+    web: Option<&Translation>,
 ) -> Result<Request<()>, Error> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -53,6 +55,9 @@ pub fn request(
         && headers.contains_key(grpc::GRPC_TIMEOUT)
     {
         headers.insert(grpc::GRPC_TIMEOUT, grpc::format_timeout(left));
+    }
+    if let Some(web) = web {
+        web.request(headers);
     }
     Ok(request)
 }
@@ -137,10 +142,18 @@ impl Upload {
             }
         }
         // The messages of a call come when there is something to say.
-        if !grpc::is_grpc(&parts.headers) {
+        if !grpc::is_grpc(&parts.headers) && !grpc_web::is_grpc_web(&parts.headers) {
             self.stall = Some(Stall::new(patience, parts.headers.contains_key(EXPECT)));
         }
         Ok(())
+    }
+
+    /// What comes of it is `translated`; nothing has been sent yet.
+    pub fn translate(&mut self, translated: impl FnOnce(Body) -> Body) {
+        if !self.is_empty {
+            let body = std::mem::replace(&mut self.pump.body, Body::Empty);
+            self.pump.body = translated(body);
+        }
     }
 
     /// Sends to another endpoint, from the beginning.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::error::{Error, Reason};
-use crate::http::grpc;
+use crate::http::{grpc, grpc_web};
 
 /// Names the reason to callers of the mesh; nobody outside is told.
 const X_SIDECAR_REASON: HeaderName = HeaderName::from_static("x-sidecar-reason");
@@ -37,7 +37,7 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
     let mut reply = if grpc::is_grpc(&request.headers) {
         trailers_only(error, audience, HeaderValue::from_static("application/grpc"))
     } else if let Some(kind) = request.headers.get(CONTENT_TYPE)
-        && grpc::is_grpc_web(&request.headers)
+        && grpc_web::is_grpc_web(&request.headers)
     {
         trailers_only(error, audience, kind.clone())
     } else if wants_html(request) {
@@ -58,14 +58,14 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
 /// A gRPC answer without messages: the status stands in the head, which ends the stream.
 fn trailers_only(error: &Error, audience: Audience<'_>, kind: HeaderValue) -> Reply {
     let mut head = Response::new(());
-    let headers = head.headers_mut();
-    headers.insert(CONTENT_TYPE, kind);
-    headers.insert(
-        grpc::GRPC_STATUS,
-        HeaderValue::from(u16::from(error.reason.grpc_status())),
-    );
-    headers.insert(grpc::GRPC_MESSAGE, grpc::encode_message(&sentence(error, audience)));
+    *head.headers_mut() = trailers(error, audience);
+    head.headers_mut().insert(CONTENT_TYPE, kind);
     Reply { head, content: None }
+}
+
+/// How a gRPC call ends that has begun to be answered.
+pub fn trailers(error: &Error, audience: Audience<'_>) -> HeaderMap {
+    grpc::trailers(error.grpc_status(), &sentence(error, audience))
 }
 
 fn with_content(error: &Error, kind: &'static str, content: String) -> Reply {

@@ -19,7 +19,7 @@ MESH_TRUST_BUNDLE = "mesh"
 _PROTOCOLS = {
     "http": wire.UPSTREAM_PROTOCOL_HTTP1,
     "http2": wire.UPSTREAM_PROTOCOL_HTTP2,
-    "grpc": wire.UPSTREAM_PROTOCOL_HTTP2,
+    "grpc": wire.UPSTREAM_PROTOCOL_GRPC,
 }
 _POLICIES = {
     "round_robin": wire.BALANCE_POLICY_ROUND_ROBIN,

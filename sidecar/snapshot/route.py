@@ -11,6 +11,7 @@ from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
 from sidecar.config.model.route import Route
 from sidecar.config.model.service import ServiceRoute
 from sidecar.snapshot.cluster import APP, milliseconds, origin
+from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.wire import snapshot_pb2 as wire
@@ -188,11 +189,23 @@ def _service_destinations(name: str, route: ServiceRoute) -> list[wire.Destinati
 
 
 def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> Iterator[wire.Route]:
+    """What stands for one route of a gateway; preflights of all of it come first."""
     scope = Scope(
         hosts=(route.match.host,) if route.match.host else (),
         match=route.match,
         rewrite=route.rewrite.path if route.rewrite else None,
     )
+    routes = list(_leading_routes(world, route, scope, place))
+    if route.cors is not None and routes:
+        cors = policy(route.cors)
+        match = preflight(scope.whole().match)
+        yield wire.Route(name=route.name, match=match, cors=cors, preflight=True, origin=place)
+        for leading in routes:
+            leading.cors.CopyFrom(cors)
+    yield from routes
+
+
+def _leading_routes(world: World, route: GatewayRoute, scope: Scope, place: wire.Origin) -> Iterator[wire.Route]:
     if route.to is not None and route.to.subset is None:
         yield from _service_routes(world, route.to.service, scope, route.name, (route,))
         return

@@ -25,6 +25,7 @@ class UpstreamProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPSTREAM_PROTOCOL_UNSPECIFIED: _ClassVar[UpstreamProtocol]
     UPSTREAM_PROTOCOL_HTTP1: _ClassVar[UpstreamProtocol]
     UPSTREAM_PROTOCOL_HTTP2: _ClassVar[UpstreamProtocol]
+    UPSTREAM_PROTOCOL_GRPC: _ClassVar[UpstreamProtocol]
 
 class BalancePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -41,6 +42,7 @@ LISTENER_MODE_PROXY: ListenerMode
 UPSTREAM_PROTOCOL_UNSPECIFIED: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP1: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP2: UpstreamProtocol
+UPSTREAM_PROTOCOL_GRPC: UpstreamProtocol
 BALANCE_POLICY_UNSPECIFIED: BalancePolicy
 BALANCE_POLICY_ROUND_ROBIN: BalancePolicy
 BALANCE_POLICY_LEAST_REQUEST: BalancePolicy
@@ -145,7 +147,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +156,8 @@ class Route(_message.Message):
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     REWRITE_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUEST_BODY_FIELD_NUMBER: _ClassVar[int]
+    CORS_FIELD_NUMBER: _ClassVar[int]
+    PREFLIGHT_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -162,7 +166,25 @@ class Route(_message.Message):
     origin: Origin
     rewrite: PathRewrite
     max_request_body: int
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ...) -> None: ...
+    cors: Cors
+    preflight: bool
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ...) -> None: ...
+
+class Cors(_message.Message):
+    __slots__ = ("allow_origins", "allow_methods", "allow_headers", "expose_headers", "max_age", "allow_credentials")
+    ALLOW_ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_METHODS_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    EXPOSE_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    allow_origins: _containers.RepeatedScalarFieldContainer[str]
+    allow_methods: _containers.RepeatedScalarFieldContainer[str]
+    allow_headers: _containers.RepeatedScalarFieldContainer[str]
+    expose_headers: _containers.RepeatedScalarFieldContainer[str]
+    max_age: int
+    allow_credentials: bool
+    def __init__(self, allow_origins: _Optional[_Iterable[str]] = ..., allow_methods: _Optional[_Iterable[str]] = ..., allow_headers: _Optional[_Iterable[str]] = ..., expose_headers: _Optional[_Iterable[str]] = ..., max_age: _Optional[int] = ..., allow_credentials: _Optional[bool] = ...) -> None: ...
 
 class Match(_message.Message):
     __slots__ = ("hosts", "path", "methods", "headers")

@@ -115,7 +115,7 @@ async def test_the_routes_timeout_ends_a_call_that_has_none(running: Running, ec
     echo.forget()
     async with calling(running.web.outbound, hasty) as stub:
         call = stub.hang(b"")
-        with pytest.raises(grpc.aio.AioRpcError, match="The route's timeout ended before the response") as failure:
+        with pytest.raises(grpc.aio.AioRpcError, match="The time for the call ended before its answer") as failure:
             await call
 
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -1,21 +1,25 @@
-"""Puts a gateway and a sidecar before a server of Connect's conformance suite.
+"""Stands in for a server of Connect's conformance suite that a mesh leads to.
 
-The suite starts `python -m tests.real.conformance SERVER` as a server under test: what is wanted on standard input, the
-server's address on standard output, each with its length before it. Both pass through; only the address becomes ours.
+    python tests/real/conformance.py '{"edges": {"1": "127.0.0.1:4000", "2": "127.0.0.1:5000"}, ...}'
+
+The suite starts this as a server under test: what is wanted on standard input, the server's address on standard output,
+each with its length before it. Both pass through; only the address becomes that of a gateway, by version of HTTP. The
+suite waits 10 s for the answer, so the mesh must be there before, and this file loads nothing that takes long.
 """
 
+import json
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
-import threading
-from pathlib import Path
+from collections.abc import Iterator
+from typing import IO
 
-from tests.mesh import Mesh
-
-# Of the suite's enum HTTPVersion.
-HTTP_VERSION_1 = 1
+# Numbers of a ServerCompatRequest's fields, and of their values.
+PROTOCOL = 1
+PROTOCOL_GRPC = 2
+HTTP_VERSION = 2
+HTTP_VERSION_2 = 2
 
 
 def take_varint(data: bytes) -> tuple[int, bytes]:
@@ -38,42 +42,50 @@ def put_varint(value: int) -> bytes:
     return data + bytes([value])
 
 
-def field_2(message: bytes) -> int:
-    """`http_version` of a ServerCompatRequest, `port` of a ServerCompatResponse."""
+def fields(message: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The fields of a message: number, value, and all its bytes. The value of a field of bytes is their length."""
     while message:
-        tag, message = take_varint(message)
-        value, message = take_varint(message)
-        if tag >> 3 == 2:
-            return value
+        tag, rest = take_varint(message)
+        value, rest = take_varint(rest)
         # Before a field of bytes stands its length; the others are numbers.
-        message = message[value:] if tag & 7 == 2 else message
-    raise ValueError("field 2 is not there")
+        rest = rest[value:] if tag & 7 == 2 else rest
+        yield tag >> 3, value, message[: len(message) - len(rest)]
+        message = rest
 
 
-def main(server: str) -> None:
-    """Serve until SIGTERM."""
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        subprocess.Popen([server], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
-    ):
+def asking_for_grpc(wanted: bytes) -> bytes:
+    """The same ServerCompatRequest to a server that speaks gRPC only, whatever the suite's client is going to speak."""
+    rest = [data for field, _, data in fields(wanted) if field not in (PROTOCOL, HTTP_VERSION)]
+    return b"".join([bytes([PROTOCOL << 3, PROTOCOL_GRPC, HTTP_VERSION << 3, HTTP_VERSION_2]), *rest])
+
+
+def framed(message: bytes) -> bytes:
+    """A message as the suite writes it."""
+    return struct.pack(">I", len(message)) + message
+
+
+def read(stream: IO[bytes]) -> bytes:
+    """The next message."""
+    return stream.read(struct.unpack(">I", stream.read(4))[0])
+
+
+def main(server: str, port: int, edges: dict[str, str], speaks_grpc_only: bool) -> None:
+    """Serve on `port`, behind `edges`, until SIGTERM."""
+    wanted = read(sys.stdin.buffer)
+    version = next(value for field, value, _ in fields(wanted) if field == HTTP_VERSION)
+    host, _, ours = edges[str(version)].rpartition(":")
+    with subprocess.Popen([server, "-port", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         assert process.stdin is not None
         assert process.stdout is not None
-        size = sys.stdin.buffer.read(4)
-        wanted = sys.stdin.buffer.read(struct.unpack(">I", size)[0])
-        process.stdin.write(size + wanted)
+        process.stdin.write(framed(asking_for_grpc(wanted) if speaks_grpc_only else wanted))
         process.stdin.close()
-        answer = process.stdout.read(struct.unpack(">I", process.stdout.read(4))[0])
-        with Mesh(Path(directory)) as mesh:
-            protocol = "http" if field_2(wanted) == HTTP_VERSION_1 else "http2"
-            host, port = mesh.exposed("conformance", field_2(answer), protocol=protocol).edge.rsplit(":", 1)
-            ours = b"\x0a" + put_varint(len(host)) + host.encode() + b"\x10" + put_varint(int(port))
-            sys.stdout.buffer.write(struct.pack(">I", len(ours)) + ours)
-            sys.stdout.flush()
-            stopped.wait()
-        process.terminate()
+        read(process.stdout)
+        sys.stdout.buffer.write(
+            framed(b"\x0a" + put_varint(len(host)) + host.encode() + b"\x10" + put_varint(int(ours)))
+        )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(**json.loads(sys.argv[1]))

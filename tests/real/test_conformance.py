@@ -1,37 +1,135 @@
 """Connect's conformance suite: what a server does reached directly, it does through a gateway and a sidecar."""
 
+import functools
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
 
-from tests.real.programs import cached
+from tests.mesh import LOOPBACK, Mesh
+from tests.real.programs import cached, free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 TOOLS = "connect-conformance-1.0.7"
+# Some cases measure time: on a busy machine they fail without a cause. What fails is run again alone, this often.
+AGAIN = 2
+HERE = Path(__file__).parent
 
 
-def run(config: str, *server: str) -> tuple[int, set[str]]:
-    """How many cases there are, and which fail."""
-    suite = [cached(TOOLS, "connectconformance"), "--mode", "server", "--conf", str(Path(__file__).with_name(config))]
-    # One at a time: each brings two proxies with it.
-    command = [*suite, "--max-servers", "1", "--", *server]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+class Outcome(NamedTuple):
+    """What a run of the suite says."""
+
+    total: int
+    # What is wrong, by case.
+    failed: Mapping[str, str]
+
+
+def suite(config: str, server: list[str], *only: str) -> Outcome:
+    """Run the suite, or only these cases of it."""
+    command = [
+        cached(TOOLS, "connectconformance"),
+        "--mode",
+        "server",
+        "--conf",
+        str(HERE / f"conformance_{config}.yaml"),
+    ]
+    chosen = [flag for case in only for flag in ("--run", case)]
+    # One server at a time: all of them listen on the same port.
+    command += [*chosen, "--max-servers", "1", "--", *server]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     told = done.stdout + done.stderr
     total = re.search(r"^Total cases: (\d+)$", told, re.MULTILINE)
     assert total is not None, told
-    return int(total[1]), set(re.findall(r"^FAILED: (.+):$", told, re.MULTILINE))
+    failed = re.findall(r"^FAILED: (.+):\n((?:[\t ].*\n|\n(?!Total))*)", told, re.MULTILINE)
+    return Outcome(int(total[1]), dict(failed))
+
+
+def judged(
+    config: str, server: list[str], excused: Callable[[str], bool] = lambda _case: False
+) -> tuple[Outcome, set[str]]:
+    """The outcome with those cases that fail each time, and the cases that have failed at least once.
+
+    What is excused is not run again. Whatever fails is printed with its reasons.
+    """
+    total, failed = suite(config, server)
+    lasting = dict(failed)
+    for case, why in failed.items():
+        if excused(case):
+            continue
+        print(f"{config}: {case}:\n{why}")
+        for _ in range(AGAIN):
+            again = suite(config, server, case)
+            assert again.total == 1, again
+            if case not in again.failed:
+                del lasting[case]
+                break
+            print(f"again:\n{again.failed[case]}")
+    return Outcome(total, lasting), set(failed)
+
+
+@functools.cache
+def directly(config: str, server: str) -> Outcome:
+    """What the server does without us."""
+    return judged(config, [cached(TOOLS, server)])[0]
+
+
+@contextmanager
+def through_a_mesh(server: str, protocols: Mapping[int, str], *, speaks_grpc_only: bool = False) -> Iterator[list[str]]:
+    """The command that serves behind a gateway and a sidecar, which speak these protocols by version of HTTP."""
+    port = free_port()
+    with TemporaryDirectory() as directory, Mesh(Path(directory)) as mesh:
+        edges = {protocol: _edge(mesh, protocol, port) for protocol in sorted(set(protocols.values()))}
+        parameters = {"server": server, "port": port, "speaks_grpc_only": speaks_grpc_only}
+        parameters["edges"] = {version: edges[protocol] for version, protocol in protocols.items()}
+        yield [sys.executable, "-S", str(HERE / "conformance.py"), json.dumps(parameters)]
+
+
+def _edge(mesh: Mesh, protocol: str, port: int) -> str:
+    """Address of a gateway before a sidecar before that port."""
+    name = f"by-{protocol}"
+    mesh.document(f"services/{name}", protocol=protocol)
+    sidecar = mesh.sidecar(name, port)
+    mesh.document(f"services/{name}", protocol=protocol, endpoints=[{"address": sidecar.inbound}])
+    mesh.document(f"gateways/{name}", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": name}}])
+    return mesh.gateway(name).edge
+
+
+def marked(outcome: Outcome, once: set[str]) -> str:
+    """A cell of the table; cases that failed and then passed are told too."""
+    passed = f"{outcome.total - len(outcome.failed)} of {outcome.total}"
+    flaky = sorted(once - set(outcome.failed))
+    return f"{passed} ({len(flaky)} not at first: {', '.join(flaky)})" if flaky else passed
 
 
 @pytest.mark.parametrize(("server", "cases"), [("grpcserver", 374), ("referenceserver", 1900)])
 def test_what_passes_directly_passes_through_the_mesh(server: str, cases: int, row: Callable[[str, str], None]) -> None:
-    config = f"conformance_{server.removesuffix('server')}.yaml"
-    total, direct = run(config, cached(TOOLS, server))
-    through, failed = run(config, sys.executable, "-m", "tests.real.conformance", cached(TOOLS, server))
-    row(f"Connect conformance, {server}", f"{through - len(failed)} of {through}; directly {total - len(direct)}")
-    assert (total, through) == (cases, cases)
-    assert failed - direct == set()
+    config = server.removesuffix("server")
+    direct = directly(config, server)
+    with through_a_mesh(cached(TOOLS, server), {1: "http", 2: "http2"}) as command:
+        through, once = judged(config, command, excused=lambda case: case in direct.failed)
+    passed = direct.total - len(direct.failed)
+    row(f"Connect conformance, {server}", f"{marked(through, once)}; directly {passed} of {direct.total}")
+    assert (direct.total, through.total) == (cases, cases)
+    assert set(through.failed) - set(direct.failed) == set()
+
+
+def twin(case: str) -> str:
+    """The case that does by gRPC what this one does by gRPC-Web."""
+    return case.replace("HTTPVersion:1", "HTTPVersion:2").replace("GRPC_WEB", "GRPC").replace("gRPC-Web", "gRPC")
+
+
+def test_browsers_reach_a_server_that_speaks_grpc_only(row: Callable[[str, str], None]) -> None:
+    direct = directly("grpc", "grpcserver")
+    with through_a_mesh(cached(TOOLS, "grpcserver"), {1: "grpc", 2: "grpc"}, speaks_grpc_only=True) as command:
+        through, once = judged("grpc_web", command, excused=lambda case: twin(case) in direct.failed)
+    row("Connect conformance, gRPC-Web to grpcserver", marked(through, once))
+    assert through.total == 343
+    assert {twin(case) for case in through.failed} - set(direct.failed) == set()

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::{h1, h2};
+use super::{grpc_web, h1, h2};
 use crate::error::{Error, Reason};
 
 /// A piece of a message's content.
@@ -39,6 +39,8 @@ impl ResetCode {
     pub const CONNECT_ERROR: ResetCode = ResetCode(0xa);
     /// More than is allowed; gRPC reads it as RESOURCE_EXHAUSTED.
     pub const ENHANCE_YOUR_CALM: ResetCode = ResetCode(0xb);
+    /// TLS is too weak.
+    pub const INADEQUATE_SECURITY: ResetCode = ResetCode(0xc);
 
     /// What a caller is told when its response breaks off for `error`.
     pub fn of(error: &Error) -> ResetCode {
@@ -60,6 +62,8 @@ pub enum StreamError {
     Closed(Box<str>),
     /// The peer broke the protocol.
     Malformed(Box<str>),
+    /// The content ends inside a message.
+    Cut,
 }
 
 impl std::fmt::Display for StreamError {
@@ -68,6 +72,7 @@ impl std::fmt::Display for StreamError {
             StreamError::Reset(code) => write!(f, "stream reset with code {:#x}", code.0),
             StreamError::Closed(words) => write!(f, "connection closed: {words}"),
             StreamError::Malformed(words) => write!(f, "malformed message: {words}"),
+            StreamError::Cut => f.write_str("the content ends inside a message"),
         }
     }
 }
@@ -92,6 +97,8 @@ pub enum Body {
     H1Response(h1::client::Incoming),
     /// From an HTTP/2 peer, either side.
     H2(h2::Incoming),
+    /// One of the others, in base64.
+    Text(Box<grpc_web::Text>),
 }
 
 impl Body {
@@ -102,6 +109,7 @@ impl Body {
             Body::H1Request(incoming) => incoming.poll_frame(cx),
             Body::H1Response(incoming) => incoming.poll_frame(cx),
             Body::H2(incoming) => incoming.poll_frame(cx),
+            Body::Text(text) => text.poll_frame(cx),
         }
     }
 
@@ -112,6 +120,7 @@ impl Body {
             Body::H1Request(incoming) => incoming.is_end(),
             Body::H1Response(incoming) => incoming.is_end(),
             Body::H2(incoming) => incoming.is_end(),
+            Body::Text(text) => text.is_end(),
         }
     }
 
@@ -134,6 +143,8 @@ pub enum Sink {
     H1Request(h1::client::Outgoing),
     /// To an HTTP/2 peer, either side.
     H2(h2::Outgoing),
+    /// To one of the others, whose caller speaks gRPC-Web.
+    GrpcWeb(Box<grpc_web::Outgoing>),
 }
 
 impl Sink {
@@ -144,6 +155,7 @@ impl Sink {
             Sink::H1Response(outgoing) => outgoing.poll_capacity(cx, wanted),
             Sink::H1Request(outgoing) => outgoing.poll_capacity(cx, wanted),
             Sink::H2(outgoing) => outgoing.poll_capacity(cx, wanted),
+            Sink::GrpcWeb(outgoing) => outgoing.poll_capacity(cx, wanted),
         }
     }
 
@@ -154,6 +166,7 @@ impl Sink {
             Sink::H1Response(outgoing) => outgoing.send_data(data, end),
             Sink::H1Request(outgoing) => outgoing.send_data(data, end),
             Sink::H2(outgoing) => outgoing.send_data(data, end),
+            Sink::GrpcWeb(outgoing) => outgoing.send_data(data, end),
         }
     }
 
@@ -164,6 +177,17 @@ impl Sink {
             Sink::H1Response(outgoing) => outgoing.send_trailers(trailers),
             Sink::H1Request(outgoing) => outgoing.send_trailers(&trailers),
             Sink::H2(outgoing) => outgoing.send_trailers(trailers),
+            Sink::GrpcWeb(outgoing) => outgoing.send_trailers(trailers),
+        }
+    }
+
+    /// Closes a gRPC call with its status, which for a gRPC-Web caller is content. Fails, with nothing sent, where the
+    /// status would not arrive.
+    pub fn conclude(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
+        match self {
+            Sink::GrpcWeb(outgoing) => outgoing.conclude(&trailers),
+            Sink::H1Response(outgoing) if !outgoing.takes_trailers() => Err(StreamError::Cut),
+            sink => sink.send_trailers(trailers),
         }
     }
 
@@ -174,6 +198,7 @@ impl Sink {
             Sink::Closed | Sink::H2(_) => Poll::Ready(Ok(())),
             Sink::H1Response(outgoing) => outgoing.poll_flush(cx),
             Sink::H1Request(outgoing) => outgoing.poll_flush(cx),
+            Sink::GrpcWeb(outgoing) => outgoing.poll_flush(cx),
         }
     }
 
@@ -184,6 +209,7 @@ impl Sink {
             Sink::H1Response(outgoing) => outgoing.reset(),
             Sink::H1Request(outgoing) => outgoing.reset(),
             Sink::H2(outgoing) => outgoing.reset(code),
+            Sink::GrpcWeb(outgoing) => outgoing.reset(code),
         }
     }
 
@@ -194,6 +220,7 @@ impl Sink {
             Sink::H1Response(outgoing) => outgoing.poll_reset(cx),
             Sink::H1Request(outgoing) => outgoing.poll_reset(cx),
             Sink::H2(outgoing) => outgoing.poll_reset(cx),
+            Sink::GrpcWeb(outgoing) => outgoing.poll_reset(cx),
         }
     }
 }

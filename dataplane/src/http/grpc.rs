@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::body::ResetCode;
+use crate::error::{Error, Reason};
+
 /// The call's status, in trailers or in the head of a trailers-only response.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The status in words, percent-encoded.
@@ -19,13 +22,6 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
             .strip_prefix(b"application/grpc")
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     })
-}
-
-/// True when the message is gRPC-Web, binary or text, which also has its status in the head of a response without
-/// messages (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md>).
-pub fn is_grpc_web(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE);
-    value.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc-web"))
 }
 
 /// The `grpc-timeout` of a request: at most 8 digits and a unit
@@ -62,6 +58,32 @@ pub fn format_timeout(left: Duration) -> HeaderValue {
     };
     // Digits and a letter are always a legal value.
     HeaderValue::from_str(&format!("{number}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("1S"))
+}
+
+/// What it means that an endpoint has reset a call
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#errors>).
+pub fn reset(code: ResetCode) -> Error {
+    Error::new(Reason::UpstreamReset).with_grpc_status(match code {
+        ResetCode::REFUSED_STREAM => 14,
+        ResetCode::CANCEL => 1,
+        ResetCode::ENHANCE_YOUR_CALM => 8,
+        ResetCode::INADEQUATE_SECURITY => 7,
+        _ => 13,
+    })
+}
+
+/// Trailers with a status and what it is for.
+pub fn trailers(status: u8, message: &str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(4);
+    trailers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    trailers.insert(GRPC_MESSAGE, encode_message(message));
+    trailers
+}
+
+/// What takes the place of trailers that an endpoint left out: such a call is UNKNOWN
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+pub fn no_status() -> HeaderMap {
+    trailers(2, "The endpoint ended its answer without a status.")
 }
 
 /// Encodes a message for `grpc-message`: printable ASCII but `%` as it is, everything else as `%XX`.

@@ -1,8 +1,10 @@
 //! HTTP as bytes and as streams: which protocol a connection speaks, its codecs, and the one Body type above them.
 
+mod base64;
 pub mod body;
 pub mod check;
 pub mod grpc;
+pub mod grpc_web;
 pub mod h1;
 pub mod h2;
 pub mod pump;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::body::{Body, Frame, Sink, StreamError};
+use super::grpc;
 use crate::error::{Error, Reason};
 
 /// Content under way in one direction.
@@ -71,6 +72,11 @@ impl Pump {
     /// True when everything, trailers too, was handed to the sink.
     pub fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// True when the sink has no room for what came last.
+    pub fn is_stalled(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Bytes of content handed to the sink.
@@ -150,9 +156,11 @@ impl From<Broken> for Error {
     /// For a response on its way to the caller.
     fn from(broken: Broken) -> Self {
         match broken {
+            Broken::Sink(StreamError::Cut) => Error::new(Reason::UpstreamProtocol).because(StreamError::Cut),
             Broken::Sink(error) => Error::new(Reason::DownstreamReset).because(error),
             Broken::TooLarge => Error::new(Reason::BodyTooLarge),
             Broken::Body(StreamError::Malformed(words)) => Error::new(Reason::UpstreamProtocol).because(words),
+            Broken::Body(StreamError::Reset(code)) => grpc::reset(code).because(StreamError::Reset(code)),
             Broken::Body(error) => Error::new(Reason::UpstreamReset).because(error),
         }
     }

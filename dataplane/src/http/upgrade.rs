@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
 use http::HeaderValue;
 
+use super::base64;
 use crate::random;
 
 /// The protocol that a request asks to go on in; one token, in lower case.
@@ -43,7 +45,7 @@ pub fn websocket_key() -> HeaderValue {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&random::u64().to_ne_bytes());
     bytes[8..].copy_from_slice(&random::u64().to_ne_bytes());
-    base64(&bytes)
+    value(&bytes)
 }
 
 /// The `Sec-WebSocket-Accept` that proves that `key` was read (RFC 6455 section 4.2.2).
@@ -51,24 +53,12 @@ pub fn websocket_accept(key: &HeaderValue) -> HeaderValue {
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
     context.update(key.as_bytes().trim_ascii());
     context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    base64(context.finish().as_ref())
+    value(context.finish().as_ref())
 }
 
-fn base64(bytes: &[u8]) -> HeaderValue {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let group = at(0) << 16 | at(1) << 8 | at(2);
-        for place in 0..4 {
-            text.push(match place <= three.len() {
-                true => char::from(DIGITS[(group >> (18 - 6 * place)) as usize & 0x3f]),
-                false => '=',
-            });
-        }
-    }
-    // Its alphabet is legal in a value.
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// Base64 as a value: its alphabet is legal there.
+fn value(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(base64::encode(bytes))).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
@@ -87,19 +77,6 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.len(), 24);
         assert!(one.as_bytes().ends_with(b"=="));
-    }
-
-    #[test]
-    fn base64_is_as_its_rfc_says() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
     }
 
     #[test]

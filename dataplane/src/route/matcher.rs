@@ -214,6 +214,8 @@ mod tests {
             attempts: 3,
             rewrite_prefix: prefix.map(Into::into),
             max_request_body: u64::MAX,
+            cors: None,
+            is_preflight: false,
             origin: Origin::default(),
         };
         let api = || Some(PathMatch::Prefix("/api".into()));

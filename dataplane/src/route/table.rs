@@ -106,6 +106,8 @@ mod tests {
             attempts: 3,
             rewrite_prefix: None,
             max_request_body: u64::MAX,
+            cors: None,
+            is_preflight: false,
             origin: Origin::default(),
         })
     }

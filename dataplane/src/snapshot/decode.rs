@@ -15,6 +15,7 @@ use super::model::{
 };
 use crate::proto;
 
+mod cors;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -216,10 +217,11 @@ fn clusters(messages: Vec<proto::Cluster>) -> Result<Clusters, Rejected> {
 }
 
 fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked<Cluster> {
-    let protocol = match message.protocol() {
+    let (protocol, is_grpc) = match message.protocol() {
         proto::UpstreamProtocol::Unspecified => return Err(unspecified("protocol", message.protocol)),
-        proto::UpstreamProtocol::Http1 => Protocol::Http1,
-        proto::UpstreamProtocol::Http2 => Protocol::Http2,
+        proto::UpstreamProtocol::Http1 => (Protocol::Http1, false),
+        proto::UpstreamProtocol::Http2 => (Protocol::Http2, false),
+        proto::UpstreamProtocol::Grpc => (Protocol::Http2, true),
     };
     let balance = match message.balance() {
         proto::BalancePolicy::Unspecified => return Err(unspecified("balance", message.balance)),
@@ -233,6 +235,7 @@ fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked
         service: message.service.into(),
         subset: message.subset.into(),
         protocol,
+        is_grpc,
         balance,
         tls: message.tls.map(client_tls).transpose()?,
         connect_timeout: millis_or(message.connect_timeout_ms, CONNECT_TIMEOUT_MS),

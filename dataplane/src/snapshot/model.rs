@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 
 /// One compiled configuration; shared by all workers.
@@ -143,7 +143,7 @@ pub struct Route {
     pub name: Arc<str>,
     /// When it applies.
     pub matcher: Matcher,
-    /// At least one; weights are positive.
+    /// At least one, but none of a preflight route; weights are positive.
     pub destinations: Vec<Destination>,
     /// Sum of the weights.
     pub total_weight: u32,
@@ -155,8 +155,38 @@ pub struct Route {
     pub rewrite_prefix: Option<Box<str>>,
     /// Bytes of a request's content; `u64::MAX`: no limit.
     pub max_request_body: u64,
+    /// None: not our affair.
+    pub cors: Option<Cors>,
+    /// It answers CORS preflights by `cors`.
+    pub is_preflight: bool,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// Which web pages may read answers, as the fields that say so.
+#[derive(Debug)]
+pub struct Cors {
+    /// None: any page may.
+    pub origins: Option<Vec<OriginMatch>>,
+    /// `Access-Control-Allow-Methods`.
+    pub methods: HeaderValue,
+    /// `Access-Control-Allow-Headers`.
+    pub headers: HeaderValue,
+    /// `Access-Control-Expose-Headers`.
+    pub exposed: HeaderValue,
+    /// `Access-Control-Max-Age`.
+    pub max_age: Option<HeaderValue>,
+    /// `Access-Control-Allow-Credentials`.
+    pub credentials: bool,
+}
+
+/// A condition on the origin of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginMatch {
+    /// "https://shop.example.com".
+    Exact(Box<str>),
+    /// "https://" and ".example.com"; written "https://*.example.com".
+    Label(Box<str>, Box<str>),
 }
 
 /// The conditions of a route; all must hold.
@@ -254,6 +284,8 @@ pub struct Cluster {
     pub subset: Arc<str>,
     /// What the endpoints speak.
     pub protocol: Protocol,
+    /// They speak gRPC, and nothing but it.
+    pub is_grpc: bool,
     /// How one is chosen.
     pub balance: BalancePolicy,
     /// None: cleartext.

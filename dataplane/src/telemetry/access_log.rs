@@ -189,7 +189,7 @@ mod tests {
     use crate::snapshot::model::Direction;
     use crate::telemetry::finished::{GrpcStatus, RequestId};
     use crate::telemetry::registry::Registry;
-    use crate::telemetry::tests::{cluster, listener, route};
+    use crate::telemetry::samples::{cluster, listener, route};
     use crate::telemetry::trace::TraceContext;
 
     fn blank() -> Finished {

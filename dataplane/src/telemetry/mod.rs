@@ -21,6 +21,8 @@ mod otlp;
 pub mod record;
 pub mod registry;
 mod ring;
+#[cfg(test)]
+mod samples;
 mod spans;
 #[cfg(test)]
 mod tests;

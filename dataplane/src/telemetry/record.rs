@@ -192,6 +192,11 @@ impl Record {
         self.metrics = Some(Arc::clone(metrics));
     }
 
+    /// The route that was found.
+    pub fn route(&self) -> Option<&Route> {
+        self.exchange.route.as_deref()
+    }
+
     /// A destination was picked: the route's `destination`-th, which is `cluster`.
     pub fn cluster(&mut self, cluster: &Arc<Cluster>, destination: usize) {
         self.exchange.cluster = Some(Arc::clone(cluster));

@@ -195,7 +195,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::telemetry::tests::route;
+    use crate::telemetry::samples::route;
 
     #[test]
     fn a_series_outlives_its_route_for_some_applies() {

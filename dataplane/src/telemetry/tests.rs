@@ -12,12 +12,10 @@ use super::Hub;
 use super::metrics::{ListenerLabel, RouteMetrics};
 use super::otlp::{self, Span};
 use super::record::{Observer, Record};
+use super::samples::{cluster, listener, route};
 use crate::error::{Error, Reason};
 use crate::proto;
-use crate::snapshot::model::{
-    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Protocol, Route,
-    Telemetry,
-};
+use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const CLIENT: &str = "127.0.0.1:40000";
@@ -38,63 +36,6 @@ fn telemetry(tracing: bool, ratio: f64, access_log: bool) -> Telemetry {
         ratio,
         resource: vec![("service.name".into(), "web".into())],
         access_log,
-    }
-}
-
-pub(super) fn route() -> Arc<Route> {
-    Arc::new(Route {
-        name: "api".into(),
-        matcher: Matcher::default(),
-        destinations: vec![Destination { cluster: "orders".into(), weight: 1 }],
-        total_weight: 1,
-        timeout: None,
-        attempts: 3,
-        rewrite_prefix: None,
-        max_request_body: u64::MAX,
-        origin: Origin { place: "services/orders.yaml:12:3".into(), index: 0 },
-    })
-}
-
-pub(super) fn cluster() -> Arc<Cluster> {
-    Arc::new(Cluster {
-        name: "orders".into(),
-        service: "orders".into(),
-        subset: "".into(),
-        protocol: Protocol::Http2,
-        balance: BalancePolicy::RoundRobin,
-        tls: None,
-        connect_timeout: Duration::from_secs(5),
-        warm_timeout: Duration::from_secs(5),
-        max_connections: 1,
-        max_pending: 1,
-        max_requests: 1,
-        origin: Origin::default(),
-    })
-}
-
-pub(super) fn listener(direction: Direction) -> Listener {
-    Listener {
-        name: "out".into(),
-        address: "127.0.0.1:0".parse().unwrap(),
-        direction,
-        mode: Mode::Http,
-        route_table: "mesh".into(),
-        tls: None,
-        limits: ListenerLimits {
-            max_header_bytes: 1,
-            max_request_line: 8 * 1024,
-            max_headers: 1,
-            max_streams: 1,
-            header_timeout: Duration::ZERO,
-            body_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::ZERO,
-            max_connection_age: Duration::from_secs(3600),
-            keepalive_interval: Duration::from_secs(60),
-            keepalive_timeout: Duration::from_secs(20),
-            max_connections: 16_384,
-        },
-        forwarding: std::sync::Arc::default(),
-        origin: Origin::default(),
     }
 }
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
+from sidecar.config.model.cors import Cors
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.path import ALL_PATHS, Path
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
@@ -128,7 +129,7 @@ class Rewrite(Model):
 class GatewayRoute(Route):
     """One rule of a gateway."""
 
-    not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"authenticate", "transform", "redirect", "respond", "cors"}
+    not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"authenticate", "transform", "redirect", "respond"}
 
     match: GatewayMatch = Field(default=GatewayMatch(), description="Which requests it takes.")
     to: ServiceTarget | None = Field(default=None, description="A service or one of its subsets.")
@@ -136,6 +137,7 @@ class GatewayRoute(Route):
         default=None, description="Services or subsets by weight."
     )
     rewrite: Rewrite | None = Field(default=None, description="What is changed in a request before it is sent.")
+    cors: Cors | None = Field(default=None, description="Which web pages of other origins may read answers.")
 
     def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
         """The services it leads to, each with its path in the route."""
@@ -192,7 +194,7 @@ class Gateway(Model):
     """The edge: from clients outside to services of the mesh."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset(
-        {"tls", "hosts", "authenticate", "authentication", "rate_limit", "limits", "transformation", "plugins", "cors"}
+        {"tls", "hosts", "authenticate", "authentication", "rate_limit", "limits", "transformation", "plugins"}
     )
 
     listeners: Annotated[tuple[GatewayListener, ...], AfterValidator(_check_listeners)] = Field(

@@ -61,7 +61,7 @@ def test_what_comes_in_goes_to_the_app_in_the_clear_once_and_without_a_limit_of_
     app = cluster(snapshot, "app")
     assert destinations(route) == {"app": 1}
     assert (route.timeout_ms, route.retry.attempts) == (0, 1)
-    assert app.protocol == wire.UPSTREAM_PROTOCOL_HTTP2
+    assert app.protocol == wire.UPSTREAM_PROTOCOL_GRPC
     assert not app.HasField("tls")
 
 
@@ -114,7 +114,7 @@ def test_a_cluster_has_the_settings_of_its_service_and_else_of_the_mesh() -> Non
     snapshot = snapshot_of({**SHOP, "mesh.yaml": mesh}, ORDERS_ROLE)
     orders, inventory = cluster(snapshot, "orders/v1"), cluster(snapshot, "inventory")
 
-    assert (orders.protocol, inventory.protocol) == (wire.UPSTREAM_PROTOCOL_HTTP2, wire.UPSTREAM_PROTOCOL_HTTP1)
+    assert (orders.protocol, inventory.protocol) == (wire.UPSTREAM_PROTOCOL_GRPC, wire.UPSTREAM_PROTOCOL_HTTP1)
     assert orders.balance == wire.BALANCE_POLICY_LEAST_REQUEST
     assert inventory.balance == wire.BALANCE_POLICY_RANDOM
     assert (orders.limits.max_pending, orders.limits.max_connections) == (256, 1024)

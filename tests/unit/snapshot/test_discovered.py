@@ -115,7 +115,7 @@ def test_a_chain_makes_routes_unless_the_document_writes_its_own() -> None:
     assert addresses(world, "orders/v2") == ["10.0.0.2:21000"]
     assert addresses(world, "orders/odd") == []
     (cluster,) = [cluster for cluster in compile(world, ROLE, 1).clusters if cluster.name == "orders/v2"]
-    assert cluster.protocol == wire.UPSTREAM_PROTOCOL_HTTP2
+    assert cluster.protocol == wire.UPSTREAM_PROTOCOL_GRPC
 
     written = world_with("routes: [{name: mine}]").apply(entries)
     assert outbound(written)["orders.mesh"].name == "orders/mine"

@@ -220,6 +220,12 @@ impl Outgoing {
         })
     }
 
+    /// True when the client would get trailers.
+    pub fn takes_trailers(&self) -> bool {
+        self.0
+            .with(false, |wire| wire.takes_trailers && wire.reply == Writing::Chunked)
+    }
+
     /// Closes the message with trailers. They are written if the client asked for them with `TE: trailers` and the
     /// coding is chunked, and dropped otherwise (RFC 9110 section 6.5.1).
     pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {

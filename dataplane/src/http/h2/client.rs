@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 use super::keepalive::Keepalive;
 use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, strip_connection_fields};
 use crate::error::{Error, Reason};
-use crate::http::body::{Body, Head};
+use crate::http::body::{Body, Head, ResetCode};
+use crate::http::grpc;
 use crate::http::upgrade::Upgrade;
 use crate::net::Io;
 
@@ -228,6 +229,7 @@ fn upstream_error(error: &h2::Error) -> Error {
     }
     match error.reason() {
         Some(h2::Reason::REFUSED_STREAM) => Error::unprocessed(Reason::RefusedStream).because(error),
+        Some(code) if error.is_reset() => grpc::reset(ResetCode(code.into())).because(error),
         _ => Error::new(Reason::UpstreamReset).because(error),
     }
 }

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 use regex::{Regex, RegexBuilder};
 
+use super::cors;
 use super::{Checked, Clusters, Rejected, RouteTables, identify, named, or, rejected};
 use crate::proto;
 use crate::snapshot::model::{Destination, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Route, ValueMatch};
@@ -46,7 +47,14 @@ pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters
 
 fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clusters) -> Checked<Route> {
     let matcher = matcher(message.r#match.unwrap_or_default())?;
-    let (destinations, total_weight) = destinations(message.destinations, clusters)?;
+    let cors = message.cors.map(cors::cors).transpose()?;
+    let (destinations, total_weight) = match message.preflight {
+        true if cors.is_none() || !message.destinations.is_empty() => {
+            return Err("a preflight route has cors and no destinations".to_owned());
+        }
+        true => (Vec::new(), 0),
+        false => destinations(message.destinations, clusters)?,
+    };
     let attempts = or(message.retry.unwrap_or_default().attempts, ATTEMPTS);
     if attempts > MAX_ATTEMPTS {
         return Err(format!(
@@ -68,6 +76,8 @@ fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clu
         },
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
         attempts,
+        cors,
+        is_preflight: message.preflight,
         origin: origin.clone(),
     })
 }

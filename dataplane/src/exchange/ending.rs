@@ -1,0 +1,60 @@
+//! What an exchange says in the proxy's own name, and how it ends when it cannot go on.
+
+use http::Response;
+use http::request::Parts;
+
+use super::Call;
+use crate::error::{Error, Reason};
+use crate::filter;
+use crate::http::body::ResetCode;
+use crate::http::grpc_web::Form;
+use crate::http::pump::Pump;
+use crate::reply::{self, Audience, Reply};
+
+impl Call {
+    /// Ends an answer that cannot go on. A call gets its status, if the caller takes what it is sent; other content must
+    /// not look complete.
+    pub(super) fn break_off(&mut self, error: &Error, mut download: Pump, form: Form) {
+        self.record.failed(error);
+        if form.is_call() && error.reason != Reason::DownstreamReset && !download.is_stalled() {
+            let request_id = self.record.request_id().to_string();
+            let trailers = reply::trailers(error, Audience { trusted: self.trusted, request_id: &request_id });
+            self.record.trailers(&trailers);
+            if download.sink.conclude(trailers).is_ok() {
+                return;
+            }
+        }
+        download.sink.reset(ResetCode::of(error));
+    }
+
+    /// Answers with what went wrong, or breaks off when nobody waits any more.
+    pub(super) async fn refuse(&mut self, error: Error, parts: &Parts) {
+        self.record.failed(&error);
+        if error.reason == Reason::DownstreamReset {
+            return self.responder.reset(ResetCode::CANCEL);
+        }
+        let request_id = self.record.request_id().to_string();
+        let audience = Audience { trusted: self.trusted, request_id: &request_id };
+        let mut reply = reply::explain(&error, parts, audience);
+        filter::answered(self.record.route(), parts, reply.head.headers_mut());
+        self.say(reply).await;
+    }
+
+    /// Answers in the proxy's own name.
+    pub(super) async fn say(&mut self, Reply { head, content }: Reply) {
+        let (head, ()) = head.into_parts();
+        self.record.response_head(&head);
+        let Ok(mut sink) = self
+            .responder
+            .respond(Response::from_parts(head, ()), content.is_none())
+        else {
+            return;
+        };
+        if let Some(content) = content {
+            self.record.sent(content.len() as u64);
+            // Small enough for any codec's buffer; a caller that has gone meanwhile needs no answer.
+            let _gone = sink.send_data(content, true);
+        }
+        let _gone = std::future::poll_fn(|cx| sink.poll_flush(cx)).await;
+    }
+}

@@ -1,0 +1,68 @@
+//! What tests record exchanges of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::snapshot::model::{
+    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Protocol, Route,
+};
+
+pub(super) fn route() -> Arc<Route> {
+    Arc::new(Route {
+        name: "api".into(),
+        matcher: Matcher::default(),
+        destinations: vec![Destination { cluster: "orders".into(), weight: 1 }],
+        total_weight: 1,
+        timeout: None,
+        attempts: 3,
+        rewrite_prefix: None,
+        max_request_body: u64::MAX,
+        cors: None,
+        is_preflight: false,
+        origin: Origin { place: "services/orders.yaml:12:3".into(), index: 0 },
+    })
+}
+
+pub(super) fn cluster() -> Arc<Cluster> {
+    Arc::new(Cluster {
+        name: "orders".into(),
+        service: "orders".into(),
+        subset: "".into(),
+        protocol: Protocol::Http2,
+        is_grpc: true,
+        balance: BalancePolicy::RoundRobin,
+        tls: None,
+        connect_timeout: Duration::from_secs(5),
+        warm_timeout: Duration::from_secs(5),
+        max_connections: 1,
+        max_pending: 1,
+        max_requests: 1,
+        origin: Origin::default(),
+    })
+}
+
+pub(super) fn listener(direction: Direction) -> Listener {
+    Listener {
+        name: "out".into(),
+        address: "127.0.0.1:0".parse().unwrap(),
+        direction,
+        mode: Mode::Http,
+        route_table: "mesh".into(),
+        tls: None,
+        limits: ListenerLimits {
+            max_header_bytes: 1,
+            max_request_line: 8 * 1024,
+            max_headers: 1,
+            max_streams: 1,
+            header_timeout: Duration::ZERO,
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::ZERO,
+            max_connection_age: Duration::from_secs(3600),
+            keepalive_interval: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(20),
+            max_connections: 16_384,
+        },
+        forwarding: std::sync::Arc::default(),
+        origin: Origin::default(),
+    }
+}
