@@ -218,7 +218,7 @@ class Control:
         for cluster in self._endpoints:
             for target in watched(self.world, cluster):
                 self._clusters.setdefault(target, []).append(cluster)
-        targets = {target: self.world.service(target.service).tls == "mutual" for target in self._clusters}
+        targets = {target: self.world.written(self.world.called(target)).tls == "mutual" for target in self._clusters}
         for target, mesh in targets.items():
             if self._watched.get(target) != mesh:
                 self._want(target, mesh)

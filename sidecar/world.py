@@ -24,21 +24,31 @@ from sidecar.errors import Problem
 _CALLABLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
+# No name of a service has a colon.
+_QUERY = "query:"
+
+
 def is_callable(service: str) -> bool:
     """Whether requests can be led to a service of this name."""
     return service != RESERVED and _CALLABLE.fullmatch(service) is not None
 
 
 class Target(NamedTuple):
-    """A service's endpoints: all of them or a subset's, in our own datacenter ("") or in another one."""
+    """A service's endpoints: all of them or a subset's, in our own datacenter ("") or in another one.
+
+    Or, with `query`, who a prepared query of that name finds.
+    """
 
     service: str
     subset: str = ""
     datacenter: str = ""
+    query: bool = False
 
     @property
     def cluster(self) -> str:
-        """The name of its cluster: "orders", "orders/v1", "orders@dc2"."""
+        """The name of its cluster: "orders", "orders/v1", "orders@dc2", "query:near-orders"."""
+        if self.query:
+            return f"{_QUERY}{self.service}"
         subset = f"/{self.subset}" if self.subset else ""
         return f"{self.service}{subset}{f'@{self.datacenter}' if self.datacenter else ''}"
 
@@ -50,6 +60,8 @@ class Target(NamedTuple):
     @classmethod
     def of(cls, cluster: str) -> Target:
         """What a cluster's name says."""
+        if cluster.startswith(_QUERY):
+            return cls(cluster.removeprefix(_QUERY), query=True)
         rest, _, datacenter = cluster.partition("@")
         service, _, subset = rest.partition("/")
         return cls(service, subset, datacenter)
@@ -69,6 +81,8 @@ class Instance:
     healthy: bool = True
     # One of its checks warns: left out where only passing ones are wanted.
     warning: bool = False
+    # "stock@dc2": the cluster whose identity it has, where that is not its own; "" for that.
+    serves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +185,14 @@ class EndpointsUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryUpdate:
+    """The service that a prepared query finds."""
+
+    query: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class NamesUpdate:
     """The services that the catalog of a datacenter has ("": our own)."""
 
@@ -195,7 +217,7 @@ K = TypeVar("K", Key, str, Target)
 V = TypeVar("V")
 
 # What a source may say; a union that grows with the sources.
-Update = DocumentSet | EndpointsUpdate | NamesUpdate | ChainsUpdate | Site
+Update = DocumentSet | EndpointsUpdate | QueryUpdate | NamesUpdate | ChainsUpdate | Site
 
 # Stands for a service whose document is missing: the mesh's defaults, no endpoints.
 NO_DOCUMENT = Service()
@@ -218,6 +240,8 @@ class World:
     doubted: frozenset[Target] = frozenset()
     # The services of each datacenter ("": our own).
     names: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    # By prepared query the service that it finds.
+    queries: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     entries: ChainsUpdate = field(default_factory=lambda: ChainsUpdate(MappingProxyType({})))
     # None without Consul.
     site: Site | None = None
@@ -271,6 +295,10 @@ class World:
     def _calls(self, caller: str, service: str) -> Calls | None:
         told = self.chain(caller).calls if caller else {}
         return told.get(service) or told.get("")
+
+    def called(self, target: Target) -> str:
+        """The service whose settings hold for a target: of a query the one that it finds."""
+        return self.queries.get(target.service, target.service) if target.query else target.service
 
     def about(self, service: str) -> object:
         """What this service's routes and clusters are made of; equal for two worlds in which they are the same."""
@@ -370,6 +398,8 @@ class World:
                     names=MappingProxyType({**self.names, datacenter: names}),
                     idle=MappingProxyType(idle),
                 )
+            case QueryUpdate(query, service):
+                return replace(self, queries=MappingProxyType({**self.queries, query: service}))
             case ChainsUpdate():
                 return replace(self, entries=update)
             case Site():

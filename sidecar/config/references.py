@@ -52,7 +52,11 @@ def _references(document: Document, services: Services, discovered: bool) -> Ite
 
 def _of_service(service: Service, services: Services) -> Iterator[_Dangling]:
     for index, upstream in enumerate(service.upstreams):
-        if upstream.service not in services:
+        for field in ("query", "datacenter"):
+            if getattr(upstream, field) is not None:
+                message = f"`{field}` is looked up in Consul, and here all comes from a directory of documents"
+                yield _Dangling(("upstreams", index, field), message, "a service of this directory", "")
+        if upstream.service is not None and upstream.datacenter is None and upstream.service not in services:
             yield _unknown_service(("upstreams", index, "service"), upstream.service, services)
 
 

@@ -79,6 +79,7 @@ def encode_world(world: World) -> Json:
             for target, instances in {**world.idle, **world.endpoints}.items()
         ],
         "names": {datacenter: sorted(names) for datacenter, names in world.names.items()},
+        "queries": dict(world.queries),
         "entries": {
             "chains": {service: _encode_chain(chain) for service, chain in world.entries.chains.items()},
             "protocol": world.entries.protocol,
@@ -100,6 +101,7 @@ def decode_world(value: Json) -> World:
     return replace(
         World().apply(_decode_documents(value["documents"], discovered=value["discovered"])),
         endpoints=MappingProxyType(endpoints),
+        queries=MappingProxyType(value["queries"]),
         names=MappingProxyType({datacenter: frozenset(names) for datacenter, names in value["names"].items()}),
         entries=ChainsUpdate(
             MappingProxyType(chains),
@@ -132,12 +134,13 @@ def _encode_instance(instance: Instance) -> Json:
         dict(instance.meta),
         instance.healthy,
         instance.warning,
+        instance.serves,
     ]
 
 
 def _decode_instance(value: Json) -> Instance:
-    name, address, weight, tags, meta, healthy, warning = value
-    return Instance(name, address, weight, tuple(tags), meta, healthy, warning)
+    name, address, weight, tags, meta, healthy, warning, serves = value
+    return Instance(name, address, weight, tuple(tags), meta, healthy, warning, serves)
 
 
 def _encode_chain(chain: Chain) -> Json:

@@ -6,21 +6,31 @@ upstreams with their local ports. It is followed by hash-blocking, so a change i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 from sidecar.consul.client import ConsulClient
+from sidecar.consul.fields import Done, Json, beyond
 from sidecar.consul.shape import fields, odd
 from sidecar.errors import ConsulError
 from sidecar.snapshot.role import Upstream
-
-Json = Mapping[str, Any]
+from sidecar.world import is_callable
 
 # Seconds of one blocking query, and beyond it for the answer.
 WAIT, ANSWER_WITHIN = 60.0, 10.0
-# What of the opaque `Proxy.Config` is carried out.
-CARRIED_OUT = frozenset({"bind_address", "bind_port"})
+# What of `Proxy` and of each of its upstreams is carried out.
+DONE: Done = {
+    **dict.fromkeys(("DestinationServiceName", "DestinationServiceID", "LocalServiceAddress", "LocalServicePort")),
+    "Config": dict.fromkeys(("bind_address", "bind_port")),
+    "Upstreams": None,
+    "Mode": frozenset({"direct"}),
+    "MeshGateway": {"Mode": frozenset({"none"})},
+}
+UPSTREAM_DONE: Done = {
+    **dict.fromkeys(("DestinationType", "DestinationName", "DestinationNamespace", "DestinationPartition")),
+    **dict.fromkeys(("Datacenter", "LocalBindAddress", "LocalBindPort")),
+    "MeshGateway": {"Mode": frozenset({"none"})},
+}
 
 
 @dataclass(frozen=True)
@@ -98,15 +108,16 @@ def _read(proxy: Json) -> Adopted:
         raise ConsulError(f"{name}: the registration has no {lacking}: expected a port from 1 to 65535")
     upstreams, ignored = [], []
     for index, upstream in enumerate(told.get("Upstreams") or ()):
+        what = f"Proxy.Upstreams[{index}] ({upstream.get('DestinationName')})"
         if reason := _beyond_us(upstream):
-            ignored.append(f"Proxy.Upstreams[{index}] ({upstream.get('DestinationName')}): {reason}")
+            ignored.append(f"{what}: {reason}")
             continue
+        ignored += [f"{what}: {path}" for path in beyond(upstream, UPSTREAM_DONE)]
         address = _join(upstream.get("LocalBindAddress") or "127.0.0.1", upstream["LocalBindPort"])
-        upstreams.append(Upstream(upstream["DestinationName"], address))
-    ignored += [f"Proxy.Config.{field}" for field in sorted(opaque.keys() - CARRIED_OUT)]
-    ignored += [f"Proxy.{field}" for field in ("Expose", "MeshGateway") if _written(told.get(field))]
-    if told.get("Mode") == "transparent":
-        ignored.append("Proxy.Mode transparent")
+        is_query = upstream.get("DestinationType") == "prepared_query"
+        datacenter = "" if is_query else upstream.get("Datacenter") or ""
+        upstreams.append(Upstream(upstream["DestinationName"], address, datacenter, is_query))
+    ignored += [f"Proxy.{path}" for path in beyond(told, DONE)]
     return Adopted(
         service=told["DestinationServiceName"],
         service_id=told.get("DestinationServiceID") or told["DestinationServiceName"],
@@ -120,18 +131,13 @@ def _read(proxy: Json) -> Adopted:
 
 def _beyond_us(upstream: Json) -> str:
     """What of an upstream we cannot do; "" for one that we can."""
-    if upstream.get("DestinationType") not in (None, "", "service"):
+    if not is_callable(str(upstream.get("DestinationName"))):
+        return "its name is not one label of a host name"
+    if upstream.get("DestinationType") not in (None, "", "service", "prepared_query"):
         return f"DestinationType {upstream['DestinationType']}"
     if upstream.get("LocalBindSocketPath") or not upstream.get("LocalBindPort"):
         return "without a LocalBindPort"
-    if beyond := next((field for field in ("Datacenter", "DestinationPeer") if upstream.get(field)), ""):
-        return f"{beyond} {upstream[beyond]}"
-    return ""
-
-
-def _written(value: object) -> bool:
-    """Whether the registration says anything there: the agent fills what was left out with empty objects."""
-    return any(value.values()) if isinstance(value, Mapping) else bool(value)
+    return f"DestinationPeer {upstream['DestinationPeer']}" if upstream.get("DestinationPeer") else ""
 
 
 def _join(host: str, port: int) -> str:

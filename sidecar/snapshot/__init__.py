@@ -8,6 +8,7 @@ from dataclasses import replace
 from sidecar.config.document import Document, Key
 from sidecar.config.model import Certificate, Gateway
 from sidecar.config.model.gateway import GatewayListener
+from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot.cluster import (
     APP,
     MESH_IDENTITY,
@@ -66,12 +67,15 @@ class Compiler:
         """Those that the routes lead to, each as a serialized Snapshot that has nothing else."""
         names = frozenset[str]().union(*(table.clusters() for table in tables))
         for name in sorted(names - {APP}):
-            made_of = (world.about(Target.of(name).service), world.chain(caller).calls)
+            called = world.called(Target.of(name))
+            made_of = (world.about(called), world.chain(caller).calls, called)
             yield self._clusters.get(name, made_of, _cluster, world, name, caller)
 
 
 def _cluster(world: World, name: str, caller: str) -> bytes:
-    cluster = mesh_cluster(world.only(Target.of(name).service, caller), name, caller)
+    target = Target.of(name)
+    seen = replace(world.only(world.called(target), caller), queries=world.queries)
+    cluster = mesh_cluster(seen, name, caller)
     return wire.Snapshot(clusters=[cluster]).SerializeToString()
 
 
@@ -161,8 +165,8 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
         ),
     ]
     tables = [inbound_table(world, role.service), outbound_table(world, memo)]
-    for service, (address, upstream_place) in _upstreams(world, role).items():
-        name = f"upstream-{service}"
+    for target, (address, upstream_place) in _upstreams(world, role).items():
+        name = f"upstream-{target.cluster}"
         listeners.append(
             wire.Listener(
                 name=name,
@@ -173,19 +177,33 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
                 origin=upstream_place,
             )
         )
-        tables.append(upstream_table(world, service))
+        tables.append(upstream_table(world, target))
     return listeners, tables
 
 
-def _upstreams(world: World, role: SidecarRole) -> dict[str, tuple[str, wire.Origin | None]]:
-    """By service the address and the place of its local port; the document's word goes before the registration's."""
-    registered: dict[str, tuple[str, wire.Origin | None]] = {
-        upstream.service: (upstream.address, None) for upstream in role.upstreams
+def _upstreams(world: World, role: SidecarRole) -> dict[Target, tuple[str, wire.Origin | None]]:
+    """By target the address and the place of its local port; the document's word goes before the registration's."""
+    registered: dict[Target, tuple[str, wire.Origin | None]] = {
+        _at_home(world, upstream.target): (upstream.address, None) for upstream in role.upstreams
     }
     return registered | {
-        upstream.service: (f"127.0.0.1:{upstream.port}", origin(world, role.service, "upstreams", index))
+        _at_home(world, _target(upstream)): (
+            f"127.0.0.1:{upstream.port}",
+            origin(world, role.service, "upstreams", index),
+        )
         for index, upstream in enumerate(world.service(role.service).upstreams)
     }
+
+
+def _at_home(world: World, target: Target) -> Target:
+    """Our own datacenter is not named."""
+    return target._replace(datacenter="") if target.datacenter == world.datacenter else target
+
+
+def _target(upstream: UpstreamPort) -> Target:
+    if upstream.query is not None:
+        return Target(upstream.query, query=True)
+    return Target(upstream.service or "", datacenter=upstream.datacenter or "")
 
 
 def _gateway(world: World, role: GatewayRole, memo: Memo[Part]) -> tuple[list[wire.Listener], list[Table]]:
@@ -248,7 +266,7 @@ def _serving(world: World, target: Target) -> Sequence[tuple[Instance, str]] | N
     if own is None:
         return None
     if not others:
-        return [(instance, "") for instance in own]
+        return [(instance, spiffe_id(world, Target.of(instance.serves)) if instance.serves else "") for instance in own]
     known = [(who, _members(world, who)) for who in others]
     for who, members in ((target, own), *known):
         is_sure = who.whole not in world.doubted
@@ -282,7 +300,7 @@ def _instances(world: World, target: Target) -> tuple[Instance, ...] | None:
 
 
 def _documented(world: World, target: Target) -> bool:
-    return not target.datacenter and bool(world.written(target.service).endpoints)
+    return not target.datacenter and not target.query and bool(world.written(target.service).endpoints)
 
 
 def _endpoint(instance: Instance, identity: str) -> control_pb2.Endpoint:

@@ -48,26 +48,27 @@ def _app_connect_timeout(world: World, service: str) -> timedelta:
 def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
     """A service's sidecars, over mTLS; each shows the service's own identity. Cleartext where the document says so."""
     target = Target.of(cluster)
-    settings = world.service(target.service, caller)
+    called = world.called(target)
+    settings = world.service(called, caller)
     mesh = world.mesh
     connect_timeout = mesh.connect_timeout if settings.connect_timeout is None else settings.connect_timeout
     return wire.Cluster(
         name=cluster,
-        service=target.service,
+        service=called,
         subset=target.subset,
         protocol=_PROTOCOLS[settings.protocol],
         balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
         tls=_client_tls(world, target) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),
         limits=_limits(settings.circuit_breaker or mesh.circuit_breaker),
-        origin=origin(world, target.service, *(("subsets", target.subset) if target.subset else ())),
+        origin=origin(world, called, *(("subsets", target.subset) if target.subset else ())),
     )
 
 
 def spiffe_id(world: World, target: Target) -> str:
     """What a service's certificates say there."""
     datacenter = target.datacenter or world.datacenter
-    return f"spiffe://{world.trust_domain}/ns/default/dc/{datacenter}/svc/{target.service}"
+    return f"spiffe://{world.trust_domain}/ns/default/dc/{datacenter}/svc/{world.called(target)}"
 
 
 def origin(world: World, service: str, *path: str | int) -> wire.Origin | None:
@@ -91,10 +92,10 @@ def _limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
 
 def _client_tls(world: World, target: Target) -> wire.ClientTls:
     """The names are those that Consul gives: its SPIFFE ids, of those who take over too, and its SNI."""
-    datacenter = target.datacenter or world.datacenter
+    datacenter, called = target.datacenter or world.datacenter, world.called(target)
     return wire.ClientTls(
         identity=MESH_IDENTITY,
         trust_bundle=MESH_TRUST_BUNDLE,
         spiffe_ids=dict.fromkeys(spiffe_id(world, who) for who in (target, *world.failover(target))),
-        server_name=f"{target.service}.default.{datacenter}.internal.{world.trust_domain}",
+        server_name=f"{called}.default.{datacenter}.internal.{world.trust_domain}",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sidecar.world import Target
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -11,6 +13,14 @@ class Upstream:
 
     service: str
     address: str
+    datacenter: str = ""
+    # `service` is the name of a prepared query.
+    query: bool = False
+
+    @property
+    def target(self) -> Target:
+        """Where it leads."""
+        return Target(self.service, datacenter=self.datacenter, query=self.query)
 
 
 @dataclass(frozen=True, slots=True)

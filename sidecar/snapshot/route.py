@@ -64,9 +64,18 @@ def _remote_part(world: World, target: Target) -> Part:
     return Part.of([_remote_route(world.only(target.service), target)])
 
 
-def upstream_table(world: World, service: str) -> Table:
+def upstream_table(world: World, target: Target) -> Table:
     """One service, whatever the host; empty while the service is disabled."""
-    return Table(f"upstream-{service}", [Part.of(_service_routes(world, service, Scope(), service))])
+    if not target.query and not target.datacenter:
+        routes = _service_routes(world, target.service, Scope(), target.service)
+    else:
+        # A service's own routes are about those of our datacenter.
+        service = world.service(world.called(target))
+        place = origin(world, world.called(target))
+        destination = wire.Destination(cluster=target.cluster, weight=1)
+        whole = _route(target.cluster, Scope().whole(), [destination], (service, world.mesh), service, place)
+        routes = iter([whole] if service.enabled else [])
+    return Table(f"upstream-{target.cluster}", [Part.of(routes)])
 
 
 def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Part]) -> Table:

@@ -19,7 +19,8 @@ from typing import Any
 from sidecar.consul.client import Answer, ConsulClient
 from sidecar.consul.watches import Watches
 from sidecar.errors import ConsulError
-from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target
+from sidecar.sources.prepared_query import PreparedQueries
+from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, QueryUpdate, Target
 
 # Of the client's connections; the services beyond are asked in turns.
 BLOCKING = 4
@@ -74,6 +75,7 @@ class Catalog:
         self._client = client
         self._datacenter = datacenter
         self._services: Watches[Target] = Watches(client, BLOCKING)
+        self._queries = PreparedQueries(client, datacenter, _instances, self._tell)
         self._names = names
         self._accepts = accepts
         # By datacenter what its catalog said last.
@@ -83,7 +85,7 @@ class Catalog:
         self._idle: dict[Target, tuple[Instance, ...]] = {}
         self._falls_back: dict[Target, asyncio.Task[None]] = {}
         self._outside: set[Target] = set()
-        self._updates: dict[_Key, EndpointsUpdate | NamesUpdate] = {}
+        self._updates: dict[_Key, EndpointsUpdate | QueryUpdate | NamesUpdate] = {}
         self._told = asyncio.Event()
         self._doubts: dict[Target, asyncio.Task[None]] = {}
         # What is held or left out now and why, for people.
@@ -92,6 +94,9 @@ class Catalog:
 
     def want(self, target: Target, *, mesh: bool = True) -> None:
         """Watch a service from now on; `mesh`: its sidecars, else its own instances, which are reached in the clear."""
+        if target.query:
+            self._queries.want(target, mesh=mesh)
+            return
         target = target.whole
         if target in self._services:
             if mesh != (target in self._outside):
@@ -104,7 +109,10 @@ class Catalog:
         self._services.add(target, self._path(target), {**_query(target), "stale": ""})
 
     def unwant(self, target: Target) -> None:
-        """Watch it no more; the world forgets it."""
+        """Watch it no more; the world keeps it aside."""
+        if target.query:
+            self._queries.unwant(target)
+            return
         target = target.whole
         self._services.discard(target)
         if (known := self._known.pop(target, None)) is not None:
@@ -117,7 +125,7 @@ class Catalog:
             task.cancel()
         self._tell(target, EndpointsUpdate(target, None))
 
-    async def watch(self) -> AsyncGenerator[EndpointsUpdate | NamesUpdate, None]:
+    async def watch(self) -> AsyncGenerator[EndpointsUpdate | QueryUpdate | NamesUpdate, None]:
         """Every change of what is wanted, for ever; of each service the newest state only."""
         loops = [self._follow_services(), self._follow_checks()]
         if self._names:
@@ -142,6 +150,7 @@ class Catalog:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            await self._queries.close()
 
     async def _fall_back(self, target: Target) -> None:
         """What was known before it was let go serves when Consul does not answer now."""
@@ -156,9 +165,13 @@ class Catalog:
     def watched(self) -> Mapping[str, int]:
         """How many services are watched: by blocking queries, and in turns."""
         in_turns = self._services.in_turns
-        return {"blocking": len(self._services) - in_turns, "turns": in_turns}
+        return {
+            "blocking": len(self._services) - in_turns,
+            "turns": in_turns,
+            "polling": len(self._queries),
+        }
 
-    def _tell(self, key: _Key, update: EndpointsUpdate | NamesUpdate) -> None:
+    def _tell(self, key: _Key, update: EndpointsUpdate | QueryUpdate | NamesUpdate) -> None:
         self._updates[key] = update
         self._told.set()
 

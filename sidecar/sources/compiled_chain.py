@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
-from sidecar.sources.config_entries import PROTOCOLS, Json, written
+from sidecar.consul.fields import Json, written
+from sidecar.sources.config_entries import PROTOCOLS
 from sidecar.sources.regex import is_common
 from sidecar.world import Chain, ChainMatch, ChainRoute, HeaderTest, Target, is_callable
 

@@ -6,16 +6,11 @@ a newer Consul has cannot be ignored silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
+from sidecar.consul.fields import Done, Json, beyond
 from sidecar.world import Calls, Local
-
-Json = Mapping[str, Any]
-# By field: None, it is done; a set, these values ask for nothing beyond what we do; a table, what is done inside of it
-# or of each of its items. "*" stands for any name.
-Done = Mapping[str, Any]
 
 # Consul's protocols that a service document has, too.
 PROTOCOLS = ("http", "http2", "grpc")
@@ -85,37 +80,10 @@ def label(entry: Json) -> str:
     return f"{entry['Kind']} {entry['Name']}"
 
 
-def written(value: object) -> bool:
-    """Whether a field says anything; Consul fills what was left out with empty values."""
-    if isinstance(value, Mapping):
-        return any(written(item) for item in value.values())
-    return bool(value) and value != "0s"
-
-
 def left_out(entry: Json) -> list[str]:
     """The fields of an entry that are written and that we do not carry out: "service-defaults web: ExternalSNI"."""
     done = {**_PLAIN, **DONE[entry["Kind"]]}
-    return [f"{label(entry)}: {path}" for path in _beyond(entry, done)]
-
-
-def _beyond(value: Json, done: Done, path: str = "") -> Iterator[str]:
-    for name, item in sorted(value.items()):
-        here = f"{path}.{name}" if path else name
-        known = done.get(name, done.get("*", ())) if name in done or "*" in done else ()
-        if known is None or not written(item):
-            continue
-        if isinstance(known, frozenset):
-            if item not in known:
-                yield f"{here} {item}"
-        elif not known:
-            yield here
-        elif isinstance(item, Mapping):
-            yield from _beyond(item, known, here)
-        elif isinstance(item, list):
-            for number, part in enumerate(item):
-                yield from _beyond(part, known, f"{here}[{number}]") if isinstance(part, Mapping) else (here,)
-        else:
-            yield here
+    return [f"{label(entry)}: {path}" for path in beyond(entry, done)]
 
 
 def protocol_of(entry: Json, value: object) -> tuple[str | None, list[str]]:

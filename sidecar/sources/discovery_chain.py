@@ -13,11 +13,11 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 
 from sidecar.consul.client import ConsulClient
+from sidecar.consul.fields import Json
 from sidecar.consul.shape import odd, rows
 from sidecar.errors import ConsulError
 from sidecar.sources.compiled_chain import by_target, compile_chain, with_subsets
 from sidecar.sources.config_entries import (
-    Json,
     calls_of,
     label,
     left_out,

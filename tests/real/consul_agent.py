@@ -19,16 +19,30 @@ LEADER_WITHIN = 30.0
 class Agent:
     """One agent on ports of its own; a stop and a start keep its data, as a restart of the service would."""
 
-    def __init__(self, directory: Path, hcl: str = "", token: str = "", *, servers: int = 1, join: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        hcl: str = "",
+        token: str = "",
+        *,
+        servers: int = 1,
+        join: str = "",
+        datacenters: tuple[str, ...] = (),
+        join_wide: str = "",
+    ) -> None:
         """`hcl` is added to its configuration; our own calls carry `token`.
 
-        One of so many `servers`; it joins the one that gossips at `join`.
+        One of so many `servers`; it joins the one that gossips at `join`. Of several `datacenters` the first is its
+        own, and it joins the one that gossips with other datacenters at `join_wide`.
         """
         self._hcl, self._token = hcl, token
         self._servers, self._join = servers, join
+        directory.mkdir(exist_ok=True)
         self._data = directory / "consul"
         self._log = directory / "consul.log"
         self._port, self._server, self._serf = free_port(), free_port(), free_port()
+        self._wide = free_port() if datacenters else -1
+        self._datacenter, self._join_wide = (*datacenters, "dc1")[0], join_wide
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,6 +54,11 @@ class Agent:
     def gossips_at(self) -> str:
         """What others of its datacenter join."""
         return f"127.0.0.1:{self._serf}"
+
+    @property
+    def gossips_widely_at(self) -> str:
+        """What servers of other datacenters join."""
+        return f"127.0.0.1:{self._wide}"
 
     @property
     def is_leader(self) -> bool:
@@ -70,7 +89,9 @@ class Agent:
             "dns-port": -1,
             "server-port": self._server,
             "serf-lan-port": self._serf,
-            "serf-wan-port": -1,
+            "serf-wan-port": self._wide,
+            "datacenter": self._datacenter,
+            **({"retry-join-wan": self._join_wide} if self._join_wide else {}),
             "hcl": quick,
             "log-level": "warn",
         }
@@ -106,6 +127,10 @@ class Agent:
     def put(self, path: str, body: object = None) -> Any:
         """One write and its answer; a text goes as it is, all else as JSON."""
         return self._ask("PUT", path, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+
+    def post(self, path: str, body: object) -> Any:
+        """Create something, as JSON."""
+        return self._ask("POST", path, json.dumps(body).encode())
 
     def delete(self, path: str) -> None:
         """One removal."""

@@ -328,3 +328,52 @@ def test_a_first_start_without_consul_says_what_is_missing(mesh: Mesh, agent: Ag
     agent.stop()
     with pytest.raises(AssertionError, match=r"exited with 1(?s:.*)cannot be reached(?s:.*)start an agent there"):
         mesh.sidecar("web", 1)
+
+
+@pytest.mark.timeout(240)
+def test_services_of_another_datacenter_are_called_by_name_by_upstream_and_by_failover(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    primary = 'primary_datacenter = "dc1"'
+    here = Agent(tmp_path / "dc1", primary, datacenters=("dc1", "dc2"))
+    here.start()
+    there = Agent(tmp_path / "dc2", primary, datacenters=("dc2", "dc1"), join_wide=here.gossips_widely_at)
+    there.start()
+    port = free_port()
+    try:
+        eventually("joined", lambda: here.get("/v1/catalog/datacenters") == ["dc1", "dc2"], 30)
+        here.put("/v1/config", {"Kind": "service-defaults", "Name": "orders", "Protocol": "http"})
+        failover = {"Failover": {"*": {"Datacenters": ["dc2"]}}}
+        here.put("/v1/config", {"Kind": "service-resolver", "Name": "orders", **failover})
+        sought = {"Service": "orders", "Connect": True, "Failover": {"Datacenters": ["dc2"]}}
+        here.post("/v1/query", {"Name": "near-orders", "Service": sought})
+        upstreams = [{"service": "orders", "datacenter": "dc2", "port": port}]
+        here.document("services/web", upstreams=upstreams)
+        with application("far") as far:
+            mesh.sidecar("orders", far, environ={"CONSUL_HTTP_ADDR": there.address})
+            eventually("far is passing", lambda: registered(there, "orders") == ["passing"], 20)
+            web = mesh.sidecar("web", 1, environ={"CONSUL_HTTP_ADDR": here.address})
+
+            eventually("by its upstream", lambda: call(f"127.0.0.1:{port}", "any") == (200, "far"), 20)
+            # Names of other datacenters are looked for now and then.
+            eventually("by name", reaches(web, "orders.service.dc2.consul", "far"), 60)
+            eventually("by failover", reaches(web, "orders", "far"), 20)
+            local = free_port()
+            here.document("services/web", upstreams=[*upstreams, {"query": "near-orders", "port": local}])
+
+            def found() -> bool:
+                try:
+                    return call(f"127.0.0.1:{local}", "any") == (200, "far")
+                except OSError:
+                    return False
+
+            eventually("by a prepared query", found, 30)
+            with application("near") as near:
+                mesh.sidecar("orders", near, environ={"CONSUL_HTTP_ADDR": here.address})
+                eventually("its own datacenter goes first", reaches(web, "orders", "near"), 20)
+                eventually("the query finds it", lambda: call(f"127.0.0.1:{local}", "any") == (200, "near"), 30)
+                assert call(f"127.0.0.1:{port}", "any") == (200, "far")
+        mesh.close()
+    finally:
+        there.stop()
+        here.stop()

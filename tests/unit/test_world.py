@@ -192,3 +192,13 @@ def test_what_was_known_of_a_service_that_is_watched_no_more_is_kept_while_its_n
 
     assert world.apply(NamesUpdate("", frozenset({"orders"}))).idle == world.idle
     assert dict(world.apply(NamesUpdate("", frozenset({"web"}))).idle) == {far: (instance,)}
+
+
+def test_what_only_consul_can_look_up_is_refused_in_a_directory() -> None:
+    text = "upstreams: [{query: near, port: 1}, {service: orders, datacenter: dc2, port: 2}]"
+    world = World().apply(document_set({"services/web.yaml": text}))
+
+    first, second = world.refusals["services/web.yaml"]
+    assert str(first).startswith("services/web.yaml:1:21: `query` is looked up in Consul")
+    assert str(second).startswith("services/web.yaml:1:67: `datacenter` is looked up in Consul")
+    assert World().apply(replace(document_set({"services/web.yaml": text}), discovered=True)).refusals == {}

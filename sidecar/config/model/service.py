@@ -66,10 +66,21 @@ class Endpoint(Model):
 class UpstreamPort(Model):
     """A local port for an app that needs one instead of a name."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"subset", "address", "datacenter", "destination"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"subset", "address", "destination"})
 
-    service: Label = Field(description="The service that the port leads to.")
+    service: Label | None = Field(default=None, description="The service that the port leads to.")
+    datacenter: Label | None = Field(default=None, description="Consul's datacenter of that service; ours if left out.")
+    query: Label | None = Field(
+        default=None, description="Instead of a service: the prepared query of Consul that finds who is called."
+    )
     port: int = Field(ge=1, le=65535, description="Port on 127.0.0.1.")
+
+    @property
+    def label(self) -> str:
+        """ "orders", "orders in dc2", "query near-orders"."""
+        if self.query is not None:
+            return f"query {self.query}"
+        return f"{self.service} in {self.datacenter}" if self.datacenter else str(self.service)
 
 
 def _read_where(value: object) -> Where:
@@ -169,10 +180,20 @@ def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     return endpoints
 
 
+def _unclear_targets(upstreams: tuple[UpstreamPort, ...]) -> Iterator[Finding]:
+    for index, upstream in enumerate(upstreams):
+        if (upstream.service is None) == (upstream.query is None):
+            expected = "the name of a service, or of a prepared query"
+            yield (index,), upstream.service, refusal("an upstream has `service` or `query`", expected=expected)
+        elif upstream.query is not None and upstream.datacenter is not None:
+            yield (index, "datacenter"), upstream.datacenter, refusal("a prepared query says itself which datacenters")
+
+
 def _check_upstreams(upstreams: tuple[UpstreamPort, ...]) -> tuple[UpstreamPort, ...]:
     refuse_all(
         [
-            *repeated_names((upstream.service for upstream in upstreams), "service"),
+            *_unclear_targets(upstreams),
+            *repeated_names((upstream.label for upstream in upstreams), "service"),
             *repeated_names((str(upstream.port) for upstream in upstreams), "port"),
         ]
     )

@@ -40,17 +40,39 @@ def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
         {"DestinationName": "far", "LocalBindPort": 9192, "Datacenter": "dc2"},
         {"DestinationType": "prepared_query", "DestinationName": "q", "LocalBindPort": 9193},
         {"DestinationName": "sock", "LocalBindSocketPath": "/run/s"},
+        {"DestinationName": "peered", "DestinationPeer": "other", "LocalBindPort": 9194},
+        {"DestinationName": "a b", "LocalBindPort": 9195},
+        {"DestinationName": "tuned", "LocalBindPort": 9196, "Config": {"connect_timeout_ms": 5, "limits": {}}},
     ]
     adopted = read(proxy(Upstreams=upstreams, Mode="transparent", Expose={}, MeshGateway={"Mode": "local"}))
 
-    assert adopted.upstreams == (Upstream("orders", "127.0.0.1:9191"),)
+    assert adopted.upstreams == (
+        Upstream("orders", "127.0.0.1:9191"),
+        Upstream("far", "127.0.0.1:9192", "dc2"),
+        Upstream("q", "127.0.0.1:9193", query=True),
+        Upstream("tuned", "127.0.0.1:9196"),
+    )
     assert adopted.not_carried_out == (
-        "Proxy.Upstreams[1] (far): Datacenter dc2",
-        "Proxy.Upstreams[2] (q): DestinationType prepared_query",
         "Proxy.Upstreams[3] (sock): without a LocalBindPort",
-        "Proxy.MeshGateway",
+        "Proxy.Upstreams[4] (peered): DestinationPeer other",
+        "Proxy.Upstreams[5] (a b): its name is not one label of a host name",
+        "Proxy.Upstreams[6] (tuned): Config",
+        "Proxy.MeshGateway.Mode local",
         "Proxy.Mode transparent",
     )
+
+
+def test_a_field_that_nobody_knows_is_named() -> None:
+    adopted = read(proxy(FromTheFuture=1, Upstreams=[{"DestinationName": "a", "LocalBindPort": 1, "New": {"x": 1}}]))
+
+    assert adopted.not_carried_out == ("Proxy.Upstreams[0] (a): New", "Proxy.FromTheFuture")
+
+
+def test_paths_to_expose_are_named() -> None:
+    paths = [{"Path": "/health", "ListenerPort": 21500, "LocalPathPort": 8080, "Protocol": "http"}]
+    adopted = read(proxy(Expose={"Checks": True, "Paths": paths}))
+
+    assert adopted.not_carried_out == ("Proxy.Expose",)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from sidecar.config.model.path import PathPattern
 from sidecar.config.model.route import Match
 from sidecar.config.where import parse
 from sidecar.snapshot import SidecarRole, compile, endpoints, watched
+from sidecar.snapshot.role import Upstream
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import (
     Calls,
@@ -19,6 +20,7 @@ from sidecar.world import (
     Instance,
     Local,
     NamesUpdate,
+    QueryUpdate,
     Site,
     Target,
     World,
@@ -218,3 +220,33 @@ def test_a_document_goes_before_what_config_entries_say_of_calls() -> None:
 
     (orders,) = [cluster for cluster in snapshot.clusters if cluster.name == "orders"]
     assert (orders.connect_timeout_ms, orders.limits.max_requests) == (4000, 2)
+
+
+def test_an_upstream_may_be_in_another_datacenter_or_be_a_prepared_query() -> None:
+    role = SidecarRole(
+        "web",
+        upstreams=(
+            Upstream("orders", "127.0.0.1:9001", "west"),
+            Upstream("orders", "127.0.0.1:9002", "east"),
+            Upstream("near", "127.0.0.1:9003", query=True),
+        ),
+    )
+    world = world_with("protocol: grpc").apply(QueryUpdate("near", "orders"))
+    snapshot = compile(world, role, 1)
+
+    led = {table.name: table.routes[0].destinations[0].cluster for table in snapshot.route_tables}
+    assert led["upstream-orders@west"] == "orders@west"
+    # Our own datacenter is not named.
+    assert led["upstream-orders"] == "orders"
+    assert led["upstream-query:near"] == "query:near"
+    clusters = {cluster.name: cluster for cluster in snapshot.clusters}
+    # A query has the settings of the service that it finds.
+    assert clusters["query:near"].protocol == wire.UPSTREAM_PROTOCOL_HTTP2
+    assert clusters["query:near"].service == "orders"
+
+    near = Target("near", query=True)
+    assert watched(world, "query:near") == (near,)
+    found = replace(ONE, serves="orders@west")
+    update = endpoints(world.apply(EndpointsUpdate(near, (found,))), role, "query:near", 1)
+    assert update is not None
+    assert list(update.endpoints[0].spiffe_ids) == ["spiffe://abc.consul/ns/default/dc/west/svc/orders"]

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.sources import catalog
 from sidecar.sources.catalog import Catalog
-from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target, World
+from sidecar.world import EndpointsUpdate, Instance, NamesUpdate, Target, Update, World
 from tests.unit.consul.scripted import Clock, Reply, Scripted, connected, scripted
 
 ORDERS = "/v1/health/connect/orders"
@@ -236,7 +236,7 @@ async def test_a_name_is_not_missed_while_its_instances_are_in_use() -> None:
     }
     world = World()
 
-    async def follow(updates: AsyncIterator[EndpointsUpdate | NamesUpdate]) -> None:
+    async def follow(updates: AsyncIterator[Update]) -> None:
         nonlocal world
         async for update in updates:
             world = world.apply(update)
