@@ -78,7 +78,7 @@ def run(
         typer.Option(
             metavar="CHECK",
             show_default="tcp",
-            help="How the application's health is asked for Consul: tcp, a path such as /healthz, or none.",
+            help="How the application's health is asked: tcp, a path such as /healthz, grpc, grpc/SERVICE, or none.",
         ),
     ] = "",
     command: Annotated[

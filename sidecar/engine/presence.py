@@ -13,7 +13,7 @@ import aiohttp
 from sidecar.consul.client import ConsulClient
 from sidecar.control import Control
 from sidecar.engine import Announcement, SidecarFor
-from sidecar.errors import ConsulError
+from sidecar.errors import ConfigError, ConsulError, Problem
 from sidecar.registration import adopted, own, probe
 from sidecar.registration.address import advertised, is_local
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
@@ -75,6 +75,10 @@ class Registered:
             if isinstance(role, SidecarRole)
             else probe.always
         )
+        self._grpc = probe.grpc_service(announcement.check) if isinstance(role, SidecarRole) else None
+        if self._grpc is not None and not is_local(client.settings):
+            problem = f"the agent at {client.settings.address} is not on this host, so it cannot ask the application"
+            raise ConfigError([Problem("--check grpc", problem, expected="tcp, a path such as /healthz, or none")])
         kind = "gateway" if isinstance(role, GatewayRole) else "sidecar"
         self.file_name = "-".join(filter(None, (kind, self._name, str(self._own_port or ""))))
         self._registration: own.Registration | None = None
@@ -104,6 +108,7 @@ class Registered:
             port=self._own_port or _port(bound),
             inbound=bound if sidecar else "",
             app_address=sidecar.app_address if sidecar else "",
+            grpc=self._grpc,
             meta=told.meta,
             tags=told.tags,
         )

@@ -20,7 +20,7 @@ from typing import Any
 from sidecar.consul.client import ConsulClient
 from sidecar.consul.shape import fields
 from sidecar.errors import ConsulError
-from sidecar.registration.probe import Health, Probe, Steady
+from sidecar.registration.probe import FAILURES, Health, Probe, Steady, tcp
 
 # Who registered it, and which process of ours.
 BY, INSTANCE = "sidecar-registered-by", "sidecar-instance"
@@ -59,6 +59,9 @@ class Instance:
     # Of a sidecar: where its inbound listener is bound, "ip:port", and where the application is. "" for a gateway.
     inbound: str = ""
     app_address: str = ""
+    # The service that the agent asks the application about by gRPC's health protocol ("": the application as a whole);
+    # None: it does not ask.
+    grpc: str | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
 
@@ -84,8 +87,22 @@ class Instance:
             "DeregisterCriticalServiceAfter": REMOVE_AFTER,
         }
         checks = [check, self._listener()] if self.inbound else [check]
+        if self.grpc is not None:
+            checks.append(self._application(self.grpc))
         service = {"ID": self.id, "Name": self.service, "Port": self.port, "Checks": checks, **told}
         return [service, {**self._proxy(), **told}] if self.inbound else [service]
+
+    def _application(self, service: str) -> Json:
+        return {
+            "CheckID": f"grpc:{self.id}",
+            "Name": "application by gRPC",
+            "GRPC": f"{self.app_address}/{service}" if service else self.app_address,
+            "Interval": f"{PROBE_EVERY:g}s",
+            "Timeout": f"{PROBE_EVERY:g}s",
+            # As often as our own probes must fail: one lost answer is no illness.
+            "FailuresBeforeCritical": FAILURES,
+            "Status": "critical",
+        }
 
     def _listener(self) -> Json:
         host, port = _split(self.inbound)
@@ -163,7 +180,7 @@ class Registration:
         try:
             async with asyncio.timeout(WITHDRAW_WITHIN), self._turn:
                 for name in (self._instance.proxy_id, self._instance.id):
-                    if await self._owner(name) == self._token:
+                    if (await self._known(name))[1] == self._token:
                         await self._client.put(f"/v1/agent/service/deregister/{name}")
                         removed = True
         except (ConsulError, TimeoutError) as error:
@@ -175,10 +192,12 @@ class Registration:
     async def _register(self) -> None:
         health = await self._health.ask()
         async with self._turn:
-            for body in self._instance.bodies(self._token, health):
+            bodies = self._instance.bodies(self._token, health)
+            for body in bodies:
+                await self._refuse_other(body)
+            for body in bodies:
                 if self._withdrawn:
                     return
-                await self._refuse_foreign(body["ID"])
                 self._began = True
                 await self._client.put("/v1/agent/service/register", body, {"replace-existing-checks": "true"})
         log.info("%s is registered, %s: %s", self._instance.id, _status(health), health.output)
@@ -216,18 +235,34 @@ class Registration:
             return False
         return True
 
-    async def _refuse_foreign(self, name: str) -> None:
-        if await self._owner(name) == "":
+    async def _refuse_other(self, body: Json) -> None:
+        """Nobody else's registration is replaced; that of a sidecar which ended without a word is."""
+        known, owner = await self._known(body["ID"])
+        if known is None or owner == self._token:
+            return
+        if not owner:
             raise ConsulError(
-                f"a service with the id {name!r} was registered by somebody else: choose another with --id, "
+                f"a service with the id {body['ID']!r} was registered by somebody else: choose another with --id, "
                 "or be the sidecar of that registration with --sidecar-for"
             )
+        its = str(known.get("Address") or ""), known.get("Port")
+        # Its listener, on another port than ours, accepts: it runs.
+        if "Kind" in body and its != (body["Address"], body["Port"]):
+            where = f"{its[0] or '127.0.0.1'}:{its[1]}"
+            if (await tcp(where)).passing:
+                raise ConsulError(
+                    f"another sidecar with the id {self._instance.id!r} runs at {where}: "
+                    "give each instance an id of its own with --id, or stop the other one"
+                )
 
-    async def _owner(self, name: str) -> str | None:
-        """The number of the process that registered this id, "" when it was not one of ours, None when nobody did."""
+    async def _known(self, name: str) -> tuple[Json | None, str]:
+        """Who has this id, None for nobody, and the number of the process of ours that registered it, "" for none."""
         path = f"/v1/agent/service/{name}"
-        known = (await self._client.get(path)).value
-        return None if known is None else str(fields(fields(known, path).get("Meta"), path).get(INSTANCE, ""))
+        told = (await self._client.get(path)).value
+        if told is None:
+            return None, ""
+        known = fields(told, path)
+        return dict(known), str(fields(known.get("Meta"), path).get(INSTANCE, ""))
 
     def _lost(self, why: str) -> None:
         if self.missing != why:

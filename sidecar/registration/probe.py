@@ -28,14 +28,24 @@ Probe = Callable[[], Awaitable[Health]]
 
 
 def parse(check: str, app_address: str, session: aiohttp.ClientSession) -> Probe:
-    """ "tcp", "/healthz" (any 2xx), or "none" (healthy while the sidecar runs). Raises ConfigError."""
-    if check == "none":
+    """ "tcp", "/healthz" (any 2xx), or "none" (healthy while the sidecar runs). Raises ConfigError.
+
+    With "grpc" it is the agent that asks (`grpc_service`).
+    """
+    if check == "none" or grpc_service(check) is not None:
         return always
     if check == "tcp":
         return lambda: tcp(app_address)
     if check.startswith("/"):
         return lambda: http(f"http://{app_address}{check}", session)
-    raise ConfigError([Problem("--check", f"`{check}` is no check", expected="tcp, a path such as /healthz, or none")])
+    expected = "tcp, a path such as /healthz, grpc, grpc/SERVICE, or none"
+    raise ConfigError([Problem("--check", f"`{check}` is no check", expected=expected)])
+
+
+def grpc_service(check: str) -> str | None:
+    """Of "grpc/shop.v1.Orders" the service that is asked about, of "grpc" "": all of them; None: not by gRPC."""
+    kind, _, service = check.partition("/")
+    return service if kind == "grpc" else None
 
 
 async def always() -> Health:

@@ -6,8 +6,10 @@ import ssl
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 
@@ -209,6 +211,49 @@ def test_the_health_of_the_application_is_the_gate(agent: Agent, mesh: Mesh) -> 
     with application("orders", port):
         eventually("passing", lambda: registered(agent, "orders") == ["passing"], SOON)
     eventually("critical", lambda: registered(agent, "orders") == ["critical"], SOON)
+
+
+def test_a_grpc_application_says_its_health_itself(agent: Agent, mesh: Mesh) -> None:
+    # HealthCheckResponse of grpc.health.v1: its only field, `status`, is 1 for SERVING and 2 for NOT_SERVING.
+    answer, asked = [b"\x08\x02"], set[bytes]()
+
+    def check(request: bytes, _: grpc.ServicerContext) -> bytes:
+        asked.add(request)
+        return answer[0]
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        mesh.sidecar("orders", port, "--check", "grpc/shop.v1.Orders")
+        eventually("asked and critical", lambda: asked and registered(agent, "orders") == ["critical"], SOON)
+        answer[0] = b"\x08\x01"
+        eventually("passing", lambda: registered(agent, "orders") == ["passing"], SOON)
+        answer[0] = b"\x08\x02"
+        eventually("critical", lambda: registered(agent, "orders") == ["critical"], 2 * SOON)
+    finally:
+        server.stop(0).wait()
+    # Its field `service`.
+    assert asked == {b"\x0a\x0eshop.v1.Orders"}
+
+
+def test_a_second_sidecar_with_the_same_id_is_told_and_takes_nothing(agent: Agent, mesh: Mesh) -> None:
+    with application("first") as one, application("second") as two:
+        first = mesh.sidecar("orders", one, "--id", "orders-x")
+        eventually("registered", lambda: registered(agent, "orders") == ["passing"], SOON)
+        second = mesh.sidecar("orders", two, "--id", "orders-x")
+        said = "another sidecar with the id 'orders-x' runs at"
+        eventually("told", lambda: said in str(told(second)["registration"]), SOON)
+        assert agent.get("/v1/agent/service/orders-x")["Port"] == one
+
+        # One that died without a word is replaced.
+        first.kill()
+        eventually("in its place", lambda: told(second)["registration"] == "registered", SOON)
+        assert agent.get("/v1/agent/service/orders-x")["Port"] == two
+        assert second.stop() == 0
+    assert agent.get("/v1/agent/service/orders-x") is None
 
 
 def test_an_agent_that_forgot_is_told_again(agent: Agent, mesh: Mesh) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -150,3 +151,27 @@ async def test_only_what_this_process_registered_is_taken_back() -> None:
         assert await ours.withdraw() is True
         assert len(script.asked(deregister)) == 1
         assert script.asked("/v1/agent/service/deregister/orders-8080") == []
+
+
+async def test_another_sidecar_that_runs_with_our_id_is_left_alone_and_one_that_ended_is_replaced() -> None:
+    listener = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    twin = Reply({"ID": "orders-8080-sidecar-proxy", "Address": "127.0.0.1", "Port": port, "Meta": {INSTANCE: "x"}})
+    theirs = Reply({"ID": "orders-8080", "Meta": {INSTANCE: "x"}})
+    replies = {SERVICE: [theirs] * 99, PROXY: [twin] * 99, REGISTER: [Reply(b"")] * 2}
+    async with scripted(replies) as script, connected(script) as client, kept(client, App(UP)) as registration:
+        async with listener, asyncio.timeout(5):
+            while "another sidecar with the id 'orders-8080' runs at 127.0.0.1:" not in registration.missing:
+                await asyncio.sleep(0.002)
+        assert script.asked(REGISTER) == []
+
+        service, proxy = await asked(script, REGISTER, 2)
+    assert (service["ID"], proxy["ID"]) == ("orders-8080", "orders-8080-sidecar-proxy")
+
+
+def test_a_grpc_application_is_asked_by_the_agent() -> None:
+    one, whole = replace(ORDERS, grpc="shop.v1.Orders"), replace(ORDERS, grpc="")
+    (service, _), (other, _) = one.bodies("x", UP), whole.bodies("x", UP)
+
+    assert [check.get("GRPC") for check in service["Checks"]] == [None, None, "127.0.0.1:8080/shop.v1.Orders"]
+    assert other["Checks"][-1]["GRPC"] == "127.0.0.1:8080"
