@@ -62,7 +62,9 @@ def _ask(instance: "Instance") -> dict[str, Any]:
     except (OSError, ValueError, HTTPException) as error:
         return {**known, "error": f"its admin server does not answer: {error}"}
     told = {key: ready[key] for key in ready if key not in ("role", "name")}
-    return {**known, **told, "documents": len(config["documents"]), "not_carried_out": config["not_carried_out"]}
+    # Of the registration, and of config entries.
+    missing = [*told.get("not_carried_out", ()), *config["not_carried_out"]]
+    return {**known, **told, "documents": len(config["documents"]), "not_carried_out": missing}
 
 
 def _get(admin: str, path: str) -> Any:

@@ -174,7 +174,7 @@ class ConsulEngine:
             self._client,
             self._service,
             self._presence.file_name,
-            lambda: content(control.world, documents.index, self._held()),
+            lambda: content(control.world, documents.index, self._held()) if documents.has_services else b"",
         )
         return (self._status_key.run(),)
 

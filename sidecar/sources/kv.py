@@ -49,6 +49,11 @@ class KvSource:
         # The highest index that was read.
         self.index = 0
 
+    @property
+    def has_services(self) -> bool:
+        """Whether any service has a key."""
+        return bool(self._results.get(f"{PREFIX}services/"))
+
     async def read(self) -> DocumentSet:
         """All documents as they are now. Raises ConsulError."""
         for prefix in self.prefixes:

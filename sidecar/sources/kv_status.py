@@ -1,7 +1,9 @@
 """What became of the documents at this instance, told in Consul: `sidecar-status/<service>/<id>`.
 
-The prefix is one that no sidecar watches, so a write wakes nobody. It is written when it differs, and seldom: two
-hundred sidecars that take one change are spread over seconds. An agent that refuses or is away changes nothing here.
+The prefix is one that no sidecar watches, so a write wakes nobody. (Consul wakes the watch of a prefix without a key at
+every write, whatever its key: nothing is written before there are services with documents.) It is written when it
+differs, and seldom: two hundred sidecars that take one change are spread over seconds. An agent that refuses or is away
+changes nothing here.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def content(world: World, index: int, held: Sequence[str]) -> bytes:
 
 
 class StatusKey:
-    """Keeps one instance's key as `current` says, from `run` to `remove`."""
+    """Keeps one instance's key as `current` says (b"": nothing is to be told), from `run` to `remove`."""
 
     def __init__(self, client: ConsulClient, service: str, instance: str, current: Callable[[], bytes]) -> None:
         self._client = client
@@ -56,9 +58,9 @@ class StatusKey:
             await self._client.sleep(EVERY)
 
     async def write(self) -> None:
-        """Write now if it differs. An agent that refuses is logged."""
+        """Write now if there is something else to tell. An agent that refuses is logged."""
         value = self._current()
-        if value == self.written:
+        if not value or value == self.written:
             return
         try:
             await self._client.put(self._path, value)

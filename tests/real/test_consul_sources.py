@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from sidecar.config.document import DocumentSet
-from sidecar.consul.client import CONNECTIONS, ConsulClient
+from sidecar.consul.client import CONNECTIONS, Answer, ConsulClient, Query
 from sidecar.consul.settings import read
 from sidecar.errors import ConsulError
 from sidecar.identity.consul_connect import ConsulConnect
@@ -171,6 +171,41 @@ async def test_names_with_special_characters_are_asked_for_as_they_are(agent: Ag
             await StatusKey(client, name, f"sidecar-{name}-1", lambda: b"{}").write()
             found = (await client.get(f"/v1/kv/sidecar-status/{name}/", {"keys": ""})).value
             assert found == [f"sidecar-status/{name}/sidecar-{name}-1"]
+
+
+# --- status
+
+
+class Counting(ConsulClient):
+    """Counts what it asks for."""
+
+    reads = 0
+
+    async def _call(self, method: str, path: str, query: Query | None, **options: Any) -> Answer:
+        self.reads += method == "GET"
+        return await super()._call(method, path, query, **options)
+
+
+async def test_what_200_sidecars_say_of_themselves_wakes_nobody(agent: Agent) -> None:
+    agent.document("services/orders", protocol="http")
+    watching = Counting(read({"CONSUL_HTTP_ADDR": agent.address}))
+    async with client_of(agent) as writing, aclosing(KvSource(watching).watch()) as updates:
+        await anext(updates)
+        following = asyncio.ensure_future(anext(updates))
+        while watching.reads < 4:
+            # One answer of each of the two prefixes, and the question that waits for the next one.
+            await asyncio.sleep(0.01)
+        for number in range(200):
+            await StatusKey(writing, "orders", f"sidecar-orders-{number}", lambda: b"{}").write()
+        assert len((await writing.get("/v1/kv/sidecar-status/", {"keys": ""})).value) == 200
+        assert watching.reads == 4
+
+        # Negative control: what they watch does wake them.
+        agent.document("services/orders", protocol="http2")
+        async with asyncio.timeout(PATIENCE):
+            await following
+        assert watching.reads > 4
+    await watching.close()
 
 
 # --- instances
@@ -422,6 +457,29 @@ def test_values_too_big_for_a_transaction_go_alone_and_too_big_for_consul_not_at
     assert "services/huge.yaml: the document is too large" in refused.stderr
     assert sidecar(agent, "config", "pull", str(tmp_path / "copy")).returncode == 0
     assert (tmp_path / "copy/mesh.yaml").read_text() == "timeout: 3s\n"
+
+
+def test_a_push_that_is_interrupted_says_how_far_it_came_and_goes_on_from_there(
+    strict_agent: Agent, tmp_path: Path
+) -> None:
+    """The second of two batches needs a right that the token does not have yet."""
+    services = tmp_path / "mesh/services"
+    services.mkdir(parents=True)
+    names = [*(f"a{number}" for number in range(150)), *(f"b{number}" for number in range(50))]
+    for name in names:
+        (services / f"{name}.yaml").write_text("protocol: http\n")
+    some = 'key_prefix "sidecar/" { policy = "read" } key_prefix "sidecar/services/a" { policy = "write" }'
+    strict_agent.put("/v1/acl/policy", {"Name": "some", "Rules": some})
+    token = strict_agent.put("/v1/acl/token", {"Policies": [{"Name": "some"}]})["SecretID"]
+
+    cut = sidecar(strict_agent, "config", "push", str(tmp_path / "mesh"), CONSUL_HTTP_TOKEN=token)
+    assert cut.returncode == 1
+    assert "128 of 200 changes are written: run the same command again to go on" in cut.stderr
+    assert cut.stdout.count("create sidecar/services/") == 128
+
+    rest = sidecar(strict_agent, "config", "push", str(tmp_path / "mesh"), CONSUL_HTTP_TOKEN="root")
+    assert (rest.returncode, rest.stderr) == (0, "ok: 72 changed, 128 as they were\n")
+    assert len(strict_agent.get("/v1/kv/sidecar/services/?keys")) == 200
 
 
 def test_pull_does_not_replace_a_file_that_differs_unless_told_to(agent: Agent, tmp_path: Path) -> None:

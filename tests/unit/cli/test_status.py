@@ -71,7 +71,8 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
 ) -> None:
     refusal = {"place": "sidecar/services/web:1:1", "index": 12, "message": "unknown field `protcol`"}
     stale = {"stale_seconds": 12.0, "consul_failure": "Consul at 127.0.0.1:8500 cannot be reached"}
-    admin.answers["/ready"] = {**WELL, **stale, "refusals": [refusal], "held": ["2 instances of web held"]}
+    told = {"refusals": [refusal], "held": ["2 instances of web held"], "not_carried_out": ["Proxy.Expose"]}
+    admin.answers["/ready"] = {**WELL, **stale, **told}
     admin.answers["/api/v1/config"] = {**CONFIG, "not_carried_out": ["service-defaults web: Mode"]}
 
     assert status(monkeypatch) == 3
@@ -79,6 +80,7 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
         "  what Consul told is 12 s old: Consul at 127.0.0.1:8500 cannot be reached",
         "  held: 2 instances of web held",
         "  refused: sidecar/services/web:1:1 (index 12): unknown field `protcol`",
+        "  not carried out: Proxy.Expose",
         "  not carried out: service-defaults web: Mode",
     ]
 

@@ -77,3 +77,10 @@ async def test_an_instance_that_ends_takes_its_key_along() -> None:
         await key.remove()
 
     assert [request.method for request in script.requests] == ["PUT", "DELETE"]
+
+
+async def test_nothing_to_tell_is_not_written() -> None:
+    async with scripted({}) as script, connected(script) as client:
+        await StatusKey(client, "orders", "orders-8080", lambda: b"").write()
+
+    assert script.requests == []
