@@ -19,7 +19,7 @@ use crate::error::{Error, Reason};
 use crate::filter;
 use crate::filter::forwarded::{self, Hop};
 use crate::forward::{self, Upload};
-use crate::http::body::{Body, Head, Responder};
+use crate::http::body::{Body, Head, ResetCode, Responder};
 use crate::http::grpc;
 use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::{Observe, Pump};
@@ -221,15 +221,13 @@ impl Call {
         };
         let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
         let ended = std::future::poll_fn(|cx| {
-            // A request that breaks off after the response has begun shows at the response's own ends; one that is cut
-            // off for its size does not.
-            if let Err(error) = self.upload.poll(cx)
-                && error.reason == Reason::BodyTooLarge
-            {
-                return Poll::Ready(Err(error));
-            }
+            // A request that breaks off takes the response with it, but for what has come of that.
+            let broken = self.upload.poll(cx).err();
             if let Poll::Ready(ended) = download.poll(cx, &mut self.record) {
-                return Poll::Ready(ended.map_err(Error::from));
+                return Poll::Ready(ended.map_err(|error| broken.unwrap_or_else(|| error.into())));
+            }
+            if let Some(error) = broken {
+                return Poll::Ready(Err(error));
             }
             if let Poll::Ready(error) = download.sink.poll_reset(cx) {
                 return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
@@ -247,6 +245,11 @@ impl Call {
         match ended {
             Ok(()) if self.upload.is_done() => lease.completed(),
             Ok(()) => {}
+            Err(error) if is_tunnel => {
+                self.record.failed(&error);
+                // "RST exceptions are represented with [...] the CANCEL error code" (RFC 8441 section 5).
+                download.sink.reset(ResetCode::CANCEL);
+            }
             Err(error) => self.break_off(&self.deadline.explain(error), download, form),
         }
     }

@@ -244,6 +244,7 @@ impl Worker {
             () = clock::sleep(grace) => {}
         }
         let aborted = self.exchanges.active();
+        self.observer.end();
         let closed = async {
             for listening in self.listening.values() {
                 listening.connections.idle().await;

@@ -13,9 +13,13 @@ use http::HeaderValue;
 use super::base64;
 use crate::random;
 
-/// The protocol that a request asks to go on in; one token, in lower case.
+/// The protocol that a request asks to go on in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upgrade(Arc<str>);
+pub struct Upgrade {
+    /// One token, in lower case.
+    name: Arc<str>,
+    by_connect: bool,
+}
 
 impl Upgrade {
     /// `None` when `name` is no single token, or names HTTP or TLS: those are the connection's affair, not the request's.
@@ -26,17 +30,40 @@ impl Upgrade {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&byte));
         let is_ours = ["h2", "http/", "tls/"].iter().any(|prefix| name.starts_with(prefix));
-        (is_token && !is_ours).then(|| Upgrade(name.into()))
+        (is_token && !is_ours).then(|| Upgrade { name: name.into(), by_connect: false })
+    }
+
+    /// Asked for by extended CONNECT.
+    pub fn by_connect(self) -> Self {
+        Upgrade { by_connect: true, ..self }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// Is it WebSocket?
     pub fn is_websocket(&self) -> bool {
-        &*self.0 == "websocket"
+        &*self.name == "websocket"
+    }
+
+    /// True when the client has no `Sec-WebSocket-Key` to prove: by extended CONNECT there is none (RFC 8441 section 5).
+    pub fn has_no_key(&self) -> bool {
+        self.by_connect
+    }
+}
+
+/// Is it a key: 16 bytes in base64 (RFC 6455 section 4.2.1)?
+pub fn is_websocket_key(key: &HeaderValue) -> bool {
+    match key.as_bytes().trim_ascii() {
+        [digits @ .., b'=', b'='] => {
+            digits.len() == 22
+                && digits
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
+        }
+        _ => false,
     }
 }
 
@@ -76,7 +103,16 @@ mod tests {
         let (one, other) = (websocket_key(), websocket_key());
         assert_ne!(one, other);
         assert_eq!(one.len(), 24);
-        assert!(one.as_bytes().ends_with(b"=="));
+        assert!(is_websocket_key(&one) && is_websocket_key(&other));
+        for wrong in [
+            "",
+            "==",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZQ=a",
+            "dGhlIHNhbXBsZSBub25j*Q==",
+        ] {
+            assert!(!is_websocket_key(&HeaderValue::from_static(wrong)), "{wrong}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Observer {
     /// None: no spans are made.
     sampler: Cell<Option<Sampler>>,
     access_log: Cell<bool>,
+    /// The grace is over: what is dropped now was cut off by us.
+    is_over: Cell<bool>,
     /// A monotonic time and what the wall clock said then, so that most exchanges need not ask it.
     wall: Cell<(Instant, u64)>,
 }
@@ -54,6 +56,7 @@ impl Observer {
             hub: Arc::clone(hub),
             sampler: Cell::new(None),
             access_log: Cell::new(false),
+            is_over: Cell::new(false),
             wall: Cell::new((clock::now(), clock::unix_nanos())),
         })
     }
@@ -63,6 +66,11 @@ impl Observer {
         self.sampler
             .set(telemetry.tracing.then(|| Sampler::new(telemetry.ratio)));
         self.access_log.set(telemetry.access_log);
+    }
+
+    /// The grace of a drain is over: exchanges that are still going on will be dropped.
+    pub fn end(&self) {
+        self.is_over.set(true);
     }
 
     /// A connection, or what came on it, was refused before there was a request: a failed handshake, broken HTTP.
@@ -378,6 +386,8 @@ impl Drop for Record {
         }
         let reason = if std::thread::panicking() {
             Reason::Internal
+        } else if self.observer.is_over.get() {
+            Reason::Draining
         } else {
             Reason::DownstreamReset
         };

@@ -7,7 +7,8 @@
 /cut         200, some content, and the end of the connection or a reset
 /refused     413 without reading the body
 /status/N    status N
-/events      one event, and another once `go` is set
+/events      one event, and another once `go` is set; /poll  an answer once it is
+/call        a call of gRPC: its message comes back; with `only` a status alone, with `cut` it breaks off
 /tunnel      101 or 200, and then what comes goes back, until the sender closes its half; then "bye"
 """
 
@@ -35,6 +36,8 @@ class App:
     port: int
     # Lets /events go on.
     go: threading.Event = field(default_factory=threading.Event)
+    # Somebody waits for it.
+    waiting: threading.Event = field(default_factory=threading.Event)
     # Bytes of the last /early request.
     received: int = -1
     arrived: threading.Event = field(default_factory=threading.Event)
@@ -91,9 +94,13 @@ def _answer_http1(app: App, peer: Http1, head: Message) -> None:
     elif path == "/events":
         peer.write_head("HTTP/1.1 200 OK", [("transfer-encoding", "chunked"), ("content-type", "text/event-stream")])
         peer.write_chunk(b"data: 1\n\n")
-        app.go.wait(20)
+        _pass_gate(app)
         peer.write_chunk(b"data: 2\n\n")
         peer.write_end()
+    elif path == "/poll":
+        _pass_gate(app)
+        peer.write_head("HTTP/1.1 200 OK", [("content-length", "4")])
+        peer.socket.sendall(b"news")
     elif path == "/tunnel":
         peer.write_head("HTTP/1.1 101 Switching Protocols", [("connection", "upgrade"), ("upgrade", "echo")])
         while data := peer.socket.recv(65536):
@@ -101,6 +108,8 @@ def _answer_http1(app: App, peer: Http1, head: Message) -> None:
         peer.socket.sendall(b"bye")
         raise Cut
     else:
+        if head.get("expect"):
+            peer.write_head("HTTP/1.1 100 Continue", [])
         message = peer.read_body(head)
         peer.write_head("HTTP/1.1 200 OK", [("transfer-encoding", "chunked")])
         peer.write_chunk(seen(message))
@@ -159,8 +168,14 @@ def _answer_http2(app: App, peer: Http2, stream: int, event: h2.events.RequestRe
     elif path == "/events":
         peer.head(stream, [(":status", "200"), ("content-type", "text/event-stream")])
         peer.data(stream, b"data: 1\n\n")
-        app.go.wait(20)
+        _pass_gate(app)
         peer.data(stream, b"data: 2\n\n", end=True)
+    elif path == "/poll":
+        _pass_gate(app)
+        peer.head(stream, [(":status", "200")])
+        peer.data(stream, b"news", end=True)
+    elif path == "/call":
+        _answer_call(peer, stream, message.path, whole())
     elif path == "/tunnel":
         peer.head(stream, [(":status", "200")])
         while not isinstance(got := peer.event(), h2.events.StreamEnded):
@@ -168,11 +183,33 @@ def _answer_http2(app: App, peer: Http2, stream: int, event: h2.events.RequestRe
                 peer.data(stream, got.data)
         peer.data(stream, b"bye", end=True)
     else:
+        if message.get("expect"):
+            peer.head(stream, [(":status", "100")])
         whole()
         peer.head(stream, [(":status", "200")])
         peer.data(stream, seen(message), end=not message.trailers)
         if message.trailers:
             peer.head(stream, message.trailers, end=True)
+
+
+def _pass_gate(app: App) -> None:
+    app.waiting.set()
+    app.go.wait(20)
+    app.go.clear()
+    app.waiting.clear()
+
+
+def _answer_call(peer: Http2, stream: int, path: str, call: Message) -> None:
+    """A call of gRPC."""
+    head = [(":status", "200"), ("content-type", "application/grpc")]
+    if path.endswith("only"):
+        return peer.head(stream, [*head, ("grpc-status", "5"), ("grpc-message", "nobody%20here")], end=True)
+    peer.head(stream, head)
+    peer.data(stream, call.body)
+    if path.endswith("cut"):
+        peer.state.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        return peer.flush()
+    return peer.head(stream, [("grpc-status", "0"), ("sum-bin", "AAE")], end=True)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ HTTP/1.1 is written and read by hand, HTTP/2 by the Python package `h2`: neither
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import h2.config
@@ -171,24 +171,39 @@ class Http2:
             if not room:
                 self._receive()
 
-    def read(self, stream: int, message: Message | None = None) -> Message:
-        """A whole message of a stream. Raises Cut when it is reset."""
+    def read_head(self) -> Message:
+        """The next head of a response, an interim one or its own. Raises Cut when it is reset."""
+        message = Message()
+        while not (message.interim or message.start):
+            self._take(self.event(), message)
+        return message
+
+    def read(
+        self, stream: int, message: Message | None = None, piece: Callable[[bytes], None] = lambda _: None
+    ) -> Message:
+        """A whole message of a stream; `piece` is told its content as it comes. Raises Cut when it is reset."""
         message = message or Message()
-        while True:
-            event = self.event()
-            match event:
-                case h2.events.InformationalResponseReceived():
-                    message.interim.append(_split(event.headers))
-                case h2.events.ResponseReceived():
-                    message.start, message.fields = _split(event.headers)
-                case h2.events.DataReceived():
-                    message.body += event.data
-                case h2.events.TrailersReceived():
-                    message.trailers = [(str(name), str(value)) for name, value in event.headers]
-                case h2.events.StreamEnded():
-                    return message
-                case h2.events.StreamReset() | h2.events.ConnectionTerminated():
-                    raise Cut
+        while not self._take(event := self.event(), message):
+            if isinstance(event, h2.events.DataReceived):
+                piece(event.data)
+        return message
+
+    def _take(self, event: h2.events.Event, message: Message) -> bool:
+        """Adds to a message what has come of it; True at its end."""
+        match event:
+            case h2.events.InformationalResponseReceived():
+                message.interim.append(_split(event.headers))
+            case h2.events.ResponseReceived():
+                message.start, message.fields = _split(event.headers)
+            case h2.events.DataReceived():
+                message.body += event.data
+            case h2.events.TrailersReceived():
+                message.trailers = [(str(name), str(value)) for name, value in event.headers]
+            case h2.events.StreamEnded():
+                return True
+            case h2.events.StreamReset() | h2.events.ConnectionTerminated():
+                raise Cut
+        return False
 
     def close(self) -> None:
         """The socket."""

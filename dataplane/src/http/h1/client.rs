@@ -349,12 +349,13 @@ impl Outgoing {
         })
     }
 
-    /// Closes the connection, so that the server cannot take the request for a complete one.
+    /// Closes the connection, so that the server cannot take the request for a complete one. In a tunnel it is RST that
+    /// says so.
     pub fn reset(&mut self) {
-        self.0.with((), |wire| {
-            if !wire.writing.is_whole() {
-                drop(wire.socket.take_io());
-            }
+        self.0.with((), |wire| match wire.writing {
+            Writing::Tunnel => wire.socket.abort(),
+            writing if !writing.is_whole() => drop(wire.socket.take_io()),
+            _ => {}
         });
     }
 

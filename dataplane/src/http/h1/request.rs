@@ -18,7 +18,7 @@ pub(super) struct Asked {
     pub(super) is_idempotent: bool,
     /// It asks to go on in another protocol.
     pub(super) upgrades: bool,
-    /// The `Sec-WebSocket-Key` that the request came without.
+    /// The `Sec-WebSocket-Key` of a client that has none.
     pub(super) our_key: Option<HeaderValue>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn write(out: &mut BytesMut, head: &Request<()>, end: bool) -> Result
     write_fields(out, head.headers());
     if let Some(upgrade) = upgrade
         && upgrade.is_websocket()
-        && !head.headers().contains_key(header::SEC_WEBSOCKET_KEY)
+        && upgrade.has_no_key()
     {
         let key = websocket_key();
         write_field(out, &header::SEC_WEBSOCKET_KEY, &key);

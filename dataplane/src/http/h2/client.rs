@@ -16,7 +16,7 @@ use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, strip_connection_fie
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, Head, ResetCode};
 use crate::http::grpc;
-use crate::http::upgrade::Upgrade;
+use crate::http::upgrade::{Upgrade, is_websocket_key};
 use crate::net::Io;
 
 /// Bytes of a response head.
@@ -167,8 +167,12 @@ impl Client {
                     upgrade.name()
                 )));
             }
+            let key = head.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+            if upgrade.is_websocket() && !upgrade.has_no_key() && !key.as_ref().is_some_and(is_websocket_key) {
+                // An endpoint of HTTP/1.1 would refuse it; this one never sees it.
+                return Err(Error::new(Reason::BadRequest).because("Sec-WebSocket-Key is not 16 bytes in base64"));
+            }
             *head.method_mut() = Method::CONNECT;
-            head.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
             head.extensions_mut().insert(h2::ext::Protocol::from(upgrade.name()));
         }
         match self.send.send_request(head, end) {

@@ -76,7 +76,11 @@ pub(super) fn normalize(parts: &mut Parts, scheme: &Scheme) -> Result<(), Malfor
     if let Some(protocol) = &asks {
         let upgrade =
             Upgrade::new(protocol.as_str().as_bytes()).ok_or(Malformed(":protocol names no other protocol"))?;
-        parts.extensions.insert(upgrade);
+        if upgrade.is_websocket() {
+            // It means nothing here, and an endpoint of HTTP/1.1 gets one of ours.
+            parts.headers.remove(header::SEC_WEBSOCKET_KEY);
+        }
+        parts.extensions.insert(upgrade.by_connect());
         parts.method = Method::GET;
     }
     if let Some(authority) = parts.uri.authority() {
@@ -208,7 +212,9 @@ mod tests {
     #[test]
     fn an_extended_connect_becomes_a_get_that_asks_for_an_upgrade() {
         let connect = || Request::connect("http://orders/chat");
-        let request = normalized(connect().extension(h2::ext::Protocol::from_static("websocket"))).unwrap();
+        let asked = connect().header("sec-websocket-key", "of no meaning");
+        let request = normalized(asked.extension(h2::ext::Protocol::from_static("websocket"))).unwrap();
+        assert!(request.headers().is_empty());
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/chat"));
         assert!(request.extensions().get::<Upgrade>().is_some_and(Upgrade::is_websocket));
         let refused = normalized(connect().extension(h2::ext::Protocol::from_static("h2c")));

@@ -67,10 +67,44 @@ async fn nobody_leaves_http_unasked() {
     }
 }
 
+/// As an HTTP/2 client asks, which has no key.
 fn websocket() -> Request<()> {
+    asking(Upgrade::new(b"websocket").unwrap().by_connect())
+}
+
+fn asking(upgrade: Upgrade) -> Request<()> {
     let mut request = get();
-    request.extensions_mut().insert(Upgrade::new(b"websocket").unwrap());
+    request.extensions_mut().insert(upgrade);
     request
+}
+
+#[tokio::test]
+async fn a_client_that_could_send_a_key_and_does_not_gets_none() {
+    with_client(async |mut client, mut server| {
+        let (mut response, _outgoing) = client
+            .send(&asking(Upgrade::new(b"websocket").unwrap()), false)
+            .unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(response.poll(cx).is_pending())).await);
+        let asked = read_until(&mut server, "\r\n\r\n").await;
+        assert!(!asked.contains("sec-websocket-key"), "{asked}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tunnel_that_breaks_off_does_not_look_ended() {
+    with_client(async |mut client, mut server| {
+        let (response, mut outgoing) = client.send(&asking(Upgrade::new(b"echo").unwrap()), false).unwrap();
+        let (answer, ()) = tokio::join!(answered(response), async {
+            read_until(&mut server, "\r\n\r\n").await;
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+            server.write_all(answer).await.unwrap();
+        });
+        assert_eq!(answer.unwrap().0.status(), 101);
+        outgoing.reset();
+        assert!(was_reset(&mut server).await);
+    })
+    .await;
 }
 
 #[tokio::test]
