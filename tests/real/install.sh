@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go programs at pinned
-# versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul`: that alone.
+# Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go and Node programs at
+# pinned versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul`: that
+# alone.
 set -euo pipefail
 
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
 # command:package
-debian=(curl:curl nghttpd:nghttp2-server nghttp:nghttp2-client faketime:faketime)
+debian=(curl:curl nghttpd:nghttp2-server nghttp:nghttp2-client faketime:faketime node:nodejs npm:npm)
 
 # Directory in the cache, then what puts the program there. The directory names the version, so a new pin is a new one.
 h2spec=(h2spec-2.6.0 go install github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108)
@@ -44,13 +47,17 @@ install_debian() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${wanted[@]}"
 }
 
+# 1.21 is the first Go that fetches the toolchain that a module asks for.
+need_go() {
+  go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || stop "Go 1.21 or newer" "https://go.dev/dl"
+}
+
 # Directory in the cache, then a command that builds into the directory $GOBIN.
 install_go() {
   local place="$tools/$1"
   shift
   [ -d "$place" ] && return 0
-  # 1.21 is the first Go that fetches the toolchain that a module asks for.
-  go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || stop "Go 1.21 or newer" "https://go.dev/dl"
+  need_go
   echo "installing ${place##*/}"
   mkdir -p "$tools"
   # Built aside and moved, so that a broken build leaves nothing that looks whole.
@@ -63,8 +70,25 @@ install_go() {
   trap - EXIT
 }
 
+# The Go and Node programs of ours and the packages that they pin. Go decides by itself what is to be built again, and npm
+# is asked only after a change of the pins.
+install_peers() {
+  local peers="$here/peers" go="$tools/peer-go" node="$tools/peer-node"
+  need_go
+  mkdir -p "$go" "$node"
+  (cd "$peers/go" && go build -trimpath -o "$go/peer" .)
+  cmp -s "$peers/node/package-lock.json" "$node/package-lock.json" && [ -d "$node/node_modules" ] && return 0
+  echo "installing ${node##*/}"
+  rm -rf "$node/node_modules" "$node/package-lock.json"
+  cp "$peers/node/package.json" "$node"
+  # The lock last, for it says that all is there.
+  (cd "$node" && cp "$peers/node/package-lock.json" npm-shrinkwrap.json &&
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  mv "$node/npm-shrinkwrap.json" "$node/package-lock.json"
+}
+
 build_consul() {
-  cd "$(dirname "${BASH_SOURCE[0]}")/consul"
+  cd "$here/consul"
   go build -o "$GOBIN/consul" -ldflags "-s -w" github.com/hashicorp/consul
 }
 
@@ -73,6 +97,7 @@ if [ "${1:-}" = consul ]; then
   exit
 fi
 install_debian
+install_peers
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
 install_go "${conformance[@]}"
