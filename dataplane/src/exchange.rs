@@ -156,6 +156,7 @@ impl Call {
     fn translate(&mut self, parts: &Parts) {
         self.web = Translation::of(&parts.headers);
         if let Some(web) = &self.web {
+            self.record.translated();
             self.upload.translate(|body| web.body(body));
         }
     }

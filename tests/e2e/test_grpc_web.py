@@ -20,6 +20,8 @@ from tests.peers.scripted import ScriptedServer
 
 # Seconds; far above what anything here takes.
 PATIENCE = 20.0
+# Larger than every window and buffer on the way.
+LARGE = 4 << 20
 GRPC = {"content-type": "application/grpc+proto"}
 OK = {"grpc-status": "0"}
 
@@ -33,6 +35,16 @@ def called(client: Client, address: str, request: Request) -> tuple[Answer, Call
     with client.connect(address) as caller:
         answer = caller.ask(request)
     return answer, read(answer)
+
+
+@both_kinds
+@either
+def test_large_messages_pass_at_the_speed_of_the_slower(
+    running: Running, echo: GrpcApp, client: Client, kind: str
+) -> None:
+    message = bytes(range(256)) * (LARGE // 256)
+    _, call = called(client, running.edge.edge, ask("Unary", "echo", message, kind=kind))
+    assert (call.messages == [message], call.status) == (True, "0")
 
 
 @both_kinds
@@ -202,6 +214,28 @@ def test_the_deadline_ends_an_answer_that_has_begun_with_its_status(
     assert (known["reason"], known["grpc_status"]) == ("timeout", "DEADLINE_EXCEEDED")
 
 
+@either
+def test_the_deadline_resets_the_answer_of_a_caller_that_does_not_read(running: Running, client: Client) -> None:
+    def script(peer: Http2, stream: Stream) -> None:
+        peer.respond(stream, fields=GRPC)
+        peer.data(stream, framed(bytes(LARGE)) * 8)
+
+    with grpc_server(script) as server:
+        service = running.service(server.address, protocol="grpc")
+        request = ask("Unary", service, b"", grpc_timeout="500m")
+        if client is Http2:
+            with Http2.connect(running.web.outbound, reads=False) as reader:
+                stream = reader.request(request)
+                reader.until(lambda: stream.reset is not None)
+                assert stream.reset == ErrorCodes.CANCEL
+            return
+        with Http1.connect(running.web.outbound) as caller:
+            caller.send(http1.encoded(request))
+            assert last_failure(running.web, service)["reason"] == "timeout"
+            with pytest.raises(CutOff):
+                caller.answer()
+
+
 @both_kinds
 @either
 def test_an_answer_that_ends_inside_a_message_never_looks_complete(running: Running, client: Client, kind: str) -> None:
@@ -271,6 +305,20 @@ def test_how_an_app_breaks_off_shows_in_the_status(running: Running, code: Error
             goes_on.set()
             assert f"grpc-status: {status}\r\n".encode() in caller.chunk()
             assert caller.chunk() == b""
+
+
+def test_a_connection_outlives_a_call_that_ends_before_its_request(running: Running) -> None:
+    def script(peer: Http2) -> None:
+        while True:
+            # As soon as the head has come: what follows is not read.
+            peer.respond(peer.next_stream(), fields={**GRPC, "grpc-status": "8"}, end=True)
+
+    with http2.scripted_server(script) as server:
+        service = running.service(server.address, protocol="grpc")
+        with Http1.connect(running.web.outbound) as caller:
+            for _ in range(3):
+                answer = caller.ask(ask("Unary", service, bytes(1 << 20)))
+                assert answer.fields["grpc-status"] == "8"
 
 
 def test_an_answer_without_a_status_gets_one(running: Running) -> None:

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::Authority;
 use http::{Method, StatusCode, Uri, request, response};
 
@@ -128,6 +128,8 @@ pub struct Record {
     metrics: Option<Arc<RouteMetrics>>,
     /// Index of the route's destination that was picked.
     destination: Option<usize>,
+    /// The status of the call is content, which nobody reads here: gRPC-Web that passes as it is.
+    status_is_content: bool,
     consumed: bool,
 }
 
@@ -156,6 +158,8 @@ impl Record {
             None => TraceContext::observe(headers),
         };
         let sampled = context.as_ref().is_some_and(|context| context.sampled);
+        let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let is_kind = |name: &[u8]| kind.starts_with(name);
         let exchange = Finished {
             peer,
             started_unix_nanos,
@@ -173,9 +177,7 @@ impl Record {
                 None
             },
             version: parts.version,
-            grpc: headers
-                .get(CONTENT_TYPE)
-                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            grpc: is_kind(b"application/grpc"),
             context,
             ..Finished::blank(listener, client)
         };
@@ -185,6 +187,7 @@ impl Record {
             exchange,
             metrics: None,
             destination: None,
+            status_is_content: is_kind(b"application/grpc-web"),
             consumed: false,
         }
     }
@@ -203,6 +206,11 @@ impl Record {
     /// The route that was found.
     pub fn route(&self) -> Option<&Route> {
         self.exchange.route.as_deref()
+    }
+
+    /// A call by gRPC-Web goes on as gRPC: its status comes in trailers.
+    pub fn translated(&mut self) {
+        self.status_is_content = false;
     }
 
     /// A destination was picked: the route's `destination`-th, which is `cluster`.
@@ -337,6 +345,7 @@ impl Record {
         if exchange.grpc && exchange.grpc_status.is_none() {
             exchange.grpc_status = match (exchange.reason, exchange.status) {
                 (Some(reason), _) => Some(GrpcStatus::new(reason.grpc_status())),
+                (None, Some(StatusCode::OK)) if self.status_is_content => None,
                 (None, Some(status)) => Some(GrpcStatus::from_http(status)),
                 (None, None) => None,
             };

@@ -25,8 +25,10 @@ use crate::http::sniff::TLS_HANDSHAKE;
 use crate::net::Io;
 use crate::snapshot::model::ListenerLimits;
 
-/// Bytes of a request that its exchange did not read and that are read after it to save the connection.
-const DRAINED: usize = 64 * 1024;
+/// Bytes of a request that its exchange did not read and that are read after it to save the connection. A client that has
+/// its answer, and has handed the rest of its request to its kernel, counts on the connection and sends the next request
+/// on it: this is what the kernel takes at most (Linux's `tcp_wmem`).
+const DRAINED: usize = 4 * 1024 * 1024;
 
 /// How long a client gets to send them, and how long after its last response a connection stays open for the client to
 /// read it (Apache httpd's SECONDS_TO_LINGER).

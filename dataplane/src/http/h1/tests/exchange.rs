@@ -262,11 +262,11 @@ async fn a_short_rest_of_a_request_is_read_to_save_the_connection() {
 #[tokio::test]
 async fn a_long_rest_of_a_request_ends_the_connection() {
     let (mut connection, mut client) =
-        server_with(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").await;
+        server_with(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n").await;
     let (_request, _body, responder) = next(&mut connection).await;
     answer(responder);
     let (again, text) = tokio::join!(connection.finish(), async move {
-        client.write_all(&[b'x'; 200_000]).await.unwrap();
+        client.write_all(&vec![b'x'; 5_000_000]).await.unwrap();
         read_all(&mut client).await
     });
     assert!(!again);
