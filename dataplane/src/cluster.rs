@@ -226,6 +226,7 @@ mod tests {
                     ..Default::default()
                 })
                 .collect(),
+            forgotten: false,
         }
     }
 
