@@ -251,6 +251,8 @@ class App:
                 fault.set_result(error)
 
         work = [*self.engine.loops(self.control), self.follow_events(), *(pump.run() for pump in self.pumps)]
+        if isinstance(self.begun.role, GatewayRole):
+            work.append(self.control.follow_keys())
         for part in work:
             task = asyncio.create_task(part)
             task.add_done_callback(watch_for_fault)

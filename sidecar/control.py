@@ -17,8 +17,8 @@ from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, Problem, SeamError, SidecarError
 from sidecar.identity.authority import Leaf
-from sidecar.identity.process import load_pairs
-from sidecar.snapshot import Compiler, Role, certificates, endpoints, endpoints_made_of, watched
+from sidecar.identity.key_material import NONE, KeyMaterial, KeyReader
+from sidecar.snapshot import Compiler, Role, endpoints, endpoints_made_of, key_files, watched
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
 from sidecar.telemetry.otlp import OtlpSettings
 from sidecar.wire import control_pb2 as control
@@ -56,14 +56,11 @@ class Control:
         self._status = status
         self._role = role
         self._compiler = Compiler()
-        self._directory = directory
         self._otlp = otlp
         self._want, self._unwant = want, unwant
-        # A gateway's certificates by identity name.
-        self._certificates: Mapping[str, control.Identity] = {}
-        # What was last read from their files, and by what to see that the files are others now.
-        self._read: Mapping[str, control.Identity] = {}
-        self._stamps: Mapping[str, object] = {}
+        # A gateway's certificates and roots: from their files, and in force.
+        self._reader = KeyReader(directory)
+        self._keys = NONE
         # What the snapshot in force was compiled from.
         self._compiled: object = None
         self._secrets_version = 0
@@ -126,7 +123,20 @@ class Control:
     def install(self, leaf: Leaf) -> None:
         """Show this leaf from the next handshake on."""
         self._leaf = leaf
-        self._send_secrets(self._certificates)
+        self._send_secrets(self._keys)
+
+    async def follow_keys(self) -> None:
+        """Show what certificate files hold from the next handshake on, for ever."""
+        await self._reader.follow(self._install_keys)
+
+    def _install_keys(self, keys: KeyMaterial) -> None:
+        try:
+            self._send_secrets(keys)
+        except SeamError as error:
+            log.error("certificate files have changed, what they held before keeps serving: %s", error)
+            return
+        self._keys = keys
+        log.info("certificate files have changed, and serve: %s", ", ".join(sorted(keys.names())))
 
     def take(self, events: control.Events) -> None:
         """Act on what the data plane says."""
@@ -174,11 +184,11 @@ class Control:
 
     def _apply(self, world: World) -> None:
         status = self._status
-        pairs = self._load_certificates(world)
+        keys = self._reader.read(key_files(world, self._role))
         compiled = (
             self._role,
             replace(world, endpoints=NO_ENDPOINTS, idle=NO_ENDPOINTS, doubted=frozenset(), refusals=NO_REFUSALS),
-            pairs,
+            keys,
         )
         if compiled == self._compiled:
             status.world = world
@@ -194,15 +204,15 @@ class Control:
             if listener.address not in self.listeners.values():
                 _check_free(listener)
         # Secrets first, for a snapshot names them; the old ones stay until it has been taken.
-        self._send_secrets({**self._certificates, **pairs})
+        self._send_secrets(keys.beside(self._keys))
         try:
             status.version = self._dataplane.apply(snapshot)
         except SeamError:
-            self._send_secrets(self._certificates)
+            self._send_secrets(self._keys)
             raise
-        if self._certificates.keys() - pairs.keys():
-            self._send_secrets(pairs)
-        self._certificates = pairs
+        if self._keys.names() - keys.names():
+            self._send_secrets(keys)
+        self._keys = keys
         self._compiled = compiled
         status.world = world
         self.listeners = {listener.name: listener.address for listener in snapshot.listeners}
@@ -226,34 +236,18 @@ class Control:
             self._unwant(target)
         self._watched = targets
 
-    def _load_certificates(self, world: World) -> Mapping[str, control.Identity]:
-        named = certificates(world, self._role)
-        if not named:
-            return {}
-        files = {
-            name: (self._directory / certificate.cert, self._directory / certificate.key)
-            for name, certificate in named.items()
-        }
-        # Reading them takes longer than all the rest of a change, so it is done when they differ.
-        stamps = {name: (*pair, *map(_stamp, pair)) for name, pair in files.items()}
-        if stamps != self._stamps:
-            self._read = {
-                name: control.Identity(
-                    name=name, certificate_chain=pair.certificate_chain, private_key=pair.private_key
-                )
-                for name, pair in load_pairs(files).items()
-            }
-            self._stamps = stamps
-        return self._read
-
-    def _send_secrets(self, pairs: Mapping[str, control.Identity]) -> None:
+    def _send_secrets(self, keys: KeyMaterial) -> None:
         self._secrets_version += 1
         own = control.Identity(
             name=MESH_IDENTITY, certificate_chain=self._leaf.certificate_chain, private_key=self._leaf.private_key
         )
         bundle = control.TrustBundle(name=MESH_TRUST_BUNDLE, roots=self._leaf.roots, trust_domains=[self._trust_domain])
         self._dataplane.apply_secrets(
-            control.Secrets(version=self._secrets_version, identities=[own, *pairs.values()], trust_bundles=[bundle])
+            control.Secrets(
+                version=self._secrets_version,
+                identities=[own, *keys.identities.values()],
+                trust_bundles=[bundle, *keys.roots.values()],
+            )
         )
 
     def _send_endpoints(self, cluster: str) -> None:
@@ -285,15 +279,6 @@ class Control:
                 log.error("document refused, its last good version keeps serving:\n%s", "\n".join(map(str, problems)))
         for place in before.keys() - world.refusals.keys():
             log.info("%s is good again", place)
-
-
-def _stamp(path: Path) -> object:
-    """Differs when the file was written anew; None when it cannot be looked at."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _check_free(listener: Listener) -> None:

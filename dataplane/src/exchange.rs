@@ -29,7 +29,7 @@ use crate::random;
 use crate::retry::Attempts;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
-use crate::snapshot::model::{Direction, Route};
+use crate::snapshot::model::Route;
 use crate::telemetry::record::Record;
 use crate::upstream::{Permit, Picked};
 
@@ -44,15 +44,16 @@ pub fn exchange(
     let in_flight = scope.drain.guard();
     let (mut parts, ()) = request.into_parts();
     let hop = Hop { peer: caller.address.ip(), local_port: caller.local_port, is_tls: caller.is_tls };
-    forwarded::apply(&scope.forwarding, scope.listener.direction, &hop, &mut parts);
-    let record = Record::start(
+    let client = forwarded::apply(&scope.forwarding, scope.listener.direction, &hop, &mut parts);
+    let mut record = Record::start(
         &scope.observer,
         &scope.listener,
         &parts,
         caller.peer.clone(),
         caller.address,
     );
-    let trusted = caller.peer.is_some() || scope.listener.direction == Direction::Outbound;
+    record.client(client);
+    let trusted = scope.trusts(&caller);
     let upload = Upload::new(body);
     let mut call = Call { record, upload, responder, deadline: Deadline::default(), web: None, trusted };
     async move {

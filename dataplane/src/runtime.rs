@@ -1,6 +1,8 @@
 //! The data plane as a whole: its workers, and the control side's way to them. Everything here is rare; requests never
 //! come by.
 
+mod terms;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,7 +25,7 @@ use crate::snapshot::decode::{self, Rejected};
 use crate::snapshot::model::{Listener, Snapshot};
 use crate::telemetry::{Hub, UnknownForm};
 use crate::tls::{self, Secrets};
-use crate::worker::{Apply, Command, ServerConfigs, Worker};
+use crate::worker::{Apply, Command, Worker};
 
 #[expect(clippy::disallowed_types, reason = "only the control side takes it")]
 type Mutex<T> = std::sync::Mutex<T>;
@@ -106,6 +108,7 @@ struct Control {
     registry: Registry,
     snapshot: Option<Arc<Snapshot>>,
     secrets: Arc<Secrets>,
+    terms: terms::ByName,
     /// Where each listener is bound; the address it was asked for, and the one it has.
     bound: HashMap<Arc<str>, (SocketAddr, SocketAddr)>,
     inherited: HashMap<String, OwnedFd>,
@@ -136,6 +139,7 @@ impl Runtime {
             registry: Registry::default(),
             snapshot: None,
             secrets: Arc::default(),
+            terms: HashMap::new(),
             bound: HashMap::new(),
             inherited,
         };
@@ -151,7 +155,8 @@ impl Runtime {
     pub fn apply(&self, bytes: &[u8]) -> Result<u64, Refused> {
         let snapshot = Arc::new(decode::decode(bytes)?);
         let mut control = self.running()?;
-        let tls = Arc::new(server_configs(&snapshot, &control.secrets)?);
+        let terms = terms::of(&snapshot, &control.secrets, &control.terms)?;
+        let tls = Arc::new(terms::configs(&terms));
         let mut sockets = control.bind(&snapshot)?;
         let services = snapshot.clusters.values();
         let services = services
@@ -188,6 +193,7 @@ impl Runtime {
         }
         let version = snapshot.version;
         control.snapshot = Some(snapshot);
+        control.terms = terms;
         Ok(version)
     }
 
@@ -207,13 +213,16 @@ impl Runtime {
     /// Replaces all key material.
     pub fn apply_secrets(&self, bytes: &[u8]) -> Result<u64, Refused> {
         let wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
-        let secrets = Arc::new(Secrets::new(wire)?);
+        let mut secrets = Secrets::new(wire)?;
         let mut control = self.running()?;
-        let tls = control
+        secrets.keep(&control.secrets);
+        let secrets = Arc::new(secrets);
+        let terms = control
             .snapshot
             .as_ref()
-            .map(|snapshot| server_configs(snapshot, &secrets));
-        let tls = Arc::new(tls.transpose()?.unwrap_or_default());
+            .map(|snapshot| terms::of(snapshot, &secrets, &control.terms));
+        control.terms = terms.transpose()?.unwrap_or_default();
+        let tls = Arc::new(terms::configs(&control.terms));
         control.secrets = Arc::clone(&secrets);
         control.tell_all(|done| Command::Secrets(Arc::clone(&secrets), Arc::clone(&tls), done));
         Ok(secrets.version)
@@ -349,36 +358,6 @@ fn endpoint_state(endpoint: &crate::cluster::Endpoint) -> proto::EndpointState {
         failures_total: counts.failures.load(Relaxed),
         connections_active: counts.connections.load(Relaxed),
     }
-}
-
-/// TLS of every listener; everything that the snapshot names of the secrets must be there.
-fn server_configs(snapshot: &Snapshot, secrets: &Secrets) -> Result<ServerConfigs, Refused> {
-    let refused = |what, name: &Arc<str>, place: &str, error: Error| Refused::Identity {
-        what,
-        name: Arc::clone(name),
-        place: place.to_owned(),
-        error,
-    };
-    for cluster in snapshot.clusters.values() {
-        if let Some(tls) = &cluster.tls {
-            let identity = tls
-                .identity
-                .as_ref()
-                .map_or(Ok(()), |name| secrets.identity(name).map(|_| ()));
-            identity
-                .and_then(|()| secrets.bundle(&tls.trust_bundle))
-                .map_err(|error| refused("cluster", &cluster.name, &cluster.origin.place, error))?;
-        }
-    }
-    let mut configs = ServerConfigs::new();
-    for listener in &snapshot.listeners {
-        if let Some(tls) = &listener.tls {
-            let config = tls::server::config(tls, secrets)
-                .map_err(|error| refused("listener", &listener.name, &listener.origin.place, error))?;
-            configs.insert(Arc::clone(&listener.name), config);
-        }
-    }
-    Ok(configs)
 }
 
 /// The sockets of a listener that is new, one for each worker.

@@ -9,7 +9,7 @@ use http::uri::Authority;
 
 use crate::drain::Drain;
 use crate::route::table::RouteTable;
-use crate::snapshot::model::{Forwarding, Mode, Route};
+use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::Observer;
 use crate::upstream::Upstream;
@@ -33,6 +33,18 @@ pub struct Scope {
     pub drain: Rc<Drain>,
 }
 
+impl Scope {
+    /// Is the caller a verified peer of the mesh, or the application beside us? A client's certificate at the edge makes it
+    /// known and no part of the mesh.
+    pub fn trusts(&self, caller: &Caller) -> bool {
+        match self.listener.direction {
+            Direction::Inbound => caller.peer.is_some(),
+            Direction::Outbound => true,
+            Direction::Edge => false,
+        }
+    }
+}
+
 /// A route with what a worker keeps for it.
 #[derive(Debug)]
 pub struct Target {
@@ -47,7 +59,7 @@ pub struct Target {
 /// Who is at the other end of a downstream connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The verified SPIFFE id; `None` without mTLS.
+    /// The verified SPIFFE id, at the edge another name perhaps; `None` without a client certificate.
     pub peer: Option<Arc<str>>,
     /// The TCP peer.
     pub address: SocketAddr,

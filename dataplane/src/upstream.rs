@@ -264,9 +264,9 @@ impl Connections {
             .retain(|_, transport| Rc::strong_count(transport) > 1);
     }
 
-    /// After the secrets changed: new requests get connections that show the new identity.
-    pub fn retire_tls(&self) {
-        for pool in self.pools.borrow().values().filter(|pool| pool.is_tls()) {
+    /// After the secrets changed: new requests get connections that show the new identity, where it is another.
+    pub fn retire_outdated(&self) {
+        for pool in self.pools.borrow().values().filter(|pool| pool.is_outdated()) {
             pool.retire();
         }
     }

@@ -116,7 +116,7 @@ impl Worker {
                 }
                 Command::Secrets(secrets, tls, done) => {
                     *self.secrets.borrow_mut() = secrets;
-                    self.connections.retire_tls();
+                    self.connections.retire_outdated();
                     for (name, listening) in &self.listening {
                         *listening.tls.borrow_mut() = tls.get(name).cloned();
                     }

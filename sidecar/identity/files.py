@@ -1,4 +1,4 @@
-"""Certificates that a person keeps in PEM files: a gateway's, as its document names them."""
+"""Certificates and roots that a person keeps in PEM files: a gateway's, as its document names them."""
 
 from pathlib import Path
 
@@ -36,6 +36,17 @@ def load_pair(certificate_path: Path, key_path: Path) -> KeyPair:
         certificate_chain=tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
         private_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
     )
+
+
+def load_roots(path: Path) -> tuple[bytes, ...]:
+    """Read the certificates of authorities, as DER. Raises IdentityError naming the file."""
+    try:
+        roots = x509.load_pem_x509_certificates(_read(path))
+    except ValueError as error:
+        raise IdentityError(
+            f"{path} holds no PEM certificate: expected those of the authorities that sign for clients ({error})"
+        ) from error
+    return tuple(root.public_bytes(Encoding.DER) for root in roots)
 
 
 def _read(path: Path) -> bytes:

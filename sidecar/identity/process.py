@@ -53,13 +53,25 @@ class LocalIssuer:
         )
 
 
-def load_pairs(files: Mapping[str, tuple[Path, Path]]) -> dict[str, KeyPair]:
-    """Read certificate and key files, by name. Raises IdentityError naming the file at fault."""
-    paths = {name: [str(path.absolute()) for path in pair] for name, pair in files.items()}
-    return {
-        name: KeyPair(tuple(map(b64decode, pair["certificate_chain"])), b64decode(pair["private_key"]))
-        for name, pair in _call({"load": paths}).items()
-    }
+def load(
+    pairs: Mapping[str, tuple[Path, Path]], roots: Mapping[str, Path]
+) -> tuple[dict[str, KeyPair], dict[str, tuple[bytes, ...]]]:
+    """Read chains with their keys, and roots (DER), by name. Raises IdentityError naming the file at fault."""
+    reply = _call(
+        {
+            "load": {
+                "pairs": {name: [str(path.absolute()) for path in pair] for name, pair in pairs.items()},
+                "roots": {name: str(path.absolute()) for name, path in roots.items()},
+            }
+        }
+    )
+    return (
+        {
+            name: KeyPair(tuple(map(b64decode, pair["certificate_chain"])), b64decode(pair["private_key"]))
+            for name, pair in reply["pairs"].items()
+        },
+        {name: tuple(map(b64decode, held)) for name, held in reply["roots"].items()},
+    )
 
 
 def _call(request: Json) -> Json:
@@ -95,7 +107,7 @@ def _answer(request: Json) -> Json:
     try:
         if "issue" in request:
             return _issue(**request["issue"])
-        return {name: _load(*map(Path, paths)) for name, paths in request["load"].items()}
+        return _load(**request["load"])
     except IdentityError as error:
         return {"refused": str(error)}
 
@@ -112,10 +124,13 @@ def _issue(state_directory: str, trust_domain: str, identity: Mapping[str, str])
     }
 
 
-def _load(certificate: Path, key: Path) -> Json:
-    from sidecar.identity.files import load_pair
+def _load(pairs: Mapping[str, list[str]], roots: Mapping[str, str]) -> Json:
+    from sidecar.identity.files import load_pair, load_roots
 
-    return _plain(load_pair(certificate, key))
+    return {
+        "pairs": {name: _plain(load_pair(Path(chain), Path(key))) for name, (chain, key) in pairs.items()},
+        "roots": {name: [b64encode(root).decode() for root in load_roots(Path(path))] for name, path in roots.items()},
+    }
 
 
 def _plain(pair: KeyPair) -> Json:

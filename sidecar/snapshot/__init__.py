@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from sidecar.config.document import Document, Key
-from sidecar.config.model import Certificate, Gateway
-from sidecar.config.model.gateway import GatewayListener
+from sidecar.config.document import Key
+from sidecar.config.model import Gateway
 from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot.cluster import (
     APP,
-    MESH_IDENTITY,
-    MESH_TRUST_BUNDLE,
     app_cluster,
     mesh_cluster,
     origin,
     spiffe_id,
 )
-from sidecar.snapshot.listener import inbound_limits, limits
+from sidecar.snapshot.listener import KeyFiles, edge_listeners, inbound_limits, limits, mesh_tls
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
@@ -29,12 +26,13 @@ from sidecar.world import Instance, Target, World
 __all__ = [
     "Compiler",
     "GatewayRole",
+    "KeyFiles",
     "Role",
     "SidecarRole",
-    "certificates",
     "compile",
     "endpoints",
     "endpoints_made_of",
+    "key_files",
     "watched",
 ]
 
@@ -129,15 +127,11 @@ def _made_of(world: World, target: Target) -> object:
     )
 
 
-def certificates(world: World, role: Role) -> Mapping[str, Certificate]:
-    """By Secrets.identities name ("edge/0") the certificate files that a gateway's listeners show; `{}` for a sidecar.
-
-    Paths are as written: relative ones are meant from the configuration directory.
-    """
+def key_files(world: World, role: Role) -> KeyFiles:
+    """The files that a gateway's listeners name; none for a sidecar."""
     if isinstance(role, SidecarRole) or role.name not in world.gateways:
-        return {}
-    names = _certificate_names(world.gateways[role.name])
-    return {name: certificate for certificate, name in names.items()}
+        return KeyFiles()
+    return KeyFiles.of(world.gateways[role.name])
 
 
 def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wire.Listener], list[Table]]:
@@ -148,9 +142,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             address=role.inbound,
             direction=wire.DIRECTION_INBOUND,
             route_table="inbound",
-            tls=wire.ServerTls(
-                identities=[MESH_IDENTITY], trust_bundle=MESH_TRUST_BUNDLE, require_client_certificate=True
-            ),
+            tls=mesh_tls(world),
             limits=inbound_limits(world, role.service),
             origin=place,
         ),
@@ -210,52 +202,7 @@ def _gateway(world: World, role: GatewayRole, memo: Memo[Part]) -> tuple[list[wi
     document = world.documents.get(Key("gateway", role.name))
     if document is None or not isinstance(document.model, Gateway):
         return [], []
-    names = _certificate_names(document.model)
-    listeners = [
-        _edge_listener(world, document, index, name, listener, names)
-        for index, (name, listener) in enumerate(_named_listeners(document.model.listeners))
-    ]
-    return listeners, [edge_table(world, document, document.model, memo)]
-
-
-def _edge_listener(
-    world: World, document: Document, index: int, name: str, listener: GatewayListener, names: Mapping[Certificate, str]
-) -> wire.Listener:
-    tls = None
-    if listener.tls is not None:
-        tls = wire.ServerTls(identities=[names[certificate] for certificate in listener.tls.certificates])
-    return wire.Listener(
-        name=name,
-        address=str(listener),
-        direction=wire.DIRECTION_EDGE,
-        route_table="edge",
-        tls=tls,
-        limits=limits(world, listener.limits),
-        forwarding=wire.Forwarding(
-            trusted=listener.forwarding.trusted,
-            hops=listener.forwarding.hops,
-            forwarded=listener.forwarding.forwarded,
-        ),
-        origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
-    )
-
-
-def _named_listeners(listeners: Iterable[GatewayListener]) -> list[tuple[str, GatewayListener]]:
-    """ "edge-8443"; where several have one port (on other addresses, or 0) the later ones are "edge-8443-2" …"""
-    seen: dict[int, int] = {}
-    named = []
-    for listener in listeners:
-        count = seen[listener.port] = seen.get(listener.port, 0) + 1
-        named.append((f"edge-{listener.port}" if count == 1 else f"edge-{listener.port}-{count}", listener))
-    return named
-
-
-def _certificate_names(gateway: Gateway) -> dict[Certificate, str]:
-    """Each certificate once, in the order written."""
-    written = [
-        certificate for listener in gateway.listeners if listener.tls for certificate in listener.tls.certificates
-    ]
-    return {certificate: f"edge/{number}" for number, certificate in enumerate(dict.fromkeys(written))}
+    return edge_listeners(world, document, document.model), [edge_table(world, document, document.model, memo)]
 
 
 def _serving(world: World, target: Target) -> Sequence[tuple[Instance, str]] | None:

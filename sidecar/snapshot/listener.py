@@ -2,13 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sidecar.config.document import Document
+from sidecar.config.model import Gateway
+from sidecar.config.model.gateway import GatewayListener
 from sidecar.config.model.limits import Limits
-from sidecar.snapshot.cluster import milliseconds
+from sidecar.config.model.tls import Certificate, ListenerTls
+from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
 
 # Of a listener that no document speaks of.
 _NONE = Limits()
+
+_VERSIONS = {"1.2": wire.TLS_VERSION_1_2, "1.3": wire.TLS_VERSION_1_3}
+
+
+@dataclass(frozen=True)
+class KeyFiles:
+    """What a gateway's listeners name, by the names that the secrets have.
+
+    Paths are as written: relative ones are meant from the configuration directory.
+    """
+
+    # "edge/0": a chain and its key.
+    pairs: Mapping[str, Certificate] = field(default_factory=dict)
+    # "edge-clients/0": the roots of clients' certificates.
+    roots: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, gateway: Gateway) -> KeyFiles:
+        """Each file once, in the order written."""
+        tls = [listener.tls for listener in gateway.listeners if listener.tls is not None]
+        pairs = dict.fromkeys(certificate for one in tls for certificate in one.certificates)
+        roots = dict.fromkeys(one.client_certificates.ca for one in tls if one.client_certificates is not None)
+        return cls(
+            {f"edge/{number}": pair for number, pair in enumerate(pairs)},
+            {f"edge-clients/{number}": path for number, path in enumerate(roots)},
+        )
+
+
+def mesh_tls(world: World) -> wire.ServerTls:
+    """Of an inbound listener."""
+    return wire.ServerTls(
+        identities=[MESH_IDENTITY],
+        trust_bundle=MESH_TRUST_BUNDLE,
+        require_client_certificate=True,
+        min_version=_VERSIONS[world.mesh.tls.min_version],
+    )
+
+
+def edge_listeners(world: World, document: Document, gateway: Gateway) -> list[wire.Listener]:
+    """All of a gateway's."""
+    files = KeyFiles.of(gateway)
+    return [
+        wire.Listener(
+            name=name,
+            address=str(listener),
+            direction=wire.DIRECTION_EDGE,
+            route_table="edge",
+            tls=_edge_tls(listener.tls, files) if listener.tls is not None else None,
+            limits=limits(world, listener.limits),
+            forwarding=wire.Forwarding(
+                trusted=listener.forwarding.trusted,
+                hops=listener.forwarding.hops,
+                forwarded=listener.forwarding.forwarded,
+            ),
+            origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
+        )
+        for index, (name, listener) in enumerate(_named(gateway.listeners))
+    ]
+
+
+def _edge_tls(tls: ListenerTls, files: KeyFiles) -> wire.ServerTls:
+    names = {certificate: name for name, certificate in files.pairs.items()}
+    made = wire.ServerTls(
+        identities=[names[certificate] for certificate in tls.certificates],
+        min_version=_VERSIONS[tls.min_version],
+    )
+    if (clients := tls.client_certificates) is not None:
+        made.trust_bundle = next(name for name, path in files.roots.items() if path == clients.ca)
+        made.require_client_certificate = clients.mode == "required"
+        made.any_client_name = True
+    return made
+
+
+def _named(listeners: Iterable[GatewayListener]) -> list[tuple[str, GatewayListener]]:
+    """ "edge-8443"; where several have one port (on other addresses, or 0) the later ones are "edge-8443-2" …"""
+    seen: dict[int, int] = {}
+    named = []
+    for listener in listeners:
+        count = seen[listener.port] = seen.get(listener.port, 0) + 1
+        named.append((f"edge-{listener.port}" if count == 1 else f"edge-{listener.port}-{count}", listener))
+    return named
 
 
 def inbound_limits(world: World, service: str) -> wire.ListenerLimits:

@@ -20,6 +20,12 @@ class ListenerMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LISTENER_MODE_HTTP: _ClassVar[ListenerMode]
     LISTENER_MODE_PROXY: _ClassVar[ListenerMode]
 
+class TlsVersion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TLS_VERSION_UNSPECIFIED: _ClassVar[TlsVersion]
+    TLS_VERSION_1_2: _ClassVar[TlsVersion]
+    TLS_VERSION_1_3: _ClassVar[TlsVersion]
+
 class UpstreamProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UPSTREAM_PROTOCOL_UNSPECIFIED: _ClassVar[UpstreamProtocol]
@@ -39,6 +45,9 @@ DIRECTION_OUTBOUND: Direction
 DIRECTION_EDGE: Direction
 LISTENER_MODE_HTTP: ListenerMode
 LISTENER_MODE_PROXY: ListenerMode
+TLS_VERSION_UNSPECIFIED: TlsVersion
+TLS_VERSION_1_2: TlsVersion
+TLS_VERSION_1_3: TlsVersion
 UPSTREAM_PROTOCOL_UNSPECIFIED: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP1: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP2: UpstreamProtocol
@@ -129,14 +138,18 @@ class ListenerLimits(_message.Message):
     def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_request_line: _Optional[int] = ..., body_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ServerTls(_message.Message):
-    __slots__ = ("identities", "trust_bundle", "require_client_certificate")
+    __slots__ = ("identities", "trust_bundle", "require_client_certificate", "min_version", "any_client_name")
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     TRUST_BUNDLE_FIELD_NUMBER: _ClassVar[int]
     REQUIRE_CLIENT_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    MIN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ANY_CLIENT_NAME_FIELD_NUMBER: _ClassVar[int]
     identities: _containers.RepeatedScalarFieldContainer[str]
     trust_bundle: str
     require_client_certificate: bool
-    def __init__(self, identities: _Optional[_Iterable[str]] = ..., trust_bundle: _Optional[str] = ..., require_client_certificate: _Optional[bool] = ...) -> None: ...
+    min_version: TlsVersion
+    any_client_name: bool
+    def __init__(self, identities: _Optional[_Iterable[str]] = ..., trust_bundle: _Optional[str] = ..., require_client_certificate: _Optional[bool] = ..., min_version: _Optional[_Union[TlsVersion, str]] = ..., any_client_name: _Optional[bool] = ...) -> None: ...
 
 class RouteTable(_message.Message):
     __slots__ = ("name", "routes")

@@ -5,7 +5,7 @@
 //! one is believed as far as the chain of trusted proxies reaches, so that the first address left is the client's. Inside
 //! the mesh the caller is known by its certificate: it is added, and nothing is taken away.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -17,6 +17,8 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// What a proxy has seen of a client's certificate; Envoy's field.
+const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// The connection that a request came by.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +31,37 @@ pub struct Hop {
     pub is_tls: bool,
 }
 
-/// Brings the fields up to date with one hop.
-pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Parts) {
+/// Brings the fields up to date with one hop. Returns the client's address where a trusted proxy has told it.
+pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Parts) -> Option<IpAddr> {
     let before = match direction {
         // The application beside us goes on with what it was told, or begins.
-        Direction::Outbound => return,
+        Direction::Outbound => return None,
         Direction::Inbound => chain(&parts.headers),
         Direction::Edge if is_trusted(trust, hop.peer) => believed(trust, chain(&parts.headers)),
         Direction::Edge => {
-            for name in [&PROTO, &HOST, &PORT, &header::FORWARDED, &X_REQUEST_ID] {
+            for name in [&PROTO, &HOST, &PORT, &header::FORWARDED, &X_REQUEST_ID, &CLIENT_CERT] {
                 parts.headers.remove(name);
             }
             Vec::new()
         }
     };
+    // Inside the mesh the chain is for people: who stands first in it may have been made up by an application.
+    let told = match direction {
+        Direction::Edge => before.first().and_then(|first| address(first)),
+        _ => None,
+    };
     set_for(&mut parts.headers, before, hop.peer);
     note(trust, hop, parts);
+    told
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let alone = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let parsed = alone.unwrap_or(text).parse().ok();
+    parsed
+        .or_else(|| text.parse().map(|socket: SocketAddr| socket.ip()).ok())
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 /// Adds what no trusted hop before has said.
@@ -153,13 +170,14 @@ mod tests {
         }
     }
 
-    const LIES: [(&str, &str); 6] = [
+    const LIES: [(&str, &str); 7] = [
         ("x-forwarded-for", "6.6.6.6"),
         ("x-forwarded-proto", "gopher"),
         ("x-forwarded-host", "bank.test"),
         ("x-forwarded-port", "1"),
         ("forwarded", "for=6.6.6.6"),
         ("x-request-id", "mine"),
+        ("x-forwarded-client-cert", "Subject=CN=admin"),
     ];
 
     #[test]
@@ -169,7 +187,9 @@ mod tests {
         assert_eq!(fields["x-forwarded-proto"], "https");
         assert_eq!(fields["x-forwarded-host"], "shop.test");
         assert_eq!(fields["x-forwarded-port"], "8443");
-        assert!(!fields.contains_key("forwarded") && !fields.contains_key("x-request-id"));
+        for gone in ["forwarded", "x-request-id", "x-forwarded-client-cert"] {
+            assert!(!fields.contains_key(gone), "{gone}");
+        }
         assert_eq!(
             after(&networks(), Direction::Edge, "11.0.0.9", &LIES)["x-forwarded-for"],
             "11.0.0.9"
@@ -220,6 +240,31 @@ mod tests {
         assert_eq!(fields["x-request-id"], "mine");
         let own = after(&Forwarding::default(), Direction::Outbound, "127.0.0.1", &[]);
         assert!(own.is_empty(), "{own:?}");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_tells_who_the_client_is() {
+        let told = |trust: &Forwarding, direction, chain: &str| {
+            let request = Request::get("https://shop.test/").header("x-forwarded-for", chain);
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let hop = Hop { peer: "10.0.0.9".parse().unwrap(), local_port: 8443, is_tls: true };
+            apply(trust, direction, &hop, &mut parts).map(|address| address.to_string())
+        };
+        let one_hop = Forwarding { hops: 1, ..Forwarding::default() };
+        for (trust, chain, expected) in [
+            (Forwarding::default(), "192.0.2.1", None),
+            (networks(), "6.6.6.6, 192.0.2.1", Some("192.0.2.1")),
+            (networks(), "192.0.2.1:5000, 10.0.0.1", Some("192.0.2.1")),
+            (networks(), "[2001:db8::1]:5000", Some("2001:db8::1")),
+            (networks(), "[2001:db8::1]", Some("2001:db8::1")),
+            (networks(), "::ffff:192.0.2.1", Some("192.0.2.1")),
+            (networks(), "unknown", None),
+            (networks(), "", None),
+            (one_hop, "6.6.6.6, 192.0.2.1", Some("192.0.2.1")),
+        ] {
+            assert_eq!(told(&trust, Direction::Edge, chain).as_deref(), expected, "{chain:?}");
+        }
+        assert_eq!(told(&networks(), Direction::Inbound, "192.0.2.1"), None);
     }
 
     #[test]

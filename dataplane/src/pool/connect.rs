@@ -12,7 +12,7 @@ use crate::clock;
 use crate::error::{Error, Reason};
 use crate::net::{self, Io};
 use crate::snapshot::model::{ClientTls, Protocol};
-use crate::tls::{self, Secrets};
+use crate::tls::{self, Identity, Secrets, TrustBundle};
 
 /// The worker's current key material.
 pub type SecretsCell = Rc<RefCell<Arc<Secrets>>>;
@@ -27,8 +27,49 @@ pub struct Transport {
     /// TCP and TLS together.
     pub timeout: Duration,
     secrets: SecretsCell,
-    /// Made at the first connection, again after the secrets changed.
-    config: RefCell<Option<(u64, Arc<ClientConfig>)>>,
+    /// Made at the first connection, again after what it was made of has changed.
+    config: RefCell<Option<Made>>,
+}
+
+/// How to speak TLS, and what that was made of.
+#[derive(Clone, Debug)]
+struct Made {
+    config: Arc<ClientConfig>,
+    identity: Option<Identity>,
+    bundle: TrustBundle,
+}
+
+impl Made {
+    /// True when it would be made of the same now.
+    fn holds(&self, tls: &ClientTls, secrets: &Secrets) -> bool {
+        let is_identity = match (&self.identity, &tls.identity) {
+            (Some(held), Some(name)) => secrets.identity(name).is_ok_and(|identity| held.is(identity)),
+            (held, name) => held.is_none() && name.is_none(),
+        };
+        is_identity
+            && secrets
+                .bundle(&tls.trust_bundle)
+                .is_ok_and(|bundle| self.bundle.is(bundle))
+    }
+}
+
+/// The TLS sessions of one endpoint: how to speak TLS in general, and with it.
+#[derive(Debug, Default)]
+pub struct Sessions(RefCell<Option<(Arc<ClientConfig>, Arc<ClientConfig>)>>);
+
+impl Sessions {
+    /// Sessions end with the configuration that they began under.
+    fn under(&self, config: Arc<ClientConfig>) -> Arc<ClientConfig> {
+        let mut held = self.0.borrow_mut();
+        match &*held {
+            Some((general, own)) if Arc::ptr_eq(general, &config) => Arc::clone(own),
+            _ => {
+                let own = tls::client::with_sessions(&config);
+                *held = Some((config, Arc::clone(&own)));
+                own
+            }
+        }
+    }
 }
 
 impl Transport {
@@ -38,8 +79,8 @@ impl Transport {
     }
 
     /// Connects; every failure leaves the request unprocessed.
-    pub async fn connect(&self, address: SocketAddr) -> Result<(Io, Option<Arc<str>>), Error> {
-        let connect = self.connect_untimed(address);
+    pub async fn connect(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Arc<str>>), Error> {
+        let connect = self.connect_untimed(address, sessions);
         let timeout = clock::sleep(self.timeout);
         tokio::select! {
             biased;
@@ -49,27 +90,42 @@ impl Transport {
         }
     }
 
-    async fn connect_untimed(&self, address: SocketAddr) -> Result<(Io, Option<Arc<str>>), Error> {
+    async fn connect_untimed(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Arc<str>>), Error> {
         let stream = net::connect(address)
             .await
             .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}")))?;
         let Some(tls) = &self.tls else {
             return Ok((Io::from(stream), None));
         };
-        let config = self.config(tls)?;
+        let config = sessions.under(self.config(tls)?);
         let (io, peer) = tls::client::connect(stream, tls, config).await?;
         Ok((io, Some(peer.uri)))
     }
 
     fn config(&self, tls: &ClientTls) -> Result<Arc<ClientConfig>, Error> {
         let secrets = Arc::clone(&self.secrets.borrow());
-        if let Some((version, config)) = &*self.config.borrow()
-            && *version == secrets.version
+        if let Some(made) = &*self.config.borrow()
+            && made.holds(tls, &secrets)
         {
-            return Ok(Arc::clone(config));
+            return Ok(Arc::clone(&made.config));
         }
         let config = tls::client::config(tls, self.protocol, &secrets)?;
-        *self.config.borrow_mut() = Some((secrets.version, Arc::clone(&config)));
+        let identity = tls.identity.as_ref().map(|name| secrets.identity(name).cloned());
+        let made = Made {
+            config: Arc::clone(&config),
+            identity: identity.transpose()?,
+            bundle: secrets.bundle(&tls.trust_bundle)?.clone(),
+        };
+        *self.config.borrow_mut() = Some(made);
         Ok(config)
+    }
+
+    /// True when connections that are open show an identity, or trust roots, that have been replaced.
+    pub fn is_outdated(&self) -> bool {
+        let secrets = self.secrets.borrow();
+        match (&self.tls, &*self.config.borrow()) {
+            (Some(tls), Some(made)) => !made.holds(tls, &secrets),
+            _ => false,
+        }
     }
 }

@@ -85,7 +85,7 @@ impl Pool {
     }
 
     async fn open(self: &Rc<Self>, counted: Counted) -> Result<Lease, Error> {
-        let (io, peer) = self.target.transport.connect(self.target.address).await?;
+        let (io, peer) = self.target.connect().await?;
         let client = Client::new(io);
         self.open.set(self.open.get() + 1);
         Ok(self.lease(Connection { client, peer, epoch: self.epoch.get(), _counted: counted }))

@@ -109,7 +109,7 @@ impl Pool {
         self.connecting.set(true);
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let connected = match pool.target.transport.connect(pool.target.address).await {
+            let connected = match pool.target.connect().await {
                 Ok((io, peer)) => h2::handshake(io).await.map(|(client, driver)| (client, driver, peer)),
                 Err(error) => Err(error),
             };

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use http::Request;
 
-pub use connect::{SecretsCell, Transport};
+pub use connect::{SecretsCell, Sessions, Transport};
 
 use crate::clock::Instant;
 use crate::cluster::{Cluster, Endpoint};
 use crate::error::Error;
 use crate::http::body::{Head, Sink};
 use crate::http::{h1 as codec1, h2 as codec2};
+use crate::net::Io;
 use crate::snapshot::model::Protocol;
 
 /// How long an unused connection is kept. Shorter than the keep-alive of common servers (nginx 75 s, Node 5 s excepted),
@@ -48,6 +49,7 @@ impl Pool {
         let target = Target {
             address: endpoint.address,
             transport,
+            sessions: Sessions::default(),
             connections: Arc::clone(&cluster.connections),
             counts: Arc::clone(&endpoint.counts),
         };
@@ -89,13 +91,13 @@ impl Pool {
         }
     }
 
-    /// True when its connections show an identity.
-    pub fn is_tls(&self) -> bool {
+    /// True when its connections show an identity, or trust roots, that have been replaced.
+    pub fn is_outdated(&self) -> bool {
         let target = match self {
             Pool::H1(pool) => pool.target(),
             Pool::H2(pool) => pool.target(),
         };
-        target.transport.tls.is_some()
+        target.transport.is_outdated()
     }
 
     /// Lets connections end after the requests on them; later ones get new connections.
@@ -112,6 +114,7 @@ impl Pool {
 pub struct Target {
     address: std::net::SocketAddr,
     transport: Rc<Transport>,
+    sessions: Sessions,
     connections: Arc<crate::breaker::Gauge>,
     counts: Arc<crate::cluster::Counts>,
 }
@@ -124,6 +127,11 @@ struct Counted {
 }
 
 impl Target {
+    /// A new connection, and the verified identity at its other end.
+    async fn connect(&self) -> Result<(Io, Option<Arc<str>>), Error> {
+        self.transport.connect(self.address, &self.sessions).await
+    }
+
     /// Counts a connection, unless the cluster holds its share. A worker without any gets its first in any case.
     fn count(&self, limit: u32, has_none: bool) -> Option<Counted> {
         if has_none {

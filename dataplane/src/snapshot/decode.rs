@@ -11,7 +11,7 @@ use rustls_pki_types::ServerName;
 
 use super::model::{
     BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Protocol, Route,
-    ServerTls, Snapshot, Telemetry,
+    ServerTls, Snapshot, Telemetry, TlsVersion,
 };
 use crate::proto;
 
@@ -153,7 +153,13 @@ fn server_tls(message: proto::ServerTls) -> Checked<ServerTls> {
     if message.require_client_certificate && message.trust_bundle.is_empty() {
         return Err("tls requires a client certificate and names no trust_bundle to verify it".to_owned());
     }
+    let min_version = match message.min_version() {
+        proto::TlsVersion::Unspecified | proto::TlsVersion::TlsVersion12 => TlsVersion::V12,
+        proto::TlsVersion::TlsVersion13 => TlsVersion::V13,
+    };
     Ok(ServerTls {
+        min_version,
+        any_client_name: message.any_client_name,
         identities: message.identities.into_iter().map(Into::into).collect(),
         trust_bundle: Some(message.trust_bundle)
             .filter(|name| !name.is_empty())

@@ -134,6 +134,19 @@ pub struct ServerTls {
     pub trust_bundle: Option<Arc<str>>,
     /// Refuse connections without a verified client certificate.
     pub require_client_certificate: bool,
+    /// The oldest version spoken.
+    pub min_version: TlsVersion,
+    /// A client may have any name that the bundle's roots vouch for; else a SPIFFE id of one of its trust domains.
+    pub any_client_name: bool,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V12,
+    /// RFC 8446.
+    V13,
 }
 
 /// One route; the first that matches wins.

@@ -60,7 +60,13 @@ pub fn write_line(out: &mut String, exchange: &Finished) {
     line.text_if("peer", exchange.peer.as_deref().unwrap_or(""));
     let upstream_peer = exchange.attempts.last().and_then(|attempt| attempt.peer.as_deref());
     line.text_if("upstream_peer", upstream_peer.unwrap_or(""));
-    line.plain("client", format_args!("\"{}\"", exchange.client));
+    match exchange.told_client {
+        None => line.plain("client", format_args!("\"{}\"", exchange.client)),
+        Some(told) => {
+            line.plain("client", format_args!("\"{told}\""));
+            line.plain("proxy", format_args!("\"{}\"", exchange.client));
+        }
+    }
     line.close();
     out.push('\n');
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,9 @@ pub struct Finished {
     pub listener: Arc<ListenerLabel>,
     /// The caller's socket.
     pub client: SocketAddr,
-    /// The caller's verified SPIFFE id.
+    /// Who it calls for, when it is a trusted proxy.
+    pub told_client: Option<IpAddr>,
+    /// The caller's verified identity.
     pub peer: Option<Arc<str>>,
     /// Wall-clock time of the request's head.
     pub started_unix_nanos: u64,
@@ -72,6 +74,7 @@ impl Finished {
         Finished {
             listener: Arc::clone(listener),
             client,
+            told_client: None,
             peer: None,
             started_unix_nanos: 0,
             duration: Duration::ZERO,
@@ -94,6 +97,11 @@ impl Finished {
             received: 0,
             sent: 0,
         }
+    }
+
+    /// Who made the request, as far as trusted proxies can tell.
+    pub fn client_address(&self) -> IpAddr {
+        self.told_client.unwrap_or(self.client.ip())
     }
 
     /// Whom the caller asked for, as sent.

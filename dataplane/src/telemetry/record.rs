@@ -1,7 +1,7 @@
 //! The outcome record of one exchange: a value that must be consumed. Dropping it records an exchange that was broken off.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,8 +134,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// When the head of a request is complete. `peer` is the caller's verified SPIFFE id. A request id is kept from a
-    /// verified peer and from the local app, else made.
+    /// When the head of a request is complete. `peer` is the caller's verified identity. A request id is kept from a
+    /// verified peer, from the local app, and at the edge, where `filter` leaves none but a trusted proxy's; else made.
     pub fn start(
         observer: &Rc<Observer>,
         listener: &Arc<ListenerLabel>,
@@ -147,7 +147,7 @@ impl Record {
         let started = clock::now();
         let started_unix_nanos = observer.unix_nanos(started);
         let headers = &parts.headers;
-        let trusted = peer.is_some() || listener.direction == Direction::Outbound;
+        let trusted = peer.is_some() || listener.direction != Direction::Inbound;
         let given = if trusted {
             headers.get(X_REQUEST_ID).and_then(RequestId::given)
         } else {
@@ -195,6 +195,11 @@ impl Record {
     /// Names the exchange in replies and towards the upstream (`x-request-id`).
     pub fn request_id(&self) -> &RequestId {
         &self.exchange.request_id
+    }
+
+    /// A trusted proxy in front has told whose request it is.
+    pub fn client(&mut self, told: Option<IpAddr>) {
+        self.exchange.told_client = told;
     }
 
     /// The route was found; `metrics` are its cells in this listener's direction.

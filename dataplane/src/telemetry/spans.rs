@@ -168,7 +168,8 @@ fn server(shared: &Shared<'_>) -> Span {
         "1.1"
     };
     attributes.push(text("network.protocol.version", version));
-    push_client(attributes, exchange.client);
+    attributes.push(text("client.address", exchange.client_address().to_string()));
+    push_socket(attributes, exchange.client);
     if let Some(peer) = &exchange.peer {
         attributes.push(text("sidecar.peer", copied(peer)));
     }
@@ -276,11 +277,6 @@ fn span_name(exchange: &Finished, method: &'static str) -> Text {
         (None, Some(route)) => format!("{method} {}", route.name).into(),
         (None, None) => Text::from_static(method.as_bytes()),
     }
-}
-
-fn push_client(attributes: &mut Vec<KeyValue>, client: SocketAddr) {
-    attributes.push(text("client.address", client.ip().to_string()));
-    push_socket(attributes, client);
 }
 
 fn push_socket(attributes: &mut Vec<KeyValue>, socket: SocketAddr) {

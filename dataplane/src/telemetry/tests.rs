@@ -357,13 +357,13 @@ async fn informational_heads_are_not_the_response() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_taken_from_the_local_app_and_not_from_outside() {
+async fn a_request_id_is_taken_from_the_local_app_and_from_verified_peers() {
     let bench = Bench::new(&telemetry(false, 0.0, false));
     let asked = || Request::get("/").header("x-request-id", "mine-1");
     assert_eq!(bench.start(asked()).request_id().to_string(), "mine-1");
-    let edge = bench.hub.registry().listener(&listener(Direction::Edge));
+    let inbound = bench.hub.registry().listener(&listener(Direction::Inbound));
     let parts = asked().body(()).unwrap().into_parts().0;
-    let start = |peer| Record::start(&bench.observer, &edge, &parts, peer, CLIENT.parse().unwrap());
+    let start = |peer| Record::start(&bench.observer, &inbound, &parts, peer, CLIENT.parse().unwrap());
     assert_ne!(start(None).request_id().to_string(), "mine-1");
     assert_eq!(
         start(Some("spiffe://mesh.local/service/web".into()))

@@ -39,9 +39,20 @@ pub fn config(tls: &ClientTls, protocol: Protocol, secrets: &Secrets) -> Result<
         Protocol::Http1 => vec![ALPN_HTTP1.to_vec()],
         Protocol::Http2 => vec![ALPN_HTTP2.to_vec()],
     };
-    // A resumed session would skip the check of the endpoint's certificate.
+    // Each endpoint has its own: see `with_sessions`.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// Sessions of one endpoint that are kept; it gives one with each connection.
+const SESSIONS: usize = 8;
+
+/// The same for the connections to one endpoint, which then resume each other's sessions. Nobody else could: an endpoint
+/// reads the tickets that it wrote.
+pub fn with_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Arc::new(config)
 }
 
 /// Verifies chain, validity and usage through webpki, then that the SPIFFE id is one of those expected.
@@ -116,7 +127,19 @@ pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfi
         .map_err(|error| handshake_error(&error))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let leaf = leaf.ok_or_else(|| failed("The endpoint showed no certificate.".to_owned()))?;
-    let peer = Peer::from_leaf(leaf).map_err(|error| Error::unprocessed(Reason::PeerMismatch).because(error))?;
+    let mismatch = |cause: String| Error::unprocessed(Reason::PeerMismatch).because(cause);
+    let peer = Peer::from_leaf(leaf).map_err(|error| mismatch(error.to_string()))?;
+    // A resumed session comes with the certificate that it began with, which is not verified again.
+    if !tls.spiffe_ids.contains(&peer.uri) {
+        return Err(mismatch(format!(
+            "Expected {}, seen {}.",
+            tls.spiffe_ids.join(" or "),
+            peer.uri
+        )));
+    }
+    if peer.has_expired() {
+        return Err(failed(format!("The certificate of {} has expired.", peer.uri)));
+    }
     Ok((Io::from(stream), peer))
 }
 

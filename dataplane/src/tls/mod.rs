@@ -23,6 +23,7 @@ use crate::{clock, proto};
 
 /// Older versions are broken (RFC 8996).
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+const ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 const ALPN_HTTP2: &[u8] = b"h2";
@@ -108,6 +109,27 @@ impl Secrets {
         Ok(secrets)
     }
 
+    /// Goes on with the entries of `before` that say the same, so that [`Identity::is`] and [`TrustBundle::is`] tell what has
+    /// changed.
+    pub fn keep(&mut self, before: &Secrets) {
+        for (name, identity) in &mut self.identities {
+            if let Some(held) = before.identities.get(name)
+                && held.key.cert == identity.key.cert
+            {
+                // A leaf belongs to one key.
+                *identity = held.clone();
+            }
+        }
+        for (name, bundle) in &mut self.bundles {
+            if let Some(held) = before.bundles.get(name)
+                && held.roots.roots == bundle.roots.roots
+                && held.trust_domains == bundle.trust_domains
+            {
+                *bundle = held.clone();
+            }
+        }
+    }
+
     /// The identity of this name, or [`Reason::NoIdentity`].
     pub fn identity(&self, name: &str) -> Result<&Identity, Error> {
         self.identities.get(name).ok_or_else(|| {
@@ -151,17 +173,18 @@ impl Identity {
         Ok(Identity { key: Arc::new(key), dns_names, name })
     }
 
-    /// Does the leaf stand for `host`, given in lower case?
-    fn serves(&self, host: &str) -> bool {
-        let parent = host.split_once('.').map(|(_, parent)| parent);
-        self.dns_names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(suffix) => parent == Some(suffix),
-            None => **name == *host,
-        })
+    /// True when the other is this very one, kept.
+    pub fn is(&self, other: &Identity) -> bool {
+        Arc::ptr_eq(&self.key, &other.key)
     }
 }
 
 impl TrustBundle {
+    /// True when the other is this very one, kept.
+    pub fn is(&self, other: &TrustBundle) -> bool {
+        Arc::ptr_eq(&self.roots, &other.roots) && self.trust_domains == other.trust_domains
+    }
+
     fn new(message: proto::TrustBundle) -> Result<Self, SecretsRejected> {
         let name: Arc<str> = message.name.into();
         let mut roots = RootCertStore::empty();

@@ -2,18 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, OtherError};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::clock;
+
 const SCHEME: &str = "spiffe://";
 
 /// A verified peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// "spiffe://mesh.local/ns/default/dc/dc1/svc/web".
+    /// "spiffe://mesh.local/ns/default/dc/dc1/svc/web". Of a client that is not of the mesh: the name that stands first in
+    /// its certificate, else its subject.
     pub uri: Arc<str>,
     /// Seconds since the epoch after which its leaf is no longer valid.
     pub not_after: i64,
@@ -38,6 +42,26 @@ impl Peer {
             return Err(Unidentified::NotSpiffe(uri.escape_debug().to_string().into()));
         }
         Ok(Peer { uri: uri.into(), not_after: leaf.validity().not_after.timestamp() })
+    }
+
+    /// Who a client is, by a leaf that was verified: its SPIFFE id, else what else it is called.
+    pub fn of_client(leaf: &CertificateDer<'_>) -> Result<Self, Unidentified> {
+        if let Ok(peer) = Peer::from_leaf(leaf) {
+            return Ok(peer);
+        }
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| Unidentified::Unparsable)?;
+        let name = subject_alternative_names(&leaf)?.iter().find_map(|name| match name {
+            GeneralName::URI(name) | GeneralName::DNSName(name) | GeneralName::RFC822Name(name) => Some(*name),
+            _ => None,
+        });
+        let name = name.map_or_else(|| leaf.subject().to_string(), str::to_owned);
+        Ok(Peer { uri: name.into(), not_after: leaf.validity().not_after.timestamp() })
+    }
+
+    /// True when its leaf is no longer valid.
+    pub fn has_expired(&self) -> bool {
+        let now = Duration::from_nanos(clock::unix_nanos()).as_secs();
+        u64::try_from(self.not_after).unwrap_or_default() < now
     }
 
     /// The authority of its URI.

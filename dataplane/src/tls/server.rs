@@ -1,5 +1,6 @@
 //! TLS towards clients.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,53 +16,121 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::peer::{Mismatch, Peer, mismatch};
-use super::{ALPN_HTTP1, ALPN_HTTP2, Identity, PROVIDER, Secrets, TrustBundle, VERSIONS, Wall};
+use super::{ALPN_HTTP1, ALPN_HTTP2, Identity, ONLY_1_3, PROVIDER, Secrets, TrustBundle, VERSIONS, Wall};
 use crate::error::{Error, Reason};
 use crate::net::Io;
-use crate::snapshot::model::{Protocol, ServerTls};
+use crate::snapshot::model::{Protocol, ServerTls, TlsVersion};
 
-/// Builds what a listener needs to accept TLS. Wants every identity and the bundle in `secrets`.
-pub fn config(tls: &ServerTls, secrets: &Secrets) -> Result<Arc<ServerConfig>, Error> {
+/// Sessions that clients of a verified identity get with a connection; each holds their certificate. One is enough to
+/// come back with.
+const TICKETS_WITH_IDENTITY: usize = 1;
+
+/// How a listener accepts TLS, and what that was made of. A session is resumed only under the terms that it began under:
+/// they stay while nothing that they were made of changes, and a change of it ends every session.
+#[derive(Debug)]
+pub struct Terms {
+    /// For rustls.
+    pub config: Arc<ServerConfig>,
+    tls: ServerTls,
+    identities: Vec<Identity>,
+    bundle: Option<TrustBundle>,
+}
+
+impl Terms {
+    /// Wants every identity and the bundle in `secrets`.
+    pub fn new(tls: &ServerTls, secrets: &Secrets) -> Result<Terms, Error> {
+        let (identities, bundle) = named(tls, secrets)?;
+        let config = config(tls, &identities, bundle.as_ref())?;
+        Ok(Terms { config: Arc::new(config), tls: tls.clone(), identities, bundle })
+    }
+
+    /// True when new ones would say the same.
+    pub fn hold(&self, tls: &ServerTls, secrets: &Secrets) -> bool {
+        let Ok((identities, bundle)) = named(tls, secrets) else {
+            return false;
+        };
+        let is_same_bundle = match (&self.bundle, &bundle) {
+            (Some(held), Some(bundle)) => held.is(bundle),
+            (held, bundle) => held.is_none() && bundle.is_none(),
+        };
+        self.tls == *tls && is_same_bundle && {
+            // The names are those of `tls`, so there are as many.
+            self.identities
+                .iter()
+                .zip(&identities)
+                .all(|(held, identity)| held.is(identity))
+        }
+    }
+}
+
+/// What `tls` names.
+fn named(tls: &ServerTls, secrets: &Secrets) -> Result<(Vec<Identity>, Option<TrustBundle>), Error> {
     let identities = tls.identities.iter().map(|name| secrets.identity(name).cloned());
-    let identities = Identities(identities.collect::<Result<_, _>>()?);
-    let unusable = |cause: String| Error::new(Reason::NoIdentity).because(cause);
+    let bundle = tls.trust_bundle.as_ref().map(|name| secrets.bundle(name).cloned());
+    Ok((identities.collect::<Result<_, _>>()?, bundle.transpose()?))
+}
 
+fn config(tls: &ServerTls, identities: &[Identity], bundle: Option<&TrustBundle>) -> Result<ServerConfig, Error> {
+    let unusable = |cause: String| Error::new(Reason::NoIdentity).because(cause);
+    let versions = match tls.min_version {
+        TlsVersion::V12 => VERSIONS,
+        TlsVersion::V13 => ONLY_1_3,
+    };
     let builder = ServerConfig::builder_with_details(Arc::clone(&PROVIDER), Arc::new(Wall))
-        .with_protocol_versions(VERSIONS)
+        .with_protocol_versions(versions)
         .map_err(|error| unusable(error.to_string()))?;
-    let mut config = match &tls.trust_bundle {
-        Some(name) => {
-            let bundle = secrets.bundle(name)?;
-            let verifier = ClientVerifier::new(bundle, tls.require_client_certificate)
-                .map_err(|error| unusable(format!("trust bundle {name:?}: {error}")))?;
+    let builder = match bundle {
+        Some(bundle) => {
+            let verifier = ClientVerifier::new(bundle, tls)
+                .map_err(|error| unusable(format!("trust bundle {:?}: {error}", bundle.name)))?;
             builder.with_client_cert_verifier(Arc::new(verifier))
         }
         None => builder.with_no_client_auth(),
-    }
-    .with_cert_resolver(Arc::new(identities));
-
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(ByName::new(identities)));
     config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+    // Stateless, so an idle client costs nothing; its keys change every six hours and end with the terms.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    if tls.trust_bundle.is_none() {
-        // Stateless, so an idle client costs nothing.
-        config.ticketer = Ticketer::new().map_err(|error| unusable(error.to_string()))?;
-    } else {
-        // A resumed session would skip the check of the client's certificate, which may have expired, and whose root may
-        // have been taken away, in the meantime.
-        config.send_tls13_tickets = 0;
+    config.ticketer = Ticketer::new().map_err(|error| unusable(error.to_string()))?;
+    if bundle.is_some() {
+        config.send_tls13_tickets = TICKETS_WITH_IDENTITY;
     }
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
-/// Chooses the certificate by the name the client asked for; the first is for all other names and for none.
+/// Chooses the certificate by the name the client asked for: one for this very name, else one for any name beside it
+/// ("*.example.com"); the first is for all others and for none.
 #[derive(Debug)]
-struct Identities(Vec<Identity>);
+struct ByName {
+    first: Option<Arc<CertifiedKey>>,
+    by_name: HashMap<Box<str>, Arc<CertifiedKey>>,
+}
 
-impl ResolvesServerCert for Identities {
+impl ByName {
+    fn new(identities: &[Identity]) -> Self {
+        let mut by_name = HashMap::new();
+        for identity in identities {
+            for name in &identity.dns_names {
+                // The first that was written.
+                by_name.entry(name.clone()).or_insert_with(|| Arc::clone(&identity.key));
+            }
+        }
+        ByName { first: identities.first().map(|identity| Arc::clone(&identity.key)), by_name }
+    }
+
+    fn named(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
+        let host = host.to_ascii_lowercase();
+        self.by_name.get(&*host).or_else(|| {
+            let (_, parent) = host.split_once('.')?;
+            self.by_name.get(&*format!("*.{parent}"))
+        })
+    }
+}
+
+impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let host = hello.server_name().map(str::to_ascii_lowercase);
-        let named = host.and_then(|host| self.0.iter().find(|identity| identity.serves(&host)));
-        named.or(self.0.first()).map(|identity| Arc::clone(&identity.key))
+        let named = hello.server_name().and_then(|host| self.named(host));
+        named.or(self.first.as_ref()).cloned()
     }
 }
 
@@ -69,18 +138,20 @@ impl ResolvesServerCert for Identities {
 #[derive(Debug)]
 struct ClientVerifier {
     webpki: Arc<dyn ClientCertVerifier>,
-    trust_domains: Vec<Arc<str>>,
+    /// None: any name is welcome.
+    trust_domains: Option<Vec<Arc<str>>>,
 }
 
 impl ClientVerifier {
-    fn new(bundle: &TrustBundle, required: bool) -> Result<Self, rustls::server::VerifierBuilderError> {
+    fn new(bundle: &TrustBundle, tls: &ServerTls) -> Result<Self, rustls::server::VerifierBuilderError> {
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&bundle.roots), Arc::clone(&PROVIDER));
-        let builder = if required {
+        let builder = if tls.require_client_certificate {
             builder
         } else {
             builder.allow_unauthenticated()
         };
-        Ok(ClientVerifier { webpki: builder.build()?, trust_domains: bundle.trust_domains.clone() })
+        let trust_domains = (!tls.any_client_name).then(|| bundle.trust_domains.clone());
+        Ok(ClientVerifier { webpki: builder.build()?, trust_domains })
     }
 }
 
@@ -104,13 +175,12 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.webpki.verify_client_cert(leaf, intermediates, now)?;
+        let Some(domains) = &self.trust_domains else {
+            return Ok(verified);
+        };
         let peer = Peer::from_leaf(leaf).map_err(|error| Mismatch(error.to_string().into()))?;
-        if !self
-            .trust_domains
-            .iter()
-            .any(|trusted| **trusted == *peer.trust_domain())
-        {
-            let (uri, trusted) = (&peer.uri, self.trust_domains.join(", "));
+        if !domains.iter().any(|trusted| **trusted == *peer.trust_domain()) {
+            let (uri, trusted) = (&peer.uri, domains.join(", "));
             return Err(Mismatch(format!("{uri} is not of a trusted domain ({trusted})").into()).into());
         }
         Ok(verified)
@@ -179,10 +249,18 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
         .await
         .map_err(|error| handshake_error(&error))?;
     let session = stream.get_ref().1;
-    let peer = match session.peer_certificates().and_then(<[_]>::first) {
-        Some(leaf) => Some(Peer::from_leaf(leaf).map_err(|error| Error::new(Reason::BadRequest).because(error))?),
-        None => None,
-    };
+    let leaf = session.peer_certificates().and_then(<[_]>::first);
+    let peer = leaf.map(Peer::of_client).transpose();
+    let peer = peer.map_err(|error| Error::new(Reason::BadRequest).because(error))?;
+    // A resumed session comes with the certificate that it began with, which is not verified again. Its root is one of
+    // ours still, for the terms are the same.
+    if let Some(peer) = &peer
+        && peer.has_expired()
+    {
+        return Err(
+            Error::new(Reason::BadRequest).because(format_args!("The certificate of {} has expired.", peer.uri))
+        );
+    }
     let alpn = match session.alpn_protocol() {
         Some(ALPN_HTTP2) => Some(Protocol::Http2),
         Some(ALPN_HTTP1) => Some(Protocol::Http1),

@@ -1,5 +1,7 @@
 //! Handshakes over real sockets, with an authority of the test's own.
 
+mod terms;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peer::Peer;
-use super::server::Accepted;
+use super::server::{Accepted, Terms};
 use super::{Secrets, client, server};
 use crate::error::{Again, Error, Reason};
 use crate::net::{self, Io};
 use crate::proto;
-use crate::snapshot::model::{ClientTls, Protocol, ServerTls};
+use crate::snapshot::model::{ClientTls, Protocol, ServerTls, TlsVersion};
 
 const ORDERS: &str = "spiffe://mesh.local/ns/default/dc/dc1/svc/orders";
 const WEB: &str = "spiffe://mesh.local/ns/default/dc/dc1/svc/web";
@@ -82,6 +84,8 @@ fn server_tls(require_client_certificate: bool) -> ServerTls {
         identities: vec!["leaf".into()],
         trust_bundle: Some("mesh".into()),
         require_client_certificate,
+        min_version: TlsVersion::V12,
+        any_client_name: false,
     }
 }
 
@@ -92,6 +96,10 @@ fn client_tls(expected: &[&str]) -> ClientTls {
         spiffe_ids: expected.iter().map(|&id| id.into()).collect(),
         server_name: "orders.mesh".into(),
     }
+}
+
+fn terms(tls: &ServerTls, secrets: &Secrets) -> Terms {
+    Terms::new(tls, secrets).unwrap()
 }
 
 async fn sockets() -> (TcpStream, TcpStream) {
@@ -110,7 +118,7 @@ async fn handshake(
     client: (&ClientTls, &Secrets),
     protocol: Protocol,
 ) -> (Result<Accepted, Error>, Connected) {
-    let server_config = server::config(server.0, server.1).unwrap();
+    let server_config = terms(server.0, server.1).config;
     let client_config = client::config(client.0, protocol, client.1).unwrap();
     let (near, far) = sockets().await;
     tokio::join!(
@@ -296,8 +304,9 @@ async fn the_certificate_is_chosen_by_the_name_asked_for() {
         leaf("wildcard", "*.example"),
     );
     let held = secrets(&[&first, &exact, &wildcard], authority.bundle(&["mesh.local"]));
-    let names = ["first", "exact", "wildcard"].map(Arc::from).to_vec();
-    let server = ServerTls { identities: names, trust_bundle: None, require_client_certificate: false };
+    // The exact name counts for more, although it stands behind.
+    let names = ["first", "wildcard", "exact"].map(Arc::from).to_vec();
+    let server = ServerTls { identities: names, trust_bundle: None, ..server_tls(false) };
     let any = [
         "spiffe://mesh.local/first",
         "spiffe://mesh.local/exact",
@@ -323,20 +332,10 @@ async fn the_certificate_is_chosen_by_the_name_asked_for() {
 }
 
 #[tokio::test]
-async fn sessions_are_resumed_only_where_no_certificate_would_be_skipped() {
-    let authority = Authority::new();
-    let held = secrets(&[&authority.leaf("leaf", &[ORDERS])], authority.bundle(&["mesh.local"]));
-    assert_eq!(server::config(&server_tls(false), &held).unwrap().send_tls13_tickets, 0);
-    let public = ServerTls { trust_bundle: None, ..server_tls(false) };
-    let public = server::config(&public, &held).unwrap();
-    assert!(public.send_tls13_tickets > 0 && public.ticketer.enabled());
-}
-
-#[tokio::test]
 async fn peers_that_do_not_speak_tls_are_named_as_such() {
     let authority = Authority::new();
     let held = secrets(&[&authority.leaf("leaf", &[ORDERS])], authority.bundle(&["mesh.local"]));
-    let config = server::config(&server_tls(true), &held).unwrap();
+    let config = terms(&server_tls(true), &held).config;
 
     let (mut near, far) = sockets().await;
     near.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
@@ -362,7 +361,7 @@ async fn peers_that_do_not_speak_tls_are_named_as_such() {
 async fn a_client_that_says_nothing_is_not_waited_for() {
     let authority = Authority::new();
     let held = secrets(&[&authority.leaf("leaf", &[ORDERS])], authority.bundle(&["mesh.local"]));
-    let config = server::config(&server_tls(true), &held).unwrap();
+    let config = terms(&server_tls(true), &held).config;
     let (_near, far) = sockets().await;
     let error = server::accept(far, config, TIMEOUT).await.unwrap_err();
     assert_eq!(error.reason, Reason::RequestTimeout);

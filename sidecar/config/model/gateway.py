@@ -15,6 +15,7 @@ from sidecar.config.model.limits import Limits
 from sidecar.config.model.path import ALL_PATHS, Path
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.service import parse_ip
+from sidecar.config.model.tls import ListenerTls
 
 _HOST = re.compile(rf"(\*\.)?{LABEL_PATTERN}(\.{LABEL_PATTERN})*\.?")
 _HOST_EXPECTED = "a host such as shop.example.com, or *.example.com"
@@ -35,29 +36,6 @@ def _check_listen_ip(value: object) -> object:
     if isinstance(value, str):
         parse_ip(value)
     return value
-
-
-class Certificate(Model):
-    """A certificate chain and its key, as PEM files; relative paths start at the configuration directory."""
-
-    cert: str = Field(min_length=1, description="File with the certificate chain, leaf first.")
-    key: str = Field(min_length=1, description="File with its private key.")
-
-
-def _check_certificates(certificates: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
-    if not certificates:
-        raise refusal("TLS needs a certificate", expected="at least one {cert, key}")
-    return certificates
-
-
-class ListenerTls(Model):
-    """TLS towards clients."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"client_certificates", "min_version", "ciphers", "alpn", "acme"})
-
-    certificates: Annotated[tuple[Certificate, ...], AfterValidator(_check_certificates)] = Field(
-        description="The first is the default, the others are chosen by SNI."
-    )
 
 
 def _check_network(value: str) -> str:

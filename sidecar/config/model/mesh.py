@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sidecar.config.model.base import Domain, Duration, Model, Share
 from sidecar.config.model.limits import Limits
+from sidecar.config.model.tls import MeshTls
 from sidecar.config.model.traffic import CircuitBreaker, LoadBalancer, Retry, Traffic
 
 
@@ -36,12 +37,11 @@ class AccessLog(Model):
 class Mesh(Traffic):
     """What holds for every service unless its own document says otherwise."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset(
-        {"outlier_detection", "health_check", "tls", "trust_domains", "plugins"}
-    )
+    not_yet: ClassVar[frozenset[str]] = frozenset({"outlier_detection", "health_check", "trust_domains", "plugins"})
 
     trust_domain: Domain = Field(default="mesh.local", description="The domain of the SPIFFE ids of this mesh.")
     tracing: Tracing = Field(default=Tracing(), description="Spans of the exchanges.")
+    tls: MeshTls = Field(default=MeshTls(), description="Mutual TLS between sidecars.")
     limits: Limits = Field(default=Limits(), description="What clients may send to any listener.")
     access_log: AccessLog = Field(default=AccessLog(), description="One line for each exchange.")
 

@@ -2,25 +2,43 @@
 
 import json
 import socket
+import time
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.fidelity.apps import running, serve_http1
 from tests.e2e.fidelity.message import Http1
-from tests.mesh import LOOPBACK, Mesh
+from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
 
 LIES = [("x-forwarded-for", "6.6.6.6, 192.0.2.1"), ("x-forwarded-proto", "gopher"), ("x-request-id", "mine")]
 
 
-def seen(edge: str) -> dict[str, str]:
-    """The fields that arrive when a client on loopback tells lies."""
-    host, port = edge.rsplit(":", 1)
-    peer = Http1(socket.create_connection((host, int(port)), timeout=10))
-    peer.write_head("GET /echo HTTP/1.1", [("host", "shop.test"), *LIES])
-    answer = json.loads(peer.read_response().body)
+def seen(address: str, fields: Sequence[tuple[str, str]] = LIES, host: str = "shop.test") -> dict[str, str]:
+    """The fields that arrive when a client on loopback sends these."""
+    return told(address, fields, host)[0]
+
+
+def told(address: str, fields: Sequence[tuple[str, str]], host: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The fields that arrive at the application, and those of its answer."""
+    name, port = address.rsplit(":", 1)
+    peer = Http1(socket.create_connection((name, int(port)), timeout=10))
+    peer.write_head("GET /echo HTTP/1.1", [("host", host), *fields])
+    answer = peer.read_response()
     peer.close()
-    return dict(answer["fields"])
+    return dict(json.loads(answer.body)["fields"]), dict(answer.fields)
+
+
+def logged(proxy: Proxy, request_id: str) -> dict[str, object]:
+    """The access-log line of a request."""
+
+    def line() -> dict[str, object] | None:
+        lines = (line for line in proxy.output().splitlines() if line.startswith("{"))
+        return next((found for found in map(json.loads, lines) if found.get("request_id") == request_id), None)
+
+    return eventually(f"a log line of {request_id}", line)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +54,77 @@ def test_only_a_trusted_proxy_is_believed(
     tmp_path: Path, forwarding: dict[str, object], chain: str, scheme: str
 ) -> None:
     with running(serve_http1) as app, Mesh(tmp_path) as mesh:
-        edge = mesh.exposed("web", app.port, {**LOOPBACK, "forwarding": forwarding}, protocol="http").edge
+        gateway = mesh.exposed("web", app.port, {**LOOPBACK, "forwarding": forwarding}, protocol="http")
+        edge = gateway.edge
         fields = seen(edge)
+        line = logged(gateway, fields["x-request-id"])
     # The gateway says who called it, and the sidecar that the gateway did.
     assert (fields["x-forwarded-for"], fields["x-forwarded-proto"]) == (chain, scheme)
     assert (fields["x-forwarded-host"], fields["x-forwarded-port"]) == ("shop.test", edge.rsplit(":", 1)[1])
     assert (fields["x-request-id"] == "mine") == bool(forwarding)
+    # Who the client is stands first in what is left of the chain; the proxy that told it is named beside it.
+    client = chain.split(", ", maxsplit=1)[0]
+    assert str(line["client"]).startswith(client)
+    assert ("proxy" in line) == bool(forwarding)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a gateway that writes `Forwarded`, and of a sidecar's outbound port; both lead to `web`."""
+    with running(serve_http1) as app, Mesh(tmp_path_factory.mktemp("forwarding")) as mesh:
+        edge = mesh.exposed("web", app.port, {**LOOPBACK, "forwarding": {"forwarded": True}}, protocol="http")
+        yield edge.edge, mesh.sidecar("other", app.port).outbound
+
+
+def test_an_application_learns_the_way_in_the_standards_words(mesh: tuple[str, str]) -> None:
+    fields = seen(mesh[0], [("forwarded", "for=6.6.6.6")])
+    assert fields["forwarded"] == 'for=127.0.0.1;host="shop.test";proto=http'
+
+
+def test_a_request_id_is_made_by_time(mesh: tuple[str, str]) -> None:
+    first, second = (uuid.UUID(seen(mesh[0], [])["x-request-id"]) for _ in range(2))
+    # Python 3.11 knows version 7 by its bits alone (RFC 9562 section 5.7).
+    assert [(made.int >> 76) & 0xF for made in (first, second)] == [7, 7]
+    assert [made.variant for made in (first, second)] == [uuid.RFC_4122] * 2
+    assert abs((first.int >> 80) / 1000 - time.time()) < 60
+    assert first != second
+
+
+def test_inside_the_mesh_what_an_application_says_stays(mesh: tuple[str, str]) -> None:
+    fields = seen(mesh[1], LIES, "web")
+    assert (fields["x-forwarded-for"], fields["x-forwarded-proto"]) == ("6.6.6.6, 192.0.2.1, 127.0.0.1", "gopher")
+    assert fields["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize("by", [0, 1], ids=["gateway", "sidecar"])
+def test_fields_of_one_connection_go_no_further(mesh: tuple[str, str], by: int) -> None:
+    own = [
+        ("connection", "keep-alive, x-mine, traceparent"),
+        ("x-mine", "1"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "trailers, gzip"),
+        ("x-other", "2"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ]
+    fields = seen(mesh[by], own, ("shop.test", "web")[by])
+    assert not {"x-mine", "keep-alive", "proxy-connection"} & fields.keys()
+    # What traces a request cannot be taken away by whoever sends it; of TE one word concerns the application.
+    assert fields["x-other"] == "2"
+    assert "0af7651916cd43dd8448eb211c80319c" in fields["traceparent"]
+    assert fields.get("te", "trailers") == "trailers"
+
+
+@pytest.mark.parametrize("by", [0, 1], ids=["gateway", "sidecar"])
+def test_date_via_and_server_are_left_alone(mesh: tuple[str, str], by: int) -> None:
+    written = [("via", "1.1 front"), ("date", "Tue, 15 Nov 1994 08:12:31 GMT")]
+    fields, answered = told(mesh[by], written, ("shop.test", "web")[by])
+    assert (fields["via"], fields["date"]) == ("1.1 front", "Tue, 15 Nov 1994 08:12:31 GMT")
+    # The application's own words, and none of ours.
+    assert not {"via", "server", "date"} & answered.keys()
+
+
+@pytest.mark.parametrize("by", [0, 1], ids=["gateway", "sidecar"])
+def test_an_application_sees_the_host_that_was_asked_for(mesh: tuple[str, str], by: int) -> None:
+    host = ("shop.test:8443", "web")[by]
+    assert seen(mesh[by], [], host)["host"] == host

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from sidecar.errors import IdentityError
 from sidecar.identity import process
-from sidecar.identity.files import load_pair
-from sidecar.identity.process import LocalIssuer, load_pairs
+from sidecar.identity.files import load_pair, load_roots
+from sidecar.identity.process import LocalIssuer, load
 from sidecar.identity.spiffe import ServiceId
 
 ORDERS = ServiceId("mesh.local", "orders")
@@ -44,9 +44,13 @@ def test_certificate_files_come_back_by_name(tmp_path: Path) -> None:
     certificate.write_bytes(issued.cert_chain_pems[0].bytes())
     key.write_bytes(issued.private_key_pem.bytes())
 
-    assert load_pairs({"edge/0": (certificate, key)}) == {"edge/0": load_pair(certificate, key)}
+    pairs, roots = load({"edge/0": (certificate, key)}, {"edge-clients/0": certificate})
+    assert pairs == {"edge/0": load_pair(certificate, key)}
+    assert roots == {"edge-clients/0": load_roots(certificate)}
     with pytest.raises(IdentityError, match=r"missing.pem cannot be read"):
-        load_pairs({"edge/0": (certificate, key), "edge/1": (tmp_path / "missing.pem", key)})
+        load({"edge/0": (certificate, key), "edge/1": (tmp_path / "missing.pem", key)}, {})
+    with pytest.raises(IdentityError, match=r"edge.key holds no PEM certificate"):
+        load({}, {"edge-clients/0": key})
 
 
 def test_a_process_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

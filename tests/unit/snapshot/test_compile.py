@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.snapshot import GatewayRole, Role, SidecarRole, certificates, compile, endpoints
+from sidecar.snapshot import GatewayRole, KeyFiles, Role, SidecarRole, compile, endpoints, key_files
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
 from tests.unit.documents import EDGE, INVENTORY, MESH, ORDERS, SHOP, document_set, world_of
@@ -188,7 +188,12 @@ def test_a_gateway_listens_as_written_and_shows_its_certificates() -> None:
 listeners:
   - {port: 8080}
   - {port: 8443, tls: {certificates: [{cert: a.pem, key: a.key}, {cert: b.pem, key: b.key}]}}
-  - {port: 8443, address: "127.0.0.1", tls: {certificates: [{cert: b.pem, key: b.key}]}}
+  - port: 8443
+    address: "127.0.0.1"
+    tls:
+      certificates: [{cert: b.pem, key: b.key}]
+      min_version: "1.3"
+      client_certificates: {ca: clients.pem, mode: optional}
 """
     world = world_of({"gateways/edge.yaml": listeners})
     snapshot = compile(world, EDGE_ROLE, 1)
@@ -199,11 +204,17 @@ listeners:
         ("edge-8443-2", "127.0.0.1:8443", ["edge/1"]),
     ]
     assert not snapshot.listeners[0].HasField("tls")
-    assert {name: certificate.cert for name, certificate in certificates(world, EDGE_ROLE).items()} == {
+    _, public, known = (listener.tls for listener in snapshot.listeners)
+    assert (public.min_version, public.trust_bundle) == (wire.TLS_VERSION_1_2, "")
+    assert (known.min_version, known.trust_bundle) == (wire.TLS_VERSION_1_3, "edge-clients/0")
+    assert (known.require_client_certificate, known.any_client_name) == (False, True)
+    files = key_files(world, EDGE_ROLE)
+    assert {name: certificate.cert for name, certificate in files.pairs.items()} == {
         "edge/0": "a.pem",
         "edge/1": "b.pem",
     }
-    assert certificates(world, ORDERS_ROLE) == {}
+    assert files.roots == {"edge-clients/0": "clients.pem"}
+    assert key_files(world, ORDERS_ROLE) == KeyFiles()
 
 
 def test_a_gateways_route_to_a_service_holds_the_services_routes_below_its_match() -> None:

@@ -134,6 +134,8 @@ fn every_field_arrives() {
         identities: vec!["edge".into()],
         trust_bundle: "mesh".into(),
         require_client_certificate: true,
+        min_version: proto::TlsVersion::TlsVersion13.into(),
+        any_client_name: false,
     });
     message.clusters[0].tls = Some(client_tls());
     let route = &mut message.route_tables[0].routes[0];
@@ -226,7 +228,7 @@ fn a_bad_listener_is_refused() {
     );
     let tls = |identities: &[&str], require_client_certificate| {
         let identities = identities.iter().map(|name| (*name).to_owned()).collect();
-        Some(proto::ServerTls { identities, trust_bundle: String::new(), require_client_certificate })
+        Some(proto::ServerTls { identities, require_client_certificate, ..Default::default() })
     };
     assert_eq!(
         listener_refusal(|l| l.tls = tls(&[], false)),
