@@ -98,6 +98,9 @@ class FaultProxy:
             yield
         finally:
             del self._faults[number]
+            if fields.get("delay"):
+                # What is still delayed would outlast it.
+                self.break_off()
 
     def break_off(self) -> None:
         """End every connection of a client."""
@@ -140,8 +143,13 @@ class FaultProxy:
         self._runner, self._port = runner, runner.addresses[0][1]
 
     async def _stop(self) -> None:
-        await self._session.close()
         await self._runner.cleanup()
+        # Answers that are still delayed.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        await self._session.close()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         self.most_connections = max(self.most_connections, self.connections)
