@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 # Seconds: for what comes at once, and for what comes when a watch has backed off.
 SOON, AGAIN = 10.0, 30.0
-# Seconds of a fault; and of one that would be believed in the end if it were believed at all: a source doubts for 10 s,
-# and an instance that cannot tell its health is missed by others after some more.
-SHORT, LONG = 2.0, 22.0
+# Seconds of a fault; of one that would be believed if it were believed at all, for sources doubt ten seconds; and of
+# one in which everybody would miss an instance that cannot tell its health.
+SHORT, LONG, MINUTE = 2.0, 13.0, 60.0
 ALL = "/v1/.*"
 
 
@@ -184,6 +184,7 @@ FAULTS: dict[str, dict[str, Any]] = {
         ("emptied", "half garbage", "cut", SHORT),
         ("half garbage", "other shapes", "429", SHORT),
         ("500", "emptied", "half garbage", LONG),
+        pytest.param("429", "half garbage", "emptied", MINUTE, marks=pytest.mark.long),
     ],
 )
 def test_a_fault_on_the_way_to_consul_costs_no_call(
