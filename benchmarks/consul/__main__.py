@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import prerequisites
-from benchmarks.consul.cases import CASES, FULL, QUICK, Row
+from benchmarks.consul.cases import CASES
+from benchmarks.consul.figures import FULL, QUICK, Row
 from benchmarks.process import LOAD_CORE, PROXY_CORE, BenchError
 from benchmarks.report import machine
 from tests.real.consul_agent import VERSION as CONSUL

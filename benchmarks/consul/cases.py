@@ -4,59 +4,21 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.consul.callers import Caller
 from benchmarks.consul.counting import Relay
 from benchmarks.consul.envoy import envoy_with
-from benchmarks.consul.site import Site, all_to, document, instance
-from benchmarks.process import BenchError, Memory, cpu_nanoseconds, memory
+from benchmarks.consul.figures import Row, Scale, mebibytes, times
+from benchmarks.consul.site import Site, addresses, all_to, document, instance
+from benchmarks.consul.within import within_the_process
+from benchmarks.process import BenchError, cpu_nanoseconds, memory
 from tests.mesh import Proxy
 from tests.real.callers import application, call
 
-MIB = 2**20
 STARTS = 5
 # Seconds that a sidecar gets to follow one change before the next one.
 REST = 0.3
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the result: a figure, what it may be, what it was, and how it was come by."""
-
-    figure: str
-    budget: str
-    measured: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much is done; `quick` is for a look whether all of it works."""
-
-    rounds: int
-    services: int
-    documents: int
-    watched: int
-    instances: int
-    idle_seconds: float
-
-
-FULL = Scale(rounds=50, services=1000, documents=1000, watched=500, instances=20, idle_seconds=60)
-QUICK = Scale(rounds=5, services=40, documents=40, watched=40, instances=5, idle_seconds=3)
-
-
-def times(seconds: Sequence[float]) -> str:
-    """p50, p99 and maximum in milliseconds."""
-    ordered = sorted(seconds)
-    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
-    return f"p50 {statistics.median(ordered) * 1000:.0f}, p99 {p99 * 1000:.0f}, max {ordered[-1] * 1000:.0f} ms"
-
-
-def mebibytes(used: Memory) -> str:
-    """RSS and PSS."""
-    return f"RSS {used.rss / MIB:.1f}, PSS {used.pss / MIB:.1f} MiB"
 
 
 def one_alone(folder: Path, scale: Scale) -> Iterator[Row]:
@@ -250,11 +212,6 @@ def many_endpoints(folder: Path, scale: Scale) -> Iterator[Row]:
         )
 
 
-def addresses(number: int, count: int) -> list[str]:
-    """Loopback addresses that no other service has."""
-    return [f"127.{1 + number // 250}.{number % 250}.{1 + each}" for each in range(count)]
-
-
 def warm(proxy: Proxy, names: Sequence[str]) -> None:
     """Call each once, so that the sidecar knows its endpoints."""
     for name in names:
@@ -265,4 +222,4 @@ def warm(proxy: Proxy, names: Sequence[str]) -> None:
             time.sleep(0.05)
 
 
-CASES = (one_alone, changes, many_watched, many_documents, many_endpoints)
+CASES = (within_the_process, one_alone, changes, many_watched, many_documents, many_endpoints)

@@ -75,6 +75,11 @@ def instance(service: str, number: int, address: str, port: int, **meta: str) ->
     return {"ID": f"{service}-{number}", "Service": service, "Address": address, "Port": port, "Meta": meta}
 
 
+def addresses(number: int, count: int) -> list[str]:
+    """Loopback addresses that no other service has."""
+    return [f"127.{1 + number // 250}.{number % 250}.{1 + each}" for each in range(count)]
+
+
 def document(service: str, size: int) -> str:
     """A document of about `size` bytes as people write them: subsets, and routes with splits and timeouts."""
     text = (
