@@ -167,7 +167,7 @@ class Control:
         for cluster in {cluster for clusters in self._clusters.values() for cluster in clusters}:
             if now - self._used_at[cluster] >= idle_after:
                 self._let_go(cluster)
-        self._tell_watched()
+        self._watch_all()
         return frozenset(target for target, clusters in self._clusters.items() if not used.isdisjoint(clusters))
 
     def _let_go(self, cluster: str) -> None:
@@ -179,7 +179,7 @@ class Control:
     def want(self, cluster: str) -> None:
         """Send this cluster's endpoints as soon as they are known, and again whenever they change."""
         self._endpoints[cluster] = None, b""
-        self._tell_watched()
+        self._watch(cluster)
         self._send_endpoints(cluster)
 
     def _apply(self, world: World) -> None:
@@ -218,23 +218,28 @@ class Control:
         self.listeners = {listener.name: listener.address for listener in snapshot.listeners}
         for gone in self._endpoints.keys() - {cluster.name for cluster in snapshot.clusters}:
             del self._endpoints[gone]
-        self._tell_watched()
+        self._watch_all()
         for cluster in self._endpoints:
             self._send_endpoints(cluster)
 
-    def _tell_watched(self) -> None:
+    def _watch_all(self) -> None:
         """Have a source watch the endpoints that stand in no document, and no others."""
         self._clusters = {}
         for cluster in self._endpoints:
-            for target in watched(self.world, cluster):
-                self._clusters.setdefault(target, []).append(cluster)
-        targets = {target: self.world.written(self.world.called(target)).tls == "mutual" for target in self._clusters}
-        for target, mesh in targets.items():
-            if self._watched.get(target) != mesh:
-                self._want(target, mesh)
-        for target in self._watched.keys() - targets:
+            self._watch(cluster)
+        for target in self._watched.keys() - self._clusters:
+            del self._watched[target]
             self._unwant(target)
-        self._watched = targets
+
+    def _watch(self, cluster: str) -> None:
+        for target in watched(self.world, cluster):
+            clusters = self._clusters.setdefault(target, [])
+            if cluster not in clusters:
+                clusters.append(cluster)
+            mesh = self.world.written(self.world.called(target)).tls == "mutual"
+            if self._watched.get(target) != mesh:
+                self._watched[target] = mesh
+                self._want(target, mesh)
 
     def _send_secrets(self, keys: KeyMaterial) -> None:
         self._secrets_version += 1

@@ -267,12 +267,15 @@ class World:
 
     def chain(self, service: str) -> Chain:
         """What config entries say of a service."""
-        return self.entries.chains.get(service) or Chain(protocol=self.entries.protocol, local=self.entries.local)
+        return self.entries.chains.get(service) or self._chain_of_others
+
+    @cached_property
+    def _chain_of_others(self) -> Chain:
+        return Chain(protocol=self.entries.protocol, local=self.entries.local)
 
     def written(self, service: str) -> Service:
         """Its document alone, or none: for the fields that config entries do not have."""
-        document = self.documents.get(Key("service", service))
-        return document.model if document is not None and isinstance(document.model, Service) else NO_DOCUMENT
+        return self.services.get(service, NO_DOCUMENT)
 
     def service(self, name: str, caller: str = "") -> Service:
         """Its document, or none; a field that is not written there is as config entries say, those of `caller` too."""
