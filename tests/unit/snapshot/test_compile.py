@@ -1,7 +1,7 @@
 """A world and a role become what the data plane runs."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.snapshot import GatewayRole, KeyFiles, Role, SidecarRole, compile, endpoints, key_files
@@ -328,8 +328,6 @@ places = st.sets(st.sampled_from(sorted(SHOP)))
 roles = st.sampled_from([ORDERS_ROLE, SidecarRole("inventory"), SidecarRole("nowhere"), EDGE_ROLE, GatewayRole("x")])
 
 
-# A busy machine is no failure.
-@settings(deadline=None)
 @given(places, roles)
 def test_the_same_world_compiles_to_the_same_bytes_and_stays_as_it_was(places: set[str], role: Role) -> None:
     texts = {place: SHOP[place] for place in places}
@@ -342,8 +340,6 @@ def test_the_same_world_compiles_to_the_same_bytes_and_stays_as_it_was(places: s
     assert world == same_world
 
 
-# A busy machine is no failure.
-@settings(deadline=None)
 @given(places, roles)
 def test_every_name_in_a_snapshot_is_defined_in_it_once(places: set[str], role: Role) -> None:
     snapshot = compile(World().apply(document_set({place: SHOP[place] for place in places})), role, 1)
