@@ -1,5 +1,6 @@
 //! Sockets, the only module that opens them.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -11,11 +12,15 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait for `accept`; the kernel caps it at `net.core.somaxconn` (4096 on Linux).
 const BACKLOG: i32 = 4096;
+/// Bytes that the kernel takes of us before it has sent those it has (TCP_NOTSENT_LOWAT). Without a bound it takes
+/// megabytes (the third figure of `net.ipv4.tcp_wmem`) for a reader that does not read. What is under way comes on top,
+/// so a fast reader loses nothing: 128 KiB is what two of our writes hold.
+const UNSENT: u32 = 128 * 1024;
 /// "Bad file descriptor" on every Unix.
 #[cfg(feature = "python")]
 const EBADF: i32 = 9;
@@ -26,8 +31,7 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // What is accepted inherits it.
-    socket.set_tcp_keepalive(&keepalive())?;
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -68,6 +72,7 @@ pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
 pub fn adopt(descriptor: OwnedFd) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::from(descriptor);
     listener.set_nonblocking(true)?;
+    prepare(&SockRef::from(&listener))?;
     Ok(listener)
 }
 
@@ -81,8 +86,14 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     #[allow(clippy::disallowed_methods, reason = "this is the module that may")]
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+    prepare(&SockRef::from(&stream))?;
     Ok(stream)
+}
+
+/// Options of every connection; one that is accepted inherits them from the socket that listens.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_keepalive(&keepalive())?;
+    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 /// Finds out that a peer has gone without a word, also where HTTP has no way to ask: after a minute of silence, three
@@ -156,6 +167,23 @@ impl Io {
     /// Does TLS protect it?
     pub fn is_tls(&self) -> bool {
         matches!(self.kind, Kind::TlsServer(_) | Kind::TlsClient(_))
+    }
+
+    /// Waits until it is broken: reset by the peer, or given up by the keepalive. Unlike a read it can wait when the
+    /// peer's sending half is closed already. The socket stays open as long as the future lives. Fails without a
+    /// descriptor to spare, and for what is no socket.
+    pub fn broken(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let stream = match &self.kind {
+            Kind::Tcp(stream) => stream,
+            Kind::TlsServer(stream) => stream.get_ref().0,
+            Kind::TlsClient(stream) => stream.get_ref().0,
+            Kind::Inner(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let twin = TcpStream::from_std(SockRef::from(stream).try_clone()?.into())?;
+        Ok(async move {
+            // Fails only where the runtime ends.
+            let _broken = twin.ready(Interest::ERROR).await;
+        })
     }
 
     /// Makes closing it send RST, so that what was cut cannot be taken for complete.

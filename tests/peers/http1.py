@@ -101,6 +101,14 @@ class Http1:
         else:
             self.send(_framed(start, answer.fields, answer.body, answer.trailers))
 
+    def piece(self, most: int) -> bytes:
+        """Some content, b"" at the end."""
+        return self._read.read1(most)
+
+    def close_sending(self) -> None:
+        """Say that nothing more will be sent; what comes can still be read."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """End the connection with a TCP RST."""
         self._read.close()

@@ -49,11 +49,19 @@ pub(super) struct Socket {
     pub(super) output: Output,
     /// Close the sending half behind what is written.
     last: bool,
+    /// Waits for a peer that closed its sending half to break the connection.
+    broken: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Socket {
     pub(super) fn new(io: Io) -> Self {
-        Socket { io: Some(io), input: BytesMut::new(), output: Output::default(), last: false }
+        Socket {
+            io: Some(io),
+            input: BytesMut::new(),
+            output: Output::default(),
+            last: false,
+            broken: None,
+        }
     }
 
     /// False after the connection was broken off or taken away.
@@ -129,8 +137,27 @@ impl Socket {
         self.last = true;
     }
 
+    /// Ready when the connection is broken, for a peer that has closed its sending half: it can no longer be read to
+    /// find out.
+    pub(super) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(io) = &self.io else {
+            return Poll::Ready(());
+        };
+        if self.broken.is_none() {
+            // Otherwise it is found out by writing.
+            let Ok(broken) = io.broken() else {
+                return Poll::Pending;
+            };
+            self.broken = Some(Box::pin(broken));
+        }
+        self.broken
+            .as_mut()
+            .map_or(Poll::Pending, |broken| broken.as_mut().poll(cx))
+    }
+
     /// Closes at once with RST, so that the peer cannot take what it got for a complete message.
     pub(super) fn abort(&mut self) {
+        self.broken = None;
         if let Some(mut io) = self.io.take() {
             io.abort_on_close();
         }
@@ -138,6 +165,7 @@ impl Socket {
 
     /// Takes the socket away to close it.
     pub(super) fn take_io(&mut self) -> Option<Io> {
+        self.broken = None;
         self.io.take()
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Wire {
     pub(super) websocket_key: Option<HeaderValue>,
     /// Another protocol has taken over.
     pub(super) is_tunnel: bool,
+    /// The client sends no more.
+    is_half_closed: bool,
 }
 
 impl std::fmt::Debug for Wire {
@@ -72,6 +74,7 @@ impl Wire {
             upgrade: None,
             websocket_key: None,
             is_tunnel: false,
+            is_half_closed: false,
         }
     }
 
@@ -134,8 +137,8 @@ impl Wire {
         }
     }
 
-    /// Ready when the client has gone. A client that closed only its sending half counts as gone, as with nginx and
-    /// Envoy: over TCP the two look the same until bytes are sent.
+    /// Ready when the client has gone. One that has closed only its sending half waits for its answer, as with HAProxy;
+    /// one that has closed both looks the same over TCP until bytes are sent, and then resets the connection.
     ///
     /// Watched for once the request is read whole: before, whoever reads the content finds out. In a tunnel a closed half
     /// is no more than that.
@@ -147,13 +150,16 @@ impl Wire {
             return Poll::Pending;
         }
         self.poll_interim(cx);
+        if self.is_half_closed {
+            return self.socket.poll_broken(cx).map(|()| gone());
+        }
         while (self.content.is_end() || matches!(self.content, Content::Upgrading))
             && self.socket.input.len() < READ_AHEAD
         {
             match ready!(self.socket.poll_read_head(cx)) {
                 Ok(0) => {
-                    self.persistent = false;
-                    return Poll::Ready(gone());
+                    self.is_half_closed = true;
+                    return self.socket.poll_broken(cx).map(|()| gone());
                 }
                 Ok(_) => {}
                 Err(error) => {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{GET, answer, frame, interim, next, read, read_all, read_until, send, server, server_with, was_reset};
 use crate::error::Reason;
 use crate::http::body::{ResetCode, Responder, Sink, StreamError};
+use crate::net::Io;
 
 fn with_length(length: &str) -> Response<()> {
     Response::builder().header("content-length", length).body(()).unwrap()
@@ -293,16 +294,56 @@ async fn a_request_that_is_cut_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_client_that_disconnects_is_noticed_while_it_waits() {
+async fn a_client_that_resets_is_noticed_while_it_waits() {
+    for closes_half_before in [false, true] {
+        let (mut connection, mut client) = server_with(GET).await;
+        let (_request, _body, mut responder) = next(&mut connection).await;
+        if closes_half_before {
+            client.shutdown().await.unwrap();
+        }
+        // Time for the loopback to carry it, and for the watch to begin.
+        for _ in 0..3 {
+            assert!(poll_fn(|cx| Poll::Ready(responder.poll_reset(cx).is_pending())).await);
+            tokio::task::yield_now().await;
+        }
+        let mut client = Io::from(client);
+        client.abort_on_close();
+        drop(client);
+        assert!(matches!(
+            poll_fn(|cx| responder.poll_reset(cx)).await,
+            StreamError::Closed(_)
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_sending_half_gets_its_answers() {
+    let (mut connection, mut client) = server_with(&[GET, GET].concat()).await;
+    client.shutdown().await.unwrap();
+    for _ in 0..2 {
+        let (_request, _body, mut responder) = next(&mut connection).await;
+        for _ in 0..3 {
+            assert!(poll_fn(|cx| Poll::Ready(responder.poll_reset(cx).is_pending())).await);
+            tokio::task::yield_now().await;
+        }
+        answer(responder);
+        assert!(connection.finish().await);
+    }
+    assert!(connection.next().await.unwrap().is_none());
+    let text = read_all(&mut client).await;
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_closed_is_found_out_by_writing() {
     let (mut connection, client) = server_with(GET).await;
-    let (_request, _body, mut responder) = next(&mut connection).await;
-    let pending = poll_fn(|cx| Poll::Ready(responder.poll_reset(cx).is_pending())).await;
-    assert!(pending);
+    let (_request, _body, responder) = next(&mut connection).await;
     drop(client);
-    assert!(matches!(
-        poll_fn(|cx| responder.poll_reset(cx)).await,
-        StreamError::Closed(_)
-    ));
+    let mut sink = streamed(responder);
+    while send(&mut sink, b"is anybody there?", false).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!connection.finish().await);
 }
 
 #[tokio::test]
