@@ -59,7 +59,9 @@ real: ## tests against real servers and suites, which it installs
 	python -m pytest --quiet tests/real
 
 full: ## the long forms: real, fuzz, bench, bench-consul
-	$(timed) $(quietly) real; python -m pytest --quiet -m long tests/real; $(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
+	$(timed) $(quietly) real; python -m pytest --quiet -m long tests/real; \
+	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \
+	$(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
 
 lint: ## formats, lints, types, layers, the stub, the wire files
 	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \

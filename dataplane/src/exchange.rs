@@ -260,7 +260,10 @@ impl Call {
     async fn patiently<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Error> {
         std::future::poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => self.poll_patience(cx).map(Err),
+            Poll::Pending => {
+                self.upload.gather(cx);
+                self.poll_patience(cx).map(Err)
+            }
         })
         .await
     }

@@ -172,6 +172,7 @@ impl Upload {
     /// for it may answer all the same.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         if self.stopped {
+            self.gather(cx);
             return Ok(());
         }
         match self.pump.poll(cx, &mut self.kept) {
@@ -206,6 +207,11 @@ impl Upload {
         self.stopped = true;
         self.pump.sink.reset(ResetCode::CANCEL);
         error
+    }
+
+    /// Takes what has come while no endpoint does. See [`Body::gather`].
+    pub fn gather(&mut self, cx: &mut Context<'_>) {
+        self.pump.body.gather(cx);
     }
 
     /// Goes on after the response: an endpoint may answer before it has the whole request and still want the rest

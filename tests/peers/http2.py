@@ -144,7 +144,8 @@ class Http2:
         left = memoryview(data)
         while left:
             room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size, len(left))
-            if room == 0:
+            # Below zero after SETTINGS have made the windows smaller.
+            if room <= 0:
                 self.read()
                 if stream.reset is not None:
                     if stream.ended:

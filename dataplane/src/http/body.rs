@@ -124,6 +124,16 @@ impl Body {
         }
     }
 
+    /// Takes what has come while nobody reads, so that it is known how much that is. Nothing is taken that a window does
+    /// not bound. Whoever holds a body and does not read it calls this at each poll.
+    pub fn gather(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Body::H2(incoming) => incoming.gather(cx),
+            Body::Text(text) => text.gather(cx),
+            Body::Empty | Body::H1Request(_) | Body::H1Response(_) => {}
+        }
+    }
+
     /// Tells the sender that `n` bytes given out by `poll_frame` have been passed on, so that it may send as many more.
     pub fn release(&mut self, n: usize) {
         if let Body::H2(incoming) = self {

@@ -141,6 +141,11 @@ pub struct Text {
 }
 
 impl Text {
+    /// See [`Body::gather`].
+    pub fn gather(&mut self, cx: &mut Context<'_>) {
+        self.body.gather(cx);
+    }
+
     /// See [`Body::poll_frame`].
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         loop {

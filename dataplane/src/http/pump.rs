@@ -98,7 +98,13 @@ impl Pump {
     pub fn poll(&mut self, cx: &mut Context<'_>, observe: &mut impl Observe) -> Poll<Result<(), Broken>> {
         while !self.done {
             if let Some(data) = self.held.pop_front() {
-                ready!(self.send(cx, data)).map_err(Broken::Sink)?;
+                match self.send(cx, data) {
+                    Poll::Ready(sent) => sent.map_err(Broken::Sink)?,
+                    Poll::Pending => {
+                        self.body.gather(cx);
+                        return Poll::Pending;
+                    }
+                }
                 continue;
             }
             match self.body.poll_frame(cx) {

@@ -229,7 +229,7 @@ impl Drop for Lease {
             self.connection.idle_since.set(clock::now());
         }
         self.connection.is_proven.set(true);
-        self.pool.usual.set(self.connection.client.borrow().max_streams());
+        self.pool.usual.set(self.connection.client.borrow().allowed_streams());
         if self.pool.waiting.get() > 0 {
             self.pool.changed.notify_waiters();
         }

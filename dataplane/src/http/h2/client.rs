@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use tokio::sync::Notify;
 
+use super::flow::{BUDGET, CONNECTION_WINDOW, FRAME_OVERHEAD, Flow, Ledger, STREAM_WINDOW};
 use super::keepalive::Keepalive;
-use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, strip_connection_fields};
+use super::{Incoming, Outgoing, SEND_BUFFER, strip_connection_fields};
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, Head, ResetCode};
 use crate::http::grpc;
@@ -26,8 +27,6 @@ const FRAME_SIZE: u32 = 32 * 1024;
 /// Concurrent streams we open on one connection before its SETTINGS arrive. RFC 9113 section 6.5.2 advises servers to
 /// allow at least 100; one less shows whether SETTINGS have arrived, for nobody allows just that many.
 const INITIAL_STREAMS: usize = 99;
-/// Streams of one connection whose windows the connection window covers.
-const STREAMS: u32 = 128;
 /// Interim responses that are passed on for one request; servers send one or two.
 const MAX_INTERIM: u32 = 32;
 /// How long a request that depends on the server's SETTINGS waits for them. They are the first that it sends.
@@ -44,6 +43,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Client {
     send: h2::client::SendRequest<Bytes>,
     shared: Rc<Shared>,
+    ledger: Rc<Ledger>,
 }
 
 /// What a connection's driver and its streams tell each other.
@@ -76,6 +76,7 @@ impl Drop for Open {
 pub struct Driver {
     connection: h2::client::Connection<Io, Bytes>,
     keepalive: Option<Keepalive>,
+    flow: Flow,
     client: Client,
 }
 
@@ -83,7 +84,8 @@ pub struct Driver {
 pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
     let (send, mut connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW * STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(FRAME_OVERHEAD)
         .initial_max_send_streams(INITIAL_STREAMS)
         .max_header_list_size(HEADER_LIST)
         .max_frame_size(FRAME_SIZE)
@@ -92,28 +94,29 @@ pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
         .handshake(io)
         .await
         .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(error))?;
-    let client = Client { send, shared: Rc::default() };
+    let flow = Flow::new(&BUDGET, true);
+    let client = Client { send, shared: Rc::default(), ledger: Rc::clone(&flow.ledger) };
     let keepalive = Keepalive::new(connection.ping_pong(), KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT);
-    Ok((client.clone(), Driver { connection, keepalive, client }))
+    Ok((client.clone(), Driver { connection, keepalive, flow, client }))
 }
 
 impl Future for Driver {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let is_busy = self.client.shared.streams.get() > 0;
-        if let Some(keepalive) = &mut self.keepalive
-            && keepalive.poll(cx, is_busy).is_ready()
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Driver { connection, keepalive, flow, client } = self.get_mut();
+        let open = client.shared.streams.get();
+        if let Some(keepalive) = keepalive
+            && keepalive.poll(cx, open > 0).is_ready()
         {
             // The streams learn of it as the connection is dropped.
             return Poll::Ready(());
         }
+        flow.poll(cx, connection, keepalive.as_mut(), open);
         // Each stream has its own error; the connection's is nobody's.
-        let ended = Pin::new(&mut self.connection).poll(cx).map(drop);
-        let shared = &self.client.shared;
-        if !shared.is_settled.get()
-            && (ended.is_ready() || self.client.send.current_max_send_streams() != INITIAL_STREAMS)
-        {
+        let ended = Pin::new(connection).poll(cx).map(drop);
+        let shared = &client.shared;
+        if !shared.is_settled.get() && (ended.is_ready() || client.send.current_max_send_streams() != INITIAL_STREAMS) {
             shared.is_settled.set(true);
             shared.settled.notify_waiters();
         }
@@ -122,9 +125,14 @@ impl Future for Driver {
 }
 
 impl Client {
-    /// Concurrent streams to open: what the server allows, and what the connection's window covers.
+    /// Concurrent streams to open: what the server allows, and what may stall at the same time.
     pub fn max_streams(&self) -> usize {
-        self.send.current_max_send_streams().min(STREAMS as usize)
+        self.send.current_max_send_streams().min(self.ledger.max_streams())
+    }
+
+    /// Concurrent streams that the server allows.
+    pub fn allowed_streams(&self) -> usize {
+        self.send.current_max_send_streams()
     }
 
     /// False once the server has said GOAWAY or the connection has failed.
@@ -177,7 +185,7 @@ impl Client {
         }
         match self.send.send_request(head, end) {
             Ok((response, stream)) => Ok((
-                ResponseHead { response, upgrades, interim: 0 },
+                ResponseHead { response, upgrades, interim: 0, ledger: Rc::clone(&self.ledger) },
                 Outgoing { stream, _open: Some(Open::new(&self.shared)) },
             )),
             // Nothing was written: the connection is closed or going away.
@@ -192,6 +200,7 @@ pub struct ResponseHead {
     response: h2::client::ResponseFuture,
     upgrades: bool,
     interim: u32,
+    ledger: Rc<Ledger>,
 }
 
 impl ResponseHead {
@@ -216,7 +225,7 @@ impl ResponseHead {
         let body = if stream.is_end_stream() {
             Body::Empty
         } else {
-            Body::H2(Incoming::response(stream))
+            Body::H2(Incoming::new(stream, &self.ledger, true))
         };
         Poll::Ready(Ok(Head::Final(Response::from_parts(parts, ()), body)))
     }

@@ -1,10 +1,13 @@
 //! HTTP/2 on both sides: the `h2` crate behind the stream types of [`super::body`].
 
+mod ahead;
 mod client;
+mod flow;
 mod head;
 mod keepalive;
 mod server;
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,36 +17,50 @@ use http::{HeaderMap, header};
 pub use client::{Client, Driver, ResponseHead, handshake};
 pub use server::{Responder, Server};
 
+use ahead::Ahead;
+use flow::{Account, Ledger};
+
 use super::body::{Frame, ResetCode, StreamError};
 
-/// Window of one stream: a 256 KiB read-ahead keeps a 10 Gbit/s link of 200 µs busy, and bounds what a stalled reader
-/// holds back.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Response bytes that one stream may hold before the peer's window opens.
-const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes of one stream that a peer has room for and that wait for its socket.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// Content of one stream, to read.
 #[derive(Debug)]
 pub struct Incoming {
     stream: RecvStream,
     is_response: bool,
     data_ended: bool,
+    account: Account,
+    ahead: Option<Box<Ahead>>,
 }
 
 impl Incoming {
-    fn request(stream: RecvStream) -> Self {
-        Incoming { stream, is_response: false, data_ended: false }
+    fn new(stream: RecvStream, ledger: &Rc<Ledger>, is_response: bool) -> Self {
+        Incoming {
+            stream,
+            is_response,
+            data_ended: false,
+            account: Account::new(ledger),
+            ahead: None,
+        }
     }
 
-    fn response(stream: RecvStream) -> Self {
-        Incoming { stream, is_response: true, data_ended: false }
-    }
-
-    /// See [`Body::poll_frame`].
+    /// See [`super::body::Body::poll_frame`].
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        if let Some(ahead) = &mut self.ahead {
+            match ahead.pop() {
+                Some(data) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                None => self.ahead = None,
+            }
+        }
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                Some(Ok(data)) => {
+                    self.account.hold(&data);
+                    return Poll::Ready(Some(Ok(Frame::Data(data))));
+                }
                 Some(Err(error)) => return Poll::Ready(self.ended_by(&error)),
                 None => self.data_ended = true,
             }
@@ -55,16 +72,32 @@ impl Incoming {
         })
     }
 
-    /// See [`Body::is_end`].
-    pub fn is_end(&self) -> bool {
-        self.stream.is_end_stream()
+    /// See [`super::body::Body::gather`].
+    pub fn gather(&mut self, cx: &mut Context<'_>) {
+        while !self.data_ended {
+            match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    self.account.hold(&data);
+                    self.ahead.get_or_insert_default().push(data);
+                }
+                // It shows again behind what was gathered.
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return,
+                Poll::Ready(None) => self.data_ended = true,
+            }
+        }
     }
 
-    /// See [`Body::release`].
+    /// See [`super::body::Body::is_end`].
+    pub fn is_end(&self) -> bool {
+        self.ahead.as_ref().is_none_or(|ahead| ahead.is_empty()) && self.stream.is_end_stream()
+    }
+
+    /// See [`super::body::Body::release`].
     pub fn release(&mut self, n: usize) {
         // Fails only when more is released than was received, which `exchange` cannot: it releases what it was given.
         let released = self.stream.flow_control().release_capacity(n);
         debug_assert!(released.is_ok(), "released more than received");
+        self.account.release(n as u32);
     }
 
     /// A server that has sent its complete response may reset the rest of the request with NO_ERROR

@@ -1,14 +1,16 @@
 //! A client's HTTP/2 connection to us.
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http::{HeaderValue, Request, Response, StatusCode, header, uri::Scheme};
 
+use super::flow::{BUDGET, CONNECTION_WINDOW, FRAME_OVERHEAD, Flow, Ledger, STREAM_WINDOW};
 use super::head::{Refusal, check_size, normalize};
 use super::keepalive::Keepalive;
-use super::{Incoming, Outgoing, SEND_BUFFER, STREAM_WINDOW, reset_error, stream_error, strip_connection_fields};
+use super::{Incoming, Outgoing, SEND_BUFFER, reset_error, stream_error, strip_connection_fields};
 use crate::error::{Error, Reason};
 use crate::http::body::{self, Body, ResetCode, StreamError};
 use crate::http::upgrade::Upgrade;
@@ -27,6 +29,7 @@ const HEAD_MARGIN: u32 = 2;
 pub struct Server {
     connection: h2::server::Connection<Io, Bytes>,
     keepalive: Option<Keepalive>,
+    flow: Flow,
     scheme: Scheme,
     limits: ListenerLimits,
 }
@@ -37,8 +40,8 @@ impl Server {
         let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
         let mut connection = h2::server::Builder::new()
             .initial_window_size(STREAM_WINDOW)
-            // All streams together never exceed the connection's window, so a stalled one cannot block the others.
-            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.max_streams))
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .data_frame_budget(FRAME_OVERHEAD)
             .max_concurrent_streams(limits.max_streams)
             .max_header_list_size(limits.max_header_bytes.saturating_mul(HEAD_MARGIN))
             .max_frame_size(FRAME_SIZE)
@@ -58,21 +61,28 @@ impl Server {
             limits.keepalive_interval,
             limits.keepalive_timeout,
         );
-        Ok(Server { connection, keepalive, scheme, limits: *limits })
+        let flow = Flow::new(&BUDGET, false);
+        Ok(Server { connection, keepalive, flow, scheme, limits: *limits })
     }
 
     /// The next request; one that is refused has been answered. `None` when the connection has ended. Drives the whole
     /// connection, so it must be polled as long as any stream lives.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Call, StreamError>>> {
-        if let Some(keepalive) = &mut self.keepalive
-            && keepalive.poll(cx, true).is_ready()
-        {
-            return Poll::Ready(None);
+        if let Some(keepalive) = &mut self.keepalive {
+            if keepalive.poll(cx, true).is_ready() {
+                return Poll::Ready(None);
+            }
+            if keepalive.take_tick() && !self.connection.has_streams() {
+                self.flow.rest(&mut self.connection);
+            }
         }
+        let ledger = Rc::clone(&self.flow.ledger);
+        self.flow
+            .poll(cx, &mut self.connection, self.keepalive.as_mut(), ledger.readers());
         Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
             None => None,
             Some(Err(error)) => Some(Err(stream_error(&error))),
-            Some(Ok((request, respond))) => Some(Ok(call(request, respond, &self.scheme, &self.limits))),
+            Some(Ok((request, respond))) => Some(Ok(call(request, respond, &self.scheme, &self.limits, &ledger))),
         })
     }
 
@@ -95,6 +105,7 @@ fn call(
     respond: h2::server::SendResponse<Bytes>,
     scheme: &Scheme,
     limits: &ListenerLimits,
+    ledger: &Rc<Ledger>,
 ) -> Call {
     let (mut parts, stream) = request.into_parts();
     let judged = check_size(&parts, limits).and_then(|()| Ok(normalize(&mut parts, scheme)?));
@@ -105,7 +116,7 @@ fn call(
     let body = if stream.is_end_stream() {
         Body::Empty
     } else {
-        Body::H2(Incoming::request(stream))
+        Body::H2(Incoming::new(stream, ledger, false))
     };
     let upgrades = parts.extensions.get::<Upgrade>().is_some();
     let responder = body::Responder::H2(Responder { respond, upgrades });
