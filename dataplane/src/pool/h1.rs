@@ -1,6 +1,7 @@
 //! HTTP/1.1 connections to one endpoint: the one used last is taken first, so that the others fall idle and close.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -72,6 +73,7 @@ impl Pool {
             )));
         }
         let _pending = Pending(&cluster.pending);
+        let mut patience = pin!(clock::sleep(self.target.transport.timeout));
         loop {
             let returned = self.returned.notified();
             if let Some(lease) = self.ready() {
@@ -80,7 +82,11 @@ impl Pool {
             if let Some(counted) = self.target.count(limits.max_connections, self.open.get() == 0) {
                 return self.open(counted).await;
             }
-            returned.await;
+            tokio::select! {
+                biased;
+                () = returned => {}
+                () = &mut patience => return Err(self.target.crowded()),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! HTTP/2 connections to one endpoint: filled one after the other, opened when streams run out, closed when idle.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -14,11 +15,16 @@ use crate::cluster::Cluster;
 use crate::error::{Error, Reason};
 use crate::http::h2::{self, Client, Outgoing, ResponseHead};
 
+/// Streams that a connection is expected to take while none has shown how many: what RFC 9113 section 6.5.2 advises
+/// servers to allow at least.
+const EXPECTED_STREAMS: usize = 100;
+
 #[derive(Debug)]
 pub struct Pool {
     target: Target,
     open: RefCell<Vec<Rc<Connection>>>,
-    connecting: Cell<bool>,
+    /// Connections on their way.
+    connecting: Cell<u32>,
     /// Requests that wait in `checkout`.
     waiting: Cell<u32>,
     /// A stream ended, or a connection opened, failed or closed.
@@ -57,7 +63,7 @@ impl Pool {
         Pool {
             target,
             open: RefCell::default(),
-            connecting: Cell::new(false),
+            connecting: Cell::new(0),
             waiting: Cell::new(0),
             changed: Notify::new(),
             usual: Cell::new(usize::MAX),
@@ -83,6 +89,7 @@ impl Pool {
         }
         let _waiting = Waiting::begin(&self.waiting, &cluster.pending);
         let failures = self.failures.get();
+        let mut patience = pin!(clock::sleep(self.target.transport.timeout));
         loop {
             let changed = self.changed.notified();
             if let Some(lease) = self.ready() {
@@ -94,19 +101,30 @@ impl Pool {
                 return Err(error.clone());
             }
             self.open_another(limits.max_connections);
-            changed.await;
+            // A connection on its way is waited for: it has a timeout of its own.
+            if self.connecting.get() > 0 {
+                changed.await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = &mut patience => return Err(self.target.crowded()),
+            }
         }
     }
 
     /// Connects in a task of its own: the request that asked for it may be cancelled, the others still wait for it.
     fn open_another(self: &Rc<Self>, limit: u32) {
-        if self.connecting.get() {
+        let connecting = self.connecting.get();
+        if self.waiting.get() as usize <= connecting as usize * self.usual.get().min(EXPECTED_STREAMS) {
             return;
         }
-        let Some(counted) = self.target.count(limit, self.open.borrow().is_empty()) else {
+        let has_none = connecting == 0 && self.open.borrow().is_empty();
+        let Some(counted) = self.target.count(limit, has_none) else {
             return;
         };
-        self.connecting.set(true);
+        self.connecting.set(connecting + 1);
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let connected = match pool.target.connect().await {
@@ -117,7 +135,7 @@ impl Pool {
                 Ok((client, driver, peer)) => pool.opened(client, driver, peer, counted).await,
                 Err(error) => pool.failed(error),
             }
-            pool.connecting.set(false);
+            pool.connecting.set(pool.connecting.get() - 1);
             pool.changed.notify_waiters();
         });
     }

@@ -3,6 +3,8 @@
 mod connect;
 mod h1;
 mod h2;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ pub use connect::{SecretsCell, Sessions, Transport};
 
 use crate::clock::Instant;
 use crate::cluster::{Cluster, Endpoint};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::http::body::{Head, Sink};
 use crate::http::{h1 as codec1, h2 as codec2};
 use crate::net::Io;
@@ -30,7 +32,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Limits {
     /// Connections, all workers together; a worker always gets one.
     pub max_connections: u32,
-    /// Requests that wait for a connection.
+    /// Requests that wait for a connection, each no longer than a connect may take (as HAProxy's `timeout queue`).
     pub max_pending: u32,
 }
 
@@ -143,6 +145,14 @@ impl Target {
             .connections
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Some(Counted { connections: Arc::clone(&self.connections), counts: Arc::clone(&self.counts) })
+    }
+
+    /// A request has waited for a connection as long as it may.
+    fn crowded(&self) -> Error {
+        let (address, timeout) = (self.address, self.transport.timeout);
+        Error::new(Reason::Overflow).because(format_args!(
+            "{address}: no connection had room within {timeout:?} (connect_timeout), and max_connections allows no other"
+        ))
     }
 }
 
