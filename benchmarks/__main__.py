@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks import prerequisites
 from benchmarks.backends import Backend, BackendKind, backends
-from benchmarks.cases import CASES, IDLE, IDLE_CONNECTIONS, Case
-from benchmarks.measure import measure_idle, measure_load
+from benchmarks.cases import CASES, IDLE, IDLE_CONNECTIONS, STALLED, Case
+from benchmarks.measure import measure_idle, measure_load, measure_stalled
 from benchmarks.otlp_sink import otlp_sink
 from benchmarks.peers import PEERS, Proxy
 from benchmarks.process import LOAD_CORE, BenchError
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    cases = [case.name for case in CASES] + [IDLE, NAME]
+    cases = [case.name for case in CASES] + [IDLE, STALLED, NAME]
     proxies = [peer.name for peer in PEERS] + [NAME]
     today = datetime.now(UTC).date().isoformat()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -67,6 +67,8 @@ def _run(arguments: argparse.Namespace) -> tuple[str, bool]:
     began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     cases = [case for case in CASES if case.name in arguments.cases]
     kinds = {case.backend for case in cases} | ({BackendKind.H2} if IDLE in arguments.cases else set())
+    if STALLED in arguments.cases:
+        kinds |= {BackendKind.H1, BackendKind.H2}
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-bench-")))
         sink = running.enter_context(otlp_sink())
@@ -82,6 +84,10 @@ def _run(arguments: argparse.Namespace) -> tuple[str, bool]:
             if IDLE in arguments.cases:
                 for proxy in order:
                     _idle(results, number, proxy, servers[BackendKind.H2], folder)
+            if STALLED in arguments.cases:
+                for proxy in order:
+                    for kind in (BackendKind.H1, BackendKind.H2):
+                        _stalled(results, number, proxy, servers[kind], folder)
             if NAME in arguments.cases and NAME in arguments.proxies:
                 _sidecar(results, number, sink.endpoint, folder, arguments.idle_seconds)
     run = Run(
@@ -120,6 +126,15 @@ def _idle(results: Results, number: int, proxy: Proxy, backend: Backend, folder:
         return f"{(sample.used.rss - sample.empty.rss) / 2**20:.1f} MiB for all connections"
 
     _step(results, number, (IDLE, proxy.name), measure)
+
+
+def _stalled(results: Results, number: int, proxy: Proxy, backend: Backend, folder: Path) -> None:
+    def measure() -> str:
+        held = measure_stalled(proxy, backend, folder)
+        results.stalled[backend.kind, proxy.name].append(held)
+        return f"{held / 2**10:.0f} KiB for each reader"
+
+    _step(results, number, (f"{STALLED} {backend.kind.value}", proxy.name), measure)
 
 
 def _sidecar(results: Results, number: int, otlp_endpoint: str, folder: Path, seconds: float) -> None:

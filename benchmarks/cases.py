@@ -98,3 +98,7 @@ CASES = (GRPC, GET, LATENCY, LARGE, CONNECTIONS, H1)
 # The memory case is not a load: IDLE_CONNECTIONS are opened, kept silent, then asked one GET each.
 IDLE = "idle"
 IDLE_CONNECTIONS = 2000
+
+# The other memory case: so many readers ask for 1 MiB and stop, over HTTP/2 once they have taken a window of 64 KiB.
+STALLED = "stalled"
+STALLED_READERS = 100

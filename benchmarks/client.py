@@ -45,6 +45,20 @@ class Http2Client:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._socket.close()
 
+    def stall(self, path: str, streams: int) -> None:
+        """Send so many requests and read of each answer the first 65535 bytes, the window that HTTP/2 begins with."""
+        unread = {self._h2.get_next_available_stream_id() + 2 * index: 0 for index in range(streams)}
+        self._h2.increment_flow_control_window(streams << 16)
+        for stream in unread:
+            pseudo = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", self._authority)]
+            self._h2.send_headers(stream, pseudo, end_stream=True)
+        self._send()
+        while min(unread.values()) < 0xFFFF:
+            for event in self._receive():
+                if isinstance(event, h2.events.DataReceived):
+                    unread[event.stream_id] += event.flow_controlled_length
+            self._send()
+
     def request(self, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """Send one request (POST with a body, else GET) and wait for its whole answer."""
         stream = self._h2.get_next_available_stream_id()
@@ -87,6 +101,15 @@ class Http2Client:
 
     def _send(self) -> None:
         self._socket.sendall(self._h2.data_to_send())
+
+
+def stalled_http1(port: int, path: str) -> socket.socket:
+    """A connection on which an answer was asked for that nobody reads; its own buffer is small."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+    return connection
 
 
 def prove(case: Case, port: int) -> None:

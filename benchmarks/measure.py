@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.backends import SMALL_BYTES, SMALL_PATH, Backend
-from benchmarks.cases import IDLE_CONNECTIONS, Case
-from benchmarks.client import Http2Client, prove
+from benchmarks.backends import LARGE_PATH, SMALL_BYTES, SMALL_PATH, Backend, BackendKind
+from benchmarks.cases import IDLE_CONNECTIONS, STALLED_READERS, Case
+from benchmarks.client import Http2Client, prove, stalled_http1
 from benchmarks.peers import Proxy
 from benchmarks.process import (
     PROXY_CORE,
@@ -88,6 +88,24 @@ def measure_idle(proxy: Proxy, backend: Backend, folder: Path) -> IdleSample:
         used = _settled(pid)
         good = sum(answer.status == 200 and answer.body_bytes == SMALL_BYTES for answer in answers)
         return IdleSample(empty, silent, used, good)
+
+
+def measure_stalled(proxy: Proxy, backend: Backend, folder: Path) -> float:
+    """Bytes that a reader who has stopped holds in a proxy, without kernel buffers; the backend tells the protocol."""
+    with _proxied(proxy, backend, folder) as (port, pid), contextlib.ExitStack() as open_connections:
+        if backend.kind is BackendKind.H1:
+            with contextlib.closing(stalled_http1(port, LARGE_PATH)) as first:
+                first.recv(1)
+            empty = _settled(pid)
+            for _ in range(STALLED_READERS):
+                open_connections.enter_context(contextlib.closing(stalled_http1(port, LARGE_PATH)))
+        else:
+            with Http2Client(port) as first_client:
+                first_client.request(SMALL_PATH, {}, None)
+            empty = _settled(pid)
+            for _ in range(STALLED_READERS // 10):
+                open_connections.enter_context(Http2Client(port)).stall(LARGE_PATH, 10)
+        return (_settled(pid).rss - empty.rss) / STALLED_READERS
 
 
 def _settled(pid: int) -> Memory:

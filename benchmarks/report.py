@@ -2,12 +2,14 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.backends import BackendKind
 from benchmarks.budgets import BUDGETS, Budget
-from benchmarks.cases import IDLE, IDLE_CONNECTIONS, Case
+from benchmarks.cases import IDLE, IDLE_CONNECTIONS, STALLED, STALLED_READERS, Case
 from benchmarks.process import LOAD_CORE, PROXY_CORE
 from benchmarks.results import KIB, MIB, NO_FINDING, IdleRow, LoadRow, Results
 from benchmarks.sidecar import NAME, TRACED
@@ -48,6 +50,7 @@ def render(run: Run, results: Results) -> str:
         _budgets(results),
         _loads(run, results),
         _idle(run, results),
+        _stalled(run, results),
         _alone(run, results),
         _noise(run, results),
     )
@@ -168,6 +171,32 @@ def _idle_cells(row: IdleRow | None) -> tuple[str, ...]:
         " to ".join(f"{each / KIB:.1f}" for each in row.spread),
         f"{row.good}/{row.requests}",
     )
+
+
+def _stalled(run: Run, results: Results) -> Iterator[str]:
+    rows = {kind: f"{STALLED} {kind.value}" for kind in (BackendKind.H1, BackendKind.H2)}
+    if not results.stalled and not any(
+        (row, proxy) in results.broken for row in rows.values() for proxy in run.proxies
+    ):
+        return
+    yield f"## {STALLED}: memory of {STALLED_READERS} readers of 1 MiB that have stopped"
+    yield ""
+    yield "KiB are the growth of the process tree's RSS for each; kernel socket buffers are not in it."
+    yield ""
+    yield _row("proxy", "KiB, HTTP/1.1", "KiB, HTTP/2")
+    yield "|---|---:|---:|"
+    for proxy in run.proxies:
+        cells = (
+            _stalled_cell(results.stalled[kind, proxy], (row, proxy) in results.broken) for kind, row in rows.items()
+        )
+        yield _row(proxy, *cells)
+    for row in rows.values():
+        yield from _reasons(row, run.proxies, results)
+    yield ""
+
+
+def _stalled_cell(samples: Sequence[float], is_broken: bool) -> str:
+    return "BROKEN" if is_broken or not samples else f"{statistics.median(samples) / KIB:.0f}"
 
 
 def _alone(run: Run, results: Results) -> Iterator[str]:

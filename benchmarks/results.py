@@ -4,6 +4,7 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from benchmarks.backends import BackendKind
 from benchmarks.cases import IDLE_CONNECTIONS
 from benchmarks.measure import IdleSample, LoadSample
 from benchmarks.sidecar import SidecarSample
@@ -50,6 +51,8 @@ class Results:
 
     loads: dict[tuple[str, str], list[LoadSample]] = field(default_factory=lambda: defaultdict(list))
     idles: dict[str, list[IdleSample]] = field(default_factory=lambda: defaultdict(list))
+    # Bytes for each stalled reader.
+    stalled: dict[tuple[BackendKind, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     sidecars: list[SidecarSample] = field(default_factory=list)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
 
