@@ -22,10 +22,11 @@ use crate::error::{Error, Reason};
 use crate::exchange::exchange;
 use crate::http::sniff;
 use crate::http::{h1, h2};
+use crate::l4::tcp;
 use crate::net::Io;
 use crate::random;
 use crate::scope::{Caller, Scope};
-use crate::snapshot::model::{ListenerLimits, Protocol};
+use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
 use crate::telemetry::metrics::OpenConnection;
 use crate::telemetry::record::Refused;
 use crate::tls;
@@ -115,7 +116,10 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
     let _unset = stream.set_nodelay(true);
     let tls = listening.tls.borrow().clone();
     caller.is_tls = tls.is_some();
+    let mode = listening.scope.borrow().mode;
     let (io, protocol) = match tls {
+        // Where the server may speak first, the client is not waited for.
+        None if mode == Mode::Tcp => (Io::from(stream), Protocol::Tcp),
         None => {
             let mut io = Io::from(stream);
             let Some(protocol) = sniff::sniff(&mut io, limits.idle_timeout).await else {
@@ -129,7 +133,11 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
                 Err(error) => return listening.refused(&caller, &error, None),
             };
             caller.peer = accepted.peer.map(|peer| peer.uri);
-            (accepted.io, accepted.alpn.unwrap_or(Protocol::Http1))
+            let protocol = match mode {
+                Mode::Tcp => Protocol::Tcp,
+                _ => accepted.alpn.unwrap_or(Protocol::Http1),
+            };
+            (accepted.io, protocol)
         }
     };
     serve(&listening, Rc::new(caller), io, protocol, limits).await;
@@ -139,6 +147,21 @@ async fn serve(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, protocol: 
     match protocol {
         Protocol::Http1 => serve_h1(listening, caller, io, limits).await,
         Protocol::Http2 => serve_h2(listening, caller, io, limits).await,
+        Protocol::Tcp => serve_tcp(listening, &caller, io).await,
+    }
+}
+
+/// Any bytes, to where the listener leads.
+async fn serve_tcp(listening: &Listening, caller: &Caller, mut io: Io) {
+    let scope = Rc::clone(&listening.scope.borrow());
+    let Some(target) = scope.tcp.find_host("") else {
+        io.abort_on_close();
+        return listening.refused(caller, &Error::new(Reason::NoRoute), None);
+    };
+    match tcp::open(&scope, caller, target).await {
+        Ok(relay) => relay.run(io).await,
+        // The client must not take it for an answer that has no bytes.
+        Err(_) => io.abort_on_close(),
     }
 }
 
@@ -173,7 +196,9 @@ async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
         };
         let scope = Rc::clone(&listening.scope.borrow());
         if let Some(asked) = connect::asked(&scope, &caller, &request) {
-            return tunnel::over_h1(Rc::clone(listening), caller, connection, asked).await;
+            let (request, ()) = request.into_parts();
+            let way = tunnel::Way::H1(connection, responder);
+            return tunnel::serve_tunnel(Rc::clone(listening), (scope, caller), request, way, asked).await;
         }
         let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
         let is_old = clock::now() >= expiry;
@@ -245,8 +270,9 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
         }
         let scope = Rc::clone(&listening.scope.borrow());
         if let Some(asked) = connect::asked(&scope, &caller, &request) {
-            let (listening, caller) = (Rc::clone(listening), Rc::clone(&caller));
-            tokio::task::spawn_local(tunnel::over_h2(listening, caller, (body, responder), asked));
+            let (listening, asker) = (Rc::clone(listening), (scope, Rc::clone(&caller)));
+            let ((request, ()), stream) = (request.into_parts(), (body, responder));
+            tokio::task::spawn_local(tunnel::serve_stream(listening, asker, request, stream, asked));
             continue;
         }
         tokio::task::spawn_local(exchange(scope, Rc::clone(&caller), request, body, responder));

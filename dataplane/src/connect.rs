@@ -1,19 +1,30 @@
 //! CONNECT (RFC 9110 section 9.3.6): whom a tunnel leads to, or why none is opened.
 //!
 //! A client that was told of a proxy may ask for a tunnel where others would send their request: gRPC does so always.
-//! What it then sends is served as on a connection of its own, and goes to the service that CONNECT named: the authority
+//! To a service of protocol tcp its bytes go as they are. Else they are served as on a connection of its own, and go to the service that CONNECT named: the authority
 //! of a request inside the tunnel is passed on as it is and decides nothing.
+
+use std::rc::Rc;
 
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Uri};
 
 use crate::error::{Error, Reason};
-use crate::scope::{Caller, Scope};
+use crate::scope::{Caller, Scope, Target};
 use crate::snapshot::model::Mode;
 
-/// Whom the tunnel leads to that `request` opens; `None`: it opens none, and an exchange answers it.
-pub fn asked(scope: &Scope, caller: &Caller, request: &Request<()>) -> Option<Authority> {
+/// A tunnel that is opened.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Whom it leads to, as CONNECT named it.
+    pub authority: Authority,
+    /// Where its bytes go as they are; `None`: they are HTTP.
+    pub tcp: Option<Rc<Target>>,
+}
+
+/// The tunnel that `request` opens; `None`: it opens none, and an exchange answers it.
+pub fn asked(scope: &Scope, caller: &Caller, request: &Request<()>) -> Option<Asked> {
     if request.method() != Method::CONNECT {
         return None;
     }
@@ -29,7 +40,7 @@ pub fn refusal(scope: &Scope, caller: &Caller, request: &Parts) -> Error {
     }
 }
 
-fn judged(scope: &Scope, caller: &Caller, uri: &Uri) -> Result<Authority, Error> {
+fn judged(scope: &Scope, caller: &Caller, uri: &Uri) -> Result<Asked, Error> {
     if scope.mode != Mode::Proxy {
         return Err(Error::new(Reason::MethodNotAllowed).because("CONNECT is for the outbound port of a sidecar."));
     }
@@ -41,8 +52,12 @@ fn judged(scope: &Scope, caller: &Caller, uri: &Uri) -> Result<Authority, Error>
     if asked.port_u16().is_none_or(|port| port == 0) {
         return Err(bad("CONNECT names no port."));
     }
-    match scope.routes.find_host(asked.as_str()) {
-        Some(_) => Ok(asked.clone()),
+    let authority = asked.clone();
+    if scope.routes.find_host(asked.as_str()).is_some() {
+        return Ok(Asked { authority, tcp: None });
+    }
+    match scope.tcp.find_host(asked.as_str()) {
+        Some(target) => Ok(Asked { authority, tcp: Some(Rc::clone(target)) }),
         None => Err(Error::new(Reason::NoRoute).because(format_args!("No service is called {}.", asked.host()))),
     }
 }

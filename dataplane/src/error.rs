@@ -74,6 +74,8 @@ reasons! {
     Draining = "draining", Proxy, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
     /// Key material for the connection is missing or unusable.
     NoIdentity = "no-identity", Proxy, 503, 14, "This proxy holds no certificate for the connection.", "Look at the certificate authority's state.";
+    /// Nothing moved on a connection for too long.
+    IdleTimeout = "idle-timeout", Proxy, 408, 4, "Nothing moved on the connection for too long.", "Raise idle_timeout in the service's document, or have an end send keep-alives.";
     /// A mistake of this proxy.
     Internal = "internal", Proxy, 500, 13, "This proxy made a mistake.", "Please report it with the log line.";
     /// TCP refused, unreachable.

@@ -107,10 +107,7 @@ impl Call {
         }
         let authority = caller.tunnel.as_ref().or(parts.uri.authority());
         let host = authority.map_or("", |authority| authority.as_str());
-        let target = scope
-            .routes
-            .find(host, parts)
-            .ok_or_else(|| Error::new(Reason::NoRoute))?;
+        let target = scope.routes.find(host, parts).ok_or_else(|| scope.no_route(host))?;
         self.record.routed(&target.route, &target.metrics);
         Ok(target)
     }

@@ -16,6 +16,7 @@ mod exchange;
 mod filter;
 mod forward;
 mod http;
+mod l4;
 mod pool;
 mod reply;
 mod retry;

@@ -1,11 +1,14 @@
 //! The one place where an error becomes an answer: gRPC trailers-only, HTML for browsers, problem+json for everyone else.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::error::{Error, Reason};
+use crate::http::body::Responder;
 use crate::http::{grpc, grpc_web};
 
 /// Names the reason to callers of the mesh; nobody outside is told.
@@ -53,6 +56,19 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
         reply.head.headers_mut().insert(X_SIDECAR_REASON, name);
     }
     reply
+}
+
+/// Sends a whole answer. A caller that has gone meanwhile needs none.
+pub async fn send(reply: Reply, responder: &mut Responder) {
+    let Reply { head, content } = reply;
+    let Ok(mut sink) = responder.respond(head, content.is_none()) else {
+        return;
+    };
+    if let Some(content) = content {
+        // Small enough for any codec's buffer.
+        let _gone = sink.send_data(content, true);
+    }
+    let _gone = poll_fn(|cx| sink.poll_flush(cx)).await;
 }
 
 /// A gRPC answer without messages: the status stands in the head, which ends the stream.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use crate::drain::Drain;
+use crate::error::{Error, Reason};
 use crate::route::table::RouteTable;
 use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
@@ -23,6 +24,8 @@ pub struct Scope {
     pub mode: Mode,
     /// Its routes.
     pub routes: RouteTable<Target>,
+    /// Where connections go whose bytes are passed on as they are: that of a [`Mode::Tcp`] listener has no host.
+    pub tcp: RouteTable<Target>,
     /// Where records go.
     pub observer: Rc<Observer>,
     /// Whose words about the way of a request are believed.
@@ -41,6 +44,17 @@ impl Scope {
             Direction::Inbound => caller.peer.is_some(),
             Direction::Outbound => true,
             Direction::Edge => false,
+        }
+    }
+
+    /// Why a request for `host` finds no route.
+    pub fn no_route(&self, host: &str) -> Error {
+        let error = Error::new(Reason::NoRoute);
+        match self.mode == Mode::Proxy && self.tcp.find_host(host).is_some() {
+            true => error.because(
+                "The service is of protocol tcp: reach it on a port of its own (`upstreams`) or through CONNECT.",
+            ),
+            false => error,
         }
     }
 }

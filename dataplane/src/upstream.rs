@@ -15,7 +15,7 @@ use crate::clock::{self, Instant};
 use crate::cluster::{Cluster, Endpoint, Members};
 use crate::error::{Error, Reason};
 use crate::events::Events;
-use crate::pool::{Lease, Limits, Pool, SecretsCell, Transport};
+use crate::pool::{Connection, Lease, Limits, Pool, SecretsCell, Target, Transport};
 use crate::proto::{self, event::Kind};
 use crate::snapshot::model::{self, ClientTls, Protocol};
 
@@ -186,6 +186,14 @@ impl Picked {
         let config = &self.upstream.config;
         let limits = Limits { max_connections: config.max_connections, max_pending: config.max_pending };
         self.pool().checkout(&self.upstream.cluster, limits).await
+    }
+
+    /// Opens a connection of its own, for bytes that are passed on as they are.
+    pub async fn connect(&self) -> Result<Connection, Error> {
+        let Upstream { connections, cluster, config, .. } = &*self.upstream;
+        let transport = connections.transport(self.endpoint(), config);
+        let target = Target::new(self.endpoint(), cluster, transport);
+        target.dial(config.max_connections).await
     }
 
     /// Counts the attempt as failed.

@@ -19,8 +19,9 @@ use crate::net;
 use crate::pool::SecretsCell;
 use crate::route::table::RouteTable;
 use crate::scope::{Scope, Target};
-use crate::snapshot::model::{self, Snapshot};
+use crate::snapshot::model::{self, Route, Snapshot};
 use crate::telemetry::Hub;
+use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::Observer;
 use crate::tls::Secrets;
 use crate::upstream::{Connections, Upstream};
@@ -191,25 +192,16 @@ impl Worker {
 
     fn scope(&self, snapshot: &Snapshot, listener: &model::Listener) -> Scope {
         let registry = self.hub.registry();
-        let routes = snapshot
-            .route_tables
-            .get(&listener.route_table)
-            .map_or(&[][..], Vec::as_slice);
-        let targets = routes.iter().map(|route| {
-            // The snapshot's check has seen to it that every destination names a cluster.
-            let upstreams = route
-                .destinations
-                .iter()
-                .filter_map(|to| self.upstreams.get(&to.cluster).cloned());
-            let target = Target {
-                upstreams: upstreams.collect(),
-                metrics: registry.route(listener.direction, route),
-                route: Arc::clone(route),
-            };
-            (Arc::clone(route), target)
-        });
+        let targets = |routes: &[Arc<Route>]| self.targets(routes, |route| registry.route(listener.direction, route));
+        let tunnels =
+            |routes: &[Arc<Route>]| self.targets(routes, |route| registry.tcp_route(listener.direction, route));
+        let (routes, tcp) = match snapshot.route_tables.get(&listener.route_table) {
+            Some(routes) => (targets(&routes.http), tunnels(&routes.tcp)),
+            None => (targets(&[]), tunnels(&[])),
+        };
         Scope {
-            routes: RouteTable::build(targets),
+            routes,
+            tcp,
             listener: registry.listener(listener),
             mode: listener.mode,
             forwarding: Arc::clone(&listener.forwarding),
@@ -217,6 +209,19 @@ impl Worker {
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
         }
+    }
+
+    fn targets(&self, routes: &[Arc<Route>], cells: impl Fn(&Route) -> Arc<RouteMetrics>) -> RouteTable<Target> {
+        let targets = routes.iter().map(|route| {
+            // The snapshot's check has seen to it that every destination names a cluster.
+            let upstreams = route
+                .destinations
+                .iter()
+                .filter_map(|to| self.upstreams.get(&to.cluster).cloned());
+            let target = Target { upstreams: upstreams.collect(), metrics: cells(route), route: Arc::clone(route) };
+            (Arc::clone(route), target)
+        });
+        RouteTable::build(targets)
     }
 
     fn open(&mut self, name: &Arc<str>, socket: std::net::TcpListener) {

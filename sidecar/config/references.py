@@ -73,6 +73,10 @@ def _of_target(path: Path, target: ServiceTarget, services: Services) -> Iterato
         yield _unknown_service((*path, "service"), target.service, services)
         return
     service = services[target.service]
+    if service is not None and service.protocol == "tcp":
+        message = f"service `{target.service}` is of protocol tcp, and the routes of a gateway are about requests"
+        yield _Dangling((*path, "service"), message, "a service of protocol http, http2 or grpc", "")
+        return
     if target.subset is None or service is None or target.subset in service.subsets:
         return
     message = f"service `{target.service}` has no subset `{target.subset}`"

@@ -17,7 +17,7 @@ from sidecar.errors import ConfigError, ConsulError, Problem
 from sidecar.registration import adopted, own, probe
 from sidecar.registration.address import advertised, is_local
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
-from sidecar.snapshot.role import Upstream
+from sidecar.snapshot.role import Exposed, Upstream
 
 # Seconds between tries to follow a registration that is gone or cannot be read.
 FOLLOW_AGAIN_AFTER = 2.0
@@ -144,8 +144,11 @@ class Adopting:
 
     def restore(self, saved: Mapping[str, Any]) -> Role:
         upstreams = tuple(Upstream(**upstream) for upstream in saved["upstreams"])
+        exposed = tuple(Exposed(**path) for path in saved.get("exposed", ()))
         ignored = tuple(saved["not_carried_out"])
-        return self._take(adopted.Adopted(**{**saved, "upstreams": upstreams, "not_carried_out": ignored}))
+        return self._take(
+            adopted.Adopted(**{**saved, "upstreams": upstreams, "exposed": exposed, "not_carried_out": ignored})
+        )
 
     async def announce(self, listeners: Mapping[str, str], admin: str) -> None:
         """It is theirs to do."""
@@ -175,7 +178,9 @@ class Adopting:
         if found.not_carried_out and (self._found is None or found.not_carried_out != self._found.not_carried_out):
             log.warning("registration %s: not carried out yet: %s", found.proxy_id, "; ".join(found.not_carried_out))
         self._found = found
-        return SidecarRole(found.service, found.app_address, found.inbound, self._asked.outbound, found.upstreams)
+        return SidecarRole(
+            found.service, found.app_address, found.inbound, self._asked.outbound, found.upstreams, found.exposed
+        )
 
     async def withdraw(self) -> bool:
         """It is theirs to do."""

@@ -13,7 +13,7 @@ from sidecar.consul.client import ConsulClient
 from sidecar.consul.fields import Done, Json, beyond
 from sidecar.consul.shape import fields, odd
 from sidecar.errors import ConsulError
-from sidecar.snapshot.role import Upstream
+from sidecar.snapshot.role import Exposed, Upstream
 from sidecar.world import is_callable
 
 # Seconds of one blocking query, and beyond it for the answer.
@@ -24,6 +24,8 @@ DONE: Done = {
     "Config": dict.fromkeys(("bind_address", "bind_port")),
     "Upstreams": None,
     "Mode": frozenset({"direct"}),
+    # Of `Checks` the agent tells the ports that it takes, and neither the paths nor the application's ports.
+    "Expose": {"Paths": None},
     "MeshGateway": {"Mode": frozenset({"none"})},
 }
 UPSTREAM_DONE: Done = {
@@ -43,6 +45,7 @@ class Adopted:
     inbound: str
     app_address: str
     upstreams: tuple[Upstream, ...] = ()
+    exposed: tuple[Exposed, ...] = ()
     # What the registration asks for and this version does not do, for people.
     not_carried_out: tuple[str, ...] = ()
 
@@ -117,14 +120,23 @@ def _read(proxy: Json) -> Adopted:
         is_query = upstream.get("DestinationType") == "prepared_query"
         datacenter = "" if is_query else upstream.get("Datacenter") or ""
         upstreams.append(Upstream(upstream["DestinationName"], address, datacenter, is_query))
+    bind_address = opaque.get("bind_address") or "0.0.0.0"  # noqa: S104 - other hosts connect to it, by mTLS
+    exposed = []
+    for index, path in enumerate((told.get("Expose") or {}).get("Paths") or ()):
+        if reason := _beyond_probes(path):
+            ignored.append(f"Proxy.Expose.Paths[{index}] ({path.get('Path')}): {reason}")
+            continue
+        address = _join(bind_address, path["ListenerPort"])
+        exposed.append(Exposed(address, path["Path"], path["LocalPathPort"], path.get("Protocol") or "http"))
     ignored += [f"Proxy.{path}" for path in beyond(told, DONE)]
     return Adopted(
         service=told["DestinationServiceName"],
         service_id=told.get("DestinationServiceID") or told["DestinationServiceName"],
         proxy_id=name,
-        inbound=_join(opaque.get("bind_address") or "0.0.0.0", port),  # noqa: S104 - other hosts connect to it, by mTLS
+        inbound=_join(bind_address, port),
         app_address=_join(told.get("LocalServiceAddress") or "127.0.0.1", app_port),
         upstreams=tuple(upstreams),
+        exposed=tuple(exposed),
         not_carried_out=tuple(ignored),
     )
 
@@ -138,6 +150,16 @@ def _beyond_us(upstream: Json) -> str:
     if upstream.get("LocalBindSocketPath") or not upstream.get("LocalBindPort"):
         return "without a LocalBindPort"
     return f"DestinationPeer {upstream['DestinationPeer']}" if upstream.get("DestinationPeer") else ""
+
+
+def _beyond_probes(path: Json) -> str:
+    """What of an exposed path we cannot do; "" for one that we can."""
+    if not str(path.get("Path")).startswith("/"):
+        return "it is no absolute path"
+    if lacking := next((field for field in ("ListenerPort", "LocalPathPort") if not path.get(field)), ""):
+        return f"without a {lacking}"
+    protocol = path.get("Protocol")
+    return "" if protocol in (None, "", "http", "http2") else f"Protocol {protocol}"
 
 
 def _join(host: str, port: int) -> str:

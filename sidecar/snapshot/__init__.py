@@ -9,16 +9,19 @@ from sidecar.config.document import Key
 from sidecar.config.model import Gateway
 from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot.cluster import (
-    APP,
     app_cluster,
+    is_local,
     mesh_cluster,
     origin,
     spiffe_id,
 )
+from sidecar.snapshot.expose import app_address, exposed
+from sidecar.snapshot.expose import clusters as exposed_clusters
 from sidecar.snapshot.listener import KeyFiles, edge_listeners, inbound_limits, limits, mesh_tls
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
+from sidecar.snapshot.tcp import is_tcp
 from sidecar.wire import control_pb2, telemetry_pb2
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Instance, Target, World
@@ -55,6 +58,7 @@ class Compiler:
             table.add_to(snapshot)
         if isinstance(role, SidecarRole):
             snapshot.clusters.append(app_cluster(world, role.service))
+            snapshot.clusters.extend(exposed_clusters(world, role))
         caller = role.service if isinstance(role, SidecarRole) else role.name
         snapshot.MergeFromString(b"".join(self._of_clusters(world, tables, caller)))
         self._parts.forget_unused()
@@ -64,7 +68,7 @@ class Compiler:
     def _of_clusters(self, world: World, tables: Iterable[Table], caller: str) -> Iterator[bytes]:
         """Those that the routes lead to, each as a serialized Snapshot that has nothing else."""
         names = frozenset[str]().union(*(table.clusters() for table in tables))
-        for name in sorted(names - {APP}):
+        for name in sorted(name for name in names if not is_local(name)):
             called = world.called(Target.of(name))
             made_of = (world.about(called), world.chain(caller).calls, called)
             yield self._clusters.get(name, made_of, _cluster, world, name, caller)
@@ -88,10 +92,11 @@ def endpoints(world: World, role: Role, cluster: str, version: int) -> control_p
     Without discovery the list is empty when the service has no document, or nobody is in the subset: waiting would not
     help. With it a service whose document has no endpoints has those of Consul's catalog.
     """
-    if cluster == APP:
+    if is_local(cluster):
         if not isinstance(role, SidecarRole):
             return None
-        app = control_pb2.Endpoint(id=role.app_address, address=role.app_address, weight=1, healthy=True)
+        address = app_address(role, cluster)
+        app = control_pb2.Endpoint(id=address, address=address, weight=1, healthy=True)
         return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=[app])
     told = _serving(world, Target.of(cluster))
     if told is None:
@@ -102,7 +107,7 @@ def endpoints(world: World, role: Role, cluster: str, version: int) -> control_p
 
 def watched(world: World, cluster: str) -> tuple[Target, ...]:
     """What a source has to watch for this cluster's endpoints, and for who takes over; none: a document has them."""
-    if cluster == APP or not world.discovered:
+    if is_local(cluster) or not world.discovered:
         return ()
     target = Target.of(cluster)
     wholes = (who.whole for who in (target, *world.failover(target)))
@@ -111,7 +116,7 @@ def watched(world: World, cluster: str) -> tuple[Target, ...]:
 
 def endpoints_made_of(world: World, role: Role, cluster: str) -> object:
     """What `endpoints` makes its list of: equal for two worlds in which the list is the same."""
-    if cluster == APP:
+    if is_local(cluster):
         return role
     target = Target.of(cluster)
     return world.discovered, world.site, [_made_of(world, who) for who in (target, *world.failover(target))]
@@ -141,6 +146,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             name="inbound",
             address=role.inbound,
             direction=wire.DIRECTION_INBOUND,
+            mode=_mode(world, role.service),
             route_table="inbound",
             tls=mesh_tls(world),
             limits=inbound_limits(world, role.service),
@@ -164,13 +170,22 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
                 name=name,
                 address=address,
                 direction=wire.DIRECTION_OUTBOUND,
+                mode=_mode(world, world.called(target)),
                 route_table=name,
                 limits=limits(world),
                 origin=upstream_place,
             )
         )
         tables.append(upstream_table(world, target))
+    for listener, table in exposed(world, role):
+        listeners.append(listener)
+        tables.append(table)
     return listeners, tables
+
+
+def _mode(world: World, service: str) -> wire.ListenerMode:
+    """Of a listener that leads to one service."""
+    return wire.LISTENER_MODE_TCP if is_tcp(world.service(service)) else wire.LISTENER_MODE_HTTP
 
 
 def _upstreams(world: World, role: SidecarRole) -> dict[Target, tuple[str, wire.Origin | None]]:

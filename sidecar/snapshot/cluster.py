@@ -16,10 +16,11 @@ APP = RESERVED
 MESH_IDENTITY = "mesh"
 MESH_TRUST_BUNDLE = "mesh"
 
-_PROTOCOLS = {
+PROTOCOLS = {
     "http": wire.UPSTREAM_PROTOCOL_HTTP1,
     "http2": wire.UPSTREAM_PROTOCOL_HTTP2,
     "grpc": wire.UPSTREAM_PROTOCOL_GRPC,
+    "tcp": wire.UPSTREAM_PROTOCOL_TCP,
 }
 _POLICIES = {
     "round_robin": wire.BALANCE_POLICY_ROUND_ROBIN,
@@ -28,12 +29,17 @@ _POLICIES = {
 }
 
 
+def is_local(cluster: str) -> bool:
+    """Whether it is the application beside a sidecar, by whichever port."""
+    return cluster == APP or cluster.startswith(f"{APP}:")
+
+
 def app_cluster(world: World, service: str) -> wire.Cluster:
     """The local application: cleartext, one endpoint, no limits beyond the callers' own."""
     return wire.Cluster(
         name=APP,
         service=service,
-        protocol=_PROTOCOLS[world.service(service).protocol],
+        protocol=PROTOCOLS[world.service(service).protocol],
         balance=wire.BALANCE_POLICY_ROUND_ROBIN,
         connect_timeout_ms=milliseconds(_app_connect_timeout(world, service)),
         origin=origin(world, service),
@@ -56,7 +62,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         name=cluster,
         service=called,
         subset=target.subset,
-        protocol=_PROTOCOLS[settings.protocol],
+        protocol=PROTOCOLS[settings.protocol],
         balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
         tls=_client_tls(world, target) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),

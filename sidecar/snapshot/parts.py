@@ -42,10 +42,11 @@ class Part(NamedTuple):
     clusters: frozenset[str]
 
     @classmethod
-    def of(cls, routes: Iterable[wire.Route]) -> Part:
+    def of(cls, routes: Iterable[wire.Route] = (), tcp_routes: Iterable[wire.Route] = ()) -> Part:
         """Of these routes, in their order."""
-        table = wire.RouteTable(routes=routes)
-        clusters = frozenset(item.cluster for route in table.routes for item in route.destinations)
+        table = wire.RouteTable(routes=routes, tcp_routes=tcp_routes)
+        both = (*table.routes, *table.tcp_routes)
+        clusters = frozenset(item.cluster for route in both for item in route.destinations)
         return cls(table.SerializeToString(), clusters)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from sidecar.config.load import RESERVED
 from sidecar.world import Target
 
 
@@ -24,6 +26,23 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """One path of the local application, reached without mutual TLS: by probes."""
+
+    # Where it is reached.
+    address: str
+    path: str
+    # Of the application.
+    port: int
+    protocol: Literal["http", "http2"] = "http"
+
+    @property
+    def cluster(self) -> str:
+        """The application by that port."""
+        return f"{RESERVED}:{self.protocol}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class SidecarRole:
     """Beside one instance of `service`; all addresses are "ip:port", port 0 takes a free one."""
 
@@ -33,6 +52,7 @@ class SidecarRole:
     outbound: str = "127.0.0.1:15001"
     # Beside those of the service's document.
     upstreams: tuple[Upstream, ...] = ()
+    exposed: tuple[Exposed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

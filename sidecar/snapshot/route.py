@@ -10,6 +10,7 @@ from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
 from sidecar.config.model.route import Route
 from sidecar.config.model.service import ServiceRoute
+from sidecar.snapshot import tcp
 from sidecar.snapshot.cluster import APP, milliseconds, origin
 from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.parts import Memo, Part, Table
@@ -28,6 +29,8 @@ _GRPC_TIMEOUT = timedelta(0)
 
 def inbound_table(world: World, service: str) -> Table:
     """Everything to the local app; timeouts and retries are the callers', unless a config entry bounds them here."""
+    if tcp.is_tcp(world.service(service)):
+        return Table("inbound", [Part.of(tcp_routes=[tcp.app_route(world, service)])])
     request_timeout = world.chain(service).local.request_timeout
     route = wire.Route(
         name=APP,
@@ -54,28 +57,37 @@ def _host_part(world: World, name: str) -> Part:
     world = world.only(name)
     service = world.service(name)
     if not service.enabled:
-        return Part.of(())
+        return Part.of()
+    if tcp.is_tcp(service):
+        return Part.of(tcp_routes=tcp.host_routes(world, name, _hosts(world, name)))
     return Part.of(
         [*_subset_routes(world, name, service), *_service_routes(world, name, Scope(_hosts(world, name)), name)]
     )
 
 
 def _remote_part(world: World, target: Target) -> Part:
-    return Part.of([_remote_route(world.only(target.service), target)])
+    world = world.only(target.service)
+    hosts = (f"{target.service}.service.{target.datacenter}.consul".lower(),)
+    if tcp.is_tcp(world.service(target.service)):
+        return Part.of(tcp_routes=[tcp.target_route(world, target, hosts)])
+    return Part.of([_remote_route(world, target, hosts)])
 
 
 def upstream_table(world: World, target: Target) -> Table:
     """One service, whatever the host; empty while the service is disabled."""
+    name, called = f"upstream-{target.cluster}", world.called(target)
+    service = world.service(called)
+    if tcp.is_tcp(service):
+        return Table(name, [Part.of(tcp_routes=[tcp.upstream_route(world, target)] if service.enabled else ())])
     if not target.query and not target.datacenter:
         routes = _service_routes(world, target.service, Scope(), target.service)
     else:
         # A service's own routes are about those of our datacenter.
-        service = world.service(world.called(target))
-        place = origin(world, world.called(target))
+        place = origin(world, called)
         destination = wire.Destination(cluster=target.cluster, weight=1)
         whole = _route(target.cluster, Scope().whole(), [destination], (service, world.mesh), service, place)
         routes = iter([whole] if service.enabled else [])
-    return Table(f"upstream-{target.cluster}", [Part.of(routes)])
+    return Table(name, [Part.of(routes)])
 
 
 def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Part]) -> Table:
@@ -104,12 +116,12 @@ def _hosts(world: World, name: str) -> tuple[str, ...]:
     return hosts if world.site is None else (*hosts, f"{host}.service.{world.datacenter}.consul")
 
 
-def _remote_route(world: World, target: Target) -> wire.Route:
+def _remote_route(world: World, target: Target, hosts: tuple[str, ...]) -> wire.Route:
     """All endpoints there; a service's own routes are about those of our datacenter."""
     service = world.service(target.service)
     return _route(
         target.cluster,
-        Scope((f"{target.service}.service.{target.datacenter}.consul".lower(),)).whole(),
+        Scope(hosts).whole(),
         [wire.Destination(cluster=target.cluster, weight=1)],
         (service, world.mesh),
         service,
@@ -133,12 +145,12 @@ def _subset_routes(world: World, name: str, service: Service) -> Iterator[wire.R
 def _service_routes(
     world: World, name: str, scope: Scope, label: str, outer: tuple[GatewayRoute, ...] = ()
 ) -> Iterator[wire.Route]:
-    """A service's own routes in this scope, and last all its endpoints; nothing when it is disabled.
+    """A service's own routes in this scope, and last all its endpoints; nothing when it takes no requests.
 
     A service without a document has all its (no) endpoints, so that the answer says what is missing.
     """
     service = world.service(name)
-    if not service.enabled:
+    if not _takes_requests(service):
         return
     if "routes" not in service.model_fields_set and (routes := world.chain(name).routes):
         for chain_route in routes:
@@ -218,7 +230,9 @@ def _leading_routes(world: World, route: GatewayRoute, scope: Scope, place: wire
     if route.to is not None and route.to.subset is None:
         yield from _service_routes(world, route.to.service, scope, route.name, (route,))
         return
-    targets = [(target, weight) for target, weight in _weighted(route) if _is_enabled(world, target)]
+    targets = [
+        (target, weight) for target, weight in _weighted(route) if _takes_requests(world.service(target.service))
+    ]
     if not targets:
         return
     # Of several services the first decides what the route leaves open.
@@ -244,8 +258,8 @@ def _weighted(route: GatewayRoute) -> Iterator[tuple[ServiceTarget, int]]:
             yield branch.to, branch.weight
 
 
-def _is_enabled(world: World, target: ServiceTarget) -> bool:
-    return world.service(target.service).enabled
+def _takes_requests(service: Service) -> bool:
+    return service.enabled and not tcp.is_tcp(service)
 
 
 def _route(

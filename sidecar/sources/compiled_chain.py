@@ -53,7 +53,8 @@ class _Compiler:
         routes = tuple(self._routes(start))
         protocol = self.chain.get("Protocol")
         return Chain(
-            protocol=protocol if protocol in PROTOCOLS else None,
+            # Every chain of a service whose protocol nobody has said tells tcp; who has said it tells it, too.
+            protocol=protocol if protocol in PROTOCOLS and protocol != "tcp" else None,
             routes=routes,
             subsets=self.subsets,
             only_passing=frozenset(self.only_passing),

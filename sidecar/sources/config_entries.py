@@ -13,7 +13,7 @@ from sidecar.consul.fields import Done, Json, beyond
 from sidecar.world import Calls, Local
 
 # Consul's protocols that a service document has, too.
-PROTOCOLS = ("http", "http2", "grpc")
+PROTOCOLS = ("tcp", "http", "http2", "grpc")
 
 # Every entry's own; they ask for nothing. Namespaces and partitions are those that we asked for.
 _PLAIN: Done = dict.fromkeys(("Kind", "Name", "Namespace", "Partition", "Meta", "CreateIndex", "ModifyIndex", "Hash"))

@@ -139,7 +139,7 @@ class DiscoveryChains:
             return replace(known, not_carried_out=(*defaults.not_carried_out, reason))
         return replace(
             defaults,
-            protocol=chain.protocol,
+            protocol=chain.protocol or defaults.protocol,
             routes=chain.routes,
             subsets=chain.subsets,
             only_passing=chain.only_passing,
@@ -156,7 +156,7 @@ def _service_defaults(entry: Json, overall: Chain) -> Chain:
     own = local_of_service(entry)
     local = replace(overall.local, **{name: value for name, value in asdict(own).items() if value is not None})
     return Chain(
-        # One with tcp has none that we speak.
+        # One that we do not speak leaves nothing open.
         protocol=protocol or (None if missing else overall.protocol),
         local=local,
         calls=calls_of(entry),

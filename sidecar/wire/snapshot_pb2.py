@@ -25,23 +25,23 @@ _sym_db = _symbol_database.Default()
 from sidecar.wire import telemetry_pb2 as sidecar_dot_wire_dot_telemetry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/wire/snapshot.proto\x12\x0csidecar.wire\x1a\x1csidecar/wire/telemetry.proto\"\xcb\x01\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12)\n\tlisteners\x18\x02 \x03(\x0b\x32\x16.sidecar.wire.Listener\x12.\n\x0croute_tables\x18\x03 \x03(\x0b\x32\x18.sidecar.wire.RouteTable\x12\'\n\x08\x63lusters\x18\x04 \x03(\x0b\x32\x15.sidecar.wire.Cluster\x12*\n\ttelemetry\x18\x05 \x01(\x0b\x32\x17.sidecar.wire.Telemetry\"&\n\x06Origin\x12\r\n\x05place\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\"\xbc\x02\n\x08Listener\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12*\n\tdirection\x18\x03 \x01(\x0e\x32\x17.sidecar.wire.Direction\x12\x13\n\x0broute_table\x18\x04 \x01(\t\x12$\n\x03tls\x18\x05 \x01(\x0b\x32\x17.sidecar.wire.ServerTls\x12,\n\x06limits\x18\x06 \x01(\x0b\x32\x1c.sidecar.wire.ListenerLimits\x12$\n\x06origin\x18\x07 \x01(\x0b\x32\x14.sidecar.wire.Origin\x12,\n\nforwarding\x18\x08 \x01(\x0b\x32\x18.sidecar.wire.Forwarding\x12(\n\x04mode\x18\t \x01(\x0e\x32\x1a.sidecar.wire.ListenerMode\">\n\nForwarding\x12\x0f\n\x07trusted\x18\x01 \x03(\t\x12\x0c\n\x04hops\x18\x02 \x01(\r\x12\x11\n\tforwarded\x18\x03 \x01(\x08\"\xb0\x02\n\x0eListenerLimits\x12\x18\n\x10max_header_bytes\x18\x01 \x01(\r\x12\x13\n\x0bmax_headers\x18\x02 \x01(\r\x12\x13\n\x0bmax_streams\x18\x03 \x01(\r\x12\x19\n\x11header_timeout_ms\x18\x04 \x01(\r\x12\x17\n\x0fidle_timeout_ms\x18\x05 \x01(\r\x12\x1d\n\x15max_connection_age_ms\x18\x06 \x01(\r\x12\x1d\n\x15keepalive_interval_ms\x18\x07 \x01(\r\x12\x1c\n\x14keepalive_timeout_ms\x18\x08 \x01(\r\x12\x17\n\x0fmax_connections\x18\t \x01(\r\x12\x18\n\x10max_request_line\x18\n \x01(\r\x12\x17\n\x0f\x62ody_timeout_ms\x18\x0b \x01(\r\"\xa1\x01\n\tServerTls\x12\x12\n\nidentities\x18\x01 \x03(\t\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\t\x12\"\n\x1arequire_client_certificate\x18\x03 \x01(\x08\x12-\n\x0bmin_version\x18\x04 \x01(\x0e\x32\x18.sidecar.wire.TlsVersion\x12\x17\n\x0f\x61ny_client_name\x18\x05 \x01(\x08\"?\n\nRouteTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06routes\x18\x02 \x03(\x0b\x32\x13.sidecar.wire.Route\"\xc9\x02\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05match\x18\x02 \x01(\x0b\x32\x13.sidecar.wire.Match\x12/\n\x0c\x64\x65stinations\x18\x03 \x03(\x0b\x32\x19.sidecar.wire.Destination\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12(\n\x05retry\x18\x05 \x01(\x0b\x32\x19.sidecar.wire.RetryPolicy\x12$\n\x06origin\x18\x06 \x01(\x0b\x32\x14.sidecar.wire.Origin\x12*\n\x07rewrite\x18\x07 \x01(\x0b\x32\x19.sidecar.wire.PathRewrite\x12\x18\n\x10max_request_body\x18\x08 \x01(\x04\x12 \n\x04\x63ors\x18\t \x01(\x0b\x32\x12.sidecar.wire.Cors\x12\x11\n\tpreflight\x18\n \x01(\x08\"\xa0\x01\n\x04\x43ors\x12\x15\n\rallow_origins\x18\x01 \x03(\t\x12\x15\n\rallow_methods\x18\x02 \x03(\t\x12\x15\n\rallow_headers\x18\x03 \x03(\t\x12\x16\n\x0e\x65xpose_headers\x18\x04 \x03(\t\x12\x14\n\x07max_age\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x11\x61llow_credentials\x18\x06 \x01(\x08\x42\n\n\x08_max_age\"z\n\x05Match\x12\r\n\x05hosts\x18\x01 \x03(\t\x12%\n\x04path\x18\x02 \x01(\x0b\x32\x17.sidecar.wire.PathMatch\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12*\n\x07headers\x18\x04 \x03(\x0b\x32\x19.sidecar.wire.HeaderMatch\"G\n\tPathMatch\x12\x0f\n\x05\x65xact\x18\x01 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x02 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"j\n\x0bHeaderMatch\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x65xact\x18\x02 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x03 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x04 \x01(\tH\x00\x12\x11\n\x07present\x18\x05 \x01(\x08H\x00\x42\x06\n\x04kind\"\x1d\n\x0bPathRewrite\x12\x0e\n\x06prefix\x18\x01 \x01(\t\".\n\x0b\x44\x65stination\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\x1f\n\x0bRetryPolicy\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\r\"\xc6\x02\n\x07\x43luster\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0e\n\x06subset\x18\x03 \x01(\t\x12\x30\n\x08protocol\x18\x04 \x01(\x0e\x32\x1e.sidecar.wire.UpstreamProtocol\x12,\n\x07\x62\x61lance\x18\x05 \x01(\x0e\x32\x1b.sidecar.wire.BalancePolicy\x12$\n\x03tls\x18\x06 \x01(\x0b\x32\x17.sidecar.wire.ClientTls\x12\x1a\n\x12\x63onnect_timeout_ms\x18\x07 \x01(\r\x12+\n\x06limits\x18\x08 \x01(\x0b\x32\x1b.sidecar.wire.ClusterLimits\x12\x17\n\x0fwarm_timeout_ms\x18\t \x01(\r\x12$\n\x06origin\x18\n \x01(\x0b\x32\x14.sidecar.wire.Origin\"S\n\rClusterLimits\x12\x17\n\x0fmax_connections\x18\x01 \x01(\r\x12\x13\n\x0bmax_pending\x18\x02 \x01(\r\x12\x14\n\x0cmax_requests\x18\x03 \x01(\r\"\\\n\tClientTls\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\t\x12\x12\n\nspiffe_ids\x18\x03 \x03(\t\x12\x13\n\x0bserver_name\x18\x04 \x01(\t*i\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INBOUND\x10\x01\x12\x16\n\x12\x44IRECTION_OUTBOUND\x10\x02\x12\x12\n\x0e\x44IRECTION_EDGE\x10\x03*?\n\x0cListenerMode\x12\x16\n\x12LISTENER_MODE_HTTP\x10\x00\x12\x17\n\x13LISTENER_MODE_PROXY\x10\x01*S\n\nTlsVersion\x12\x1b\n\x17TLS_VERSION_UNSPECIFIED\x10\x00\x12\x13\n\x0fTLS_VERSION_1_2\x10\x01\x12\x13\n\x0fTLS_VERSION_1_3\x10\x02*\x8b\x01\n\x10UpstreamProtocol\x12!\n\x1dUPSTREAM_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1b\n\x17UPSTREAM_PROTOCOL_HTTP1\x10\x01\x12\x1b\n\x17UPSTREAM_PROTOCOL_HTTP2\x10\x02\x12\x1a\n\x16UPSTREAM_PROTOCOL_GRPC\x10\x03*\x8c\x01\n\rBalancePolicy\x12\x1e\n\x1a\x42\x41LANCE_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41LANCE_POLICY_ROUND_ROBIN\x10\x01\x12 \n\x1c\x42\x41LANCE_POLICY_LEAST_REQUEST\x10\x02\x12\x19\n\x15\x42\x41LANCE_POLICY_RANDOM\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/wire/snapshot.proto\x12\x0csidecar.wire\x1a\x1csidecar/wire/telemetry.proto\"\xcb\x01\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12)\n\tlisteners\x18\x02 \x03(\x0b\x32\x16.sidecar.wire.Listener\x12.\n\x0croute_tables\x18\x03 \x03(\x0b\x32\x18.sidecar.wire.RouteTable\x12\'\n\x08\x63lusters\x18\x04 \x03(\x0b\x32\x15.sidecar.wire.Cluster\x12*\n\ttelemetry\x18\x05 \x01(\x0b\x32\x17.sidecar.wire.Telemetry\"&\n\x06Origin\x12\r\n\x05place\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\"\xbc\x02\n\x08Listener\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12*\n\tdirection\x18\x03 \x01(\x0e\x32\x17.sidecar.wire.Direction\x12\x13\n\x0broute_table\x18\x04 \x01(\t\x12$\n\x03tls\x18\x05 \x01(\x0b\x32\x17.sidecar.wire.ServerTls\x12,\n\x06limits\x18\x06 \x01(\x0b\x32\x1c.sidecar.wire.ListenerLimits\x12$\n\x06origin\x18\x07 \x01(\x0b\x32\x14.sidecar.wire.Origin\x12,\n\nforwarding\x18\x08 \x01(\x0b\x32\x18.sidecar.wire.Forwarding\x12(\n\x04mode\x18\t \x01(\x0e\x32\x1a.sidecar.wire.ListenerMode\">\n\nForwarding\x12\x0f\n\x07trusted\x18\x01 \x03(\t\x12\x0c\n\x04hops\x18\x02 \x01(\r\x12\x11\n\tforwarded\x18\x03 \x01(\x08\"\xb0\x02\n\x0eListenerLimits\x12\x18\n\x10max_header_bytes\x18\x01 \x01(\r\x12\x13\n\x0bmax_headers\x18\x02 \x01(\r\x12\x13\n\x0bmax_streams\x18\x03 \x01(\r\x12\x19\n\x11header_timeout_ms\x18\x04 \x01(\r\x12\x17\n\x0fidle_timeout_ms\x18\x05 \x01(\r\x12\x1d\n\x15max_connection_age_ms\x18\x06 \x01(\r\x12\x1d\n\x15keepalive_interval_ms\x18\x07 \x01(\r\x12\x1c\n\x14keepalive_timeout_ms\x18\x08 \x01(\r\x12\x17\n\x0fmax_connections\x18\t \x01(\r\x12\x18\n\x10max_request_line\x18\n \x01(\r\x12\x17\n\x0f\x62ody_timeout_ms\x18\x0b \x01(\r\"\xa1\x01\n\tServerTls\x12\x12\n\nidentities\x18\x01 \x03(\t\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\t\x12\"\n\x1arequire_client_certificate\x18\x03 \x01(\x08\x12-\n\x0bmin_version\x18\x04 \x01(\x0e\x32\x18.sidecar.wire.TlsVersion\x12\x17\n\x0f\x61ny_client_name\x18\x05 \x01(\x08\"h\n\nRouteTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x06routes\x18\x02 \x03(\x0b\x32\x13.sidecar.wire.Route\x12\'\n\ntcp_routes\x18\x03 \x03(\x0b\x32\x13.sidecar.wire.Route\"\xe2\x02\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05match\x18\x02 \x01(\x0b\x32\x13.sidecar.wire.Match\x12/\n\x0c\x64\x65stinations\x18\x03 \x03(\x0b\x32\x19.sidecar.wire.Destination\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12(\n\x05retry\x18\x05 \x01(\x0b\x32\x19.sidecar.wire.RetryPolicy\x12$\n\x06origin\x18\x06 \x01(\x0b\x32\x14.sidecar.wire.Origin\x12*\n\x07rewrite\x18\x07 \x01(\x0b\x32\x19.sidecar.wire.PathRewrite\x12\x18\n\x10max_request_body\x18\x08 \x01(\x04\x12 \n\x04\x63ors\x18\t \x01(\x0b\x32\x12.sidecar.wire.Cors\x12\x11\n\tpreflight\x18\n \x01(\x08\x12\x17\n\x0fidle_timeout_ms\x18\x0b \x01(\r\"\xa0\x01\n\x04\x43ors\x12\x15\n\rallow_origins\x18\x01 \x03(\t\x12\x15\n\rallow_methods\x18\x02 \x03(\t\x12\x15\n\rallow_headers\x18\x03 \x03(\t\x12\x16\n\x0e\x65xpose_headers\x18\x04 \x03(\t\x12\x14\n\x07max_age\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x11\x61llow_credentials\x18\x06 \x01(\x08\x42\n\n\x08_max_age\"z\n\x05Match\x12\r\n\x05hosts\x18\x01 \x03(\t\x12%\n\x04path\x18\x02 \x01(\x0b\x32\x17.sidecar.wire.PathMatch\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12*\n\x07headers\x18\x04 \x03(\x0b\x32\x19.sidecar.wire.HeaderMatch\"G\n\tPathMatch\x12\x0f\n\x05\x65xact\x18\x01 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x02 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"j\n\x0bHeaderMatch\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x65xact\x18\x02 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x03 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x04 \x01(\tH\x00\x12\x11\n\x07present\x18\x05 \x01(\x08H\x00\x42\x06\n\x04kind\"\x1d\n\x0bPathRewrite\x12\x0e\n\x06prefix\x18\x01 \x01(\t\".\n\x0b\x44\x65stination\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\x1f\n\x0bRetryPolicy\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\r\"\xc6\x02\n\x07\x43luster\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0e\n\x06subset\x18\x03 \x01(\t\x12\x30\n\x08protocol\x18\x04 \x01(\x0e\x32\x1e.sidecar.wire.UpstreamProtocol\x12,\n\x07\x62\x61lance\x18\x05 \x01(\x0e\x32\x1b.sidecar.wire.BalancePolicy\x12$\n\x03tls\x18\x06 \x01(\x0b\x32\x17.sidecar.wire.ClientTls\x12\x1a\n\x12\x63onnect_timeout_ms\x18\x07 \x01(\r\x12+\n\x06limits\x18\x08 \x01(\x0b\x32\x1b.sidecar.wire.ClusterLimits\x12\x17\n\x0fwarm_timeout_ms\x18\t \x01(\r\x12$\n\x06origin\x18\n \x01(\x0b\x32\x14.sidecar.wire.Origin\"S\n\rClusterLimits\x12\x17\n\x0fmax_connections\x18\x01 \x01(\r\x12\x13\n\x0bmax_pending\x18\x02 \x01(\r\x12\x14\n\x0cmax_requests\x18\x03 \x01(\r\"\\\n\tClientTls\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x14\n\x0ctrust_bundle\x18\x02 \x01(\t\x12\x12\n\nspiffe_ids\x18\x03 \x03(\t\x12\x13\n\x0bserver_name\x18\x04 \x01(\t*i\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INBOUND\x10\x01\x12\x16\n\x12\x44IRECTION_OUTBOUND\x10\x02\x12\x12\n\x0e\x44IRECTION_EDGE\x10\x03*V\n\x0cListenerMode\x12\x16\n\x12LISTENER_MODE_HTTP\x10\x00\x12\x17\n\x13LISTENER_MODE_PROXY\x10\x01\x12\x15\n\x11LISTENER_MODE_TCP\x10\x02*S\n\nTlsVersion\x12\x1b\n\x17TLS_VERSION_UNSPECIFIED\x10\x00\x12\x13\n\x0fTLS_VERSION_1_2\x10\x01\x12\x13\n\x0fTLS_VERSION_1_3\x10\x02*\xa6\x01\n\x10UpstreamProtocol\x12!\n\x1dUPSTREAM_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1b\n\x17UPSTREAM_PROTOCOL_HTTP1\x10\x01\x12\x1b\n\x17UPSTREAM_PROTOCOL_HTTP2\x10\x02\x12\x1a\n\x16UPSTREAM_PROTOCOL_GRPC\x10\x03\x12\x19\n\x15UPSTREAM_PROTOCOL_TCP\x10\x04*\x8c\x01\n\rBalancePolicy\x12\x1e\n\x1a\x42\x41LANCE_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41LANCE_POLICY_ROUND_ROBIN\x10\x01\x12 \n\x1c\x42\x41LANCE_POLICY_LEAST_REQUEST\x10\x02\x12\x19\n\x15\x42\x41LANCE_POLICY_RANDOM\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sidecar.wire.snapshot_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIRECTION']._serialized_start=2660
-  _globals['_DIRECTION']._serialized_end=2765
-  _globals['_LISTENERMODE']._serialized_start=2767
-  _globals['_LISTENERMODE']._serialized_end=2830
-  _globals['_TLSVERSION']._serialized_start=2832
-  _globals['_TLSVERSION']._serialized_end=2915
-  _globals['_UPSTREAMPROTOCOL']._serialized_start=2918
-  _globals['_UPSTREAMPROTOCOL']._serialized_end=3057
-  _globals['_BALANCEPOLICY']._serialized_start=3060
-  _globals['_BALANCEPOLICY']._serialized_end=3200
+  _globals['_DIRECTION']._serialized_start=2726
+  _globals['_DIRECTION']._serialized_end=2831
+  _globals['_LISTENERMODE']._serialized_start=2833
+  _globals['_LISTENERMODE']._serialized_end=2919
+  _globals['_TLSVERSION']._serialized_start=2921
+  _globals['_TLSVERSION']._serialized_end=3004
+  _globals['_UPSTREAMPROTOCOL']._serialized_start=3007
+  _globals['_UPSTREAMPROTOCOL']._serialized_end=3173
+  _globals['_BALANCEPOLICY']._serialized_start=3176
+  _globals['_BALANCEPOLICY']._serialized_end=3316
   _globals['_SNAPSHOT']._serialized_start=76
   _globals['_SNAPSHOT']._serialized_end=279
   _globals['_ORIGIN']._serialized_start=281
@@ -55,27 +55,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERTLS']._serialized_start=1012
   _globals['_SERVERTLS']._serialized_end=1173
   _globals['_ROUTETABLE']._serialized_start=1175
-  _globals['_ROUTETABLE']._serialized_end=1238
-  _globals['_ROUTE']._serialized_start=1241
-  _globals['_ROUTE']._serialized_end=1570
-  _globals['_CORS']._serialized_start=1573
-  _globals['_CORS']._serialized_end=1733
-  _globals['_MATCH']._serialized_start=1735
-  _globals['_MATCH']._serialized_end=1857
-  _globals['_PATHMATCH']._serialized_start=1859
-  _globals['_PATHMATCH']._serialized_end=1930
-  _globals['_HEADERMATCH']._serialized_start=1932
-  _globals['_HEADERMATCH']._serialized_end=2038
-  _globals['_PATHREWRITE']._serialized_start=2040
-  _globals['_PATHREWRITE']._serialized_end=2069
-  _globals['_DESTINATION']._serialized_start=2071
-  _globals['_DESTINATION']._serialized_end=2117
-  _globals['_RETRYPOLICY']._serialized_start=2119
-  _globals['_RETRYPOLICY']._serialized_end=2150
-  _globals['_CLUSTER']._serialized_start=2153
-  _globals['_CLUSTER']._serialized_end=2479
-  _globals['_CLUSTERLIMITS']._serialized_start=2481
-  _globals['_CLUSTERLIMITS']._serialized_end=2564
-  _globals['_CLIENTTLS']._serialized_start=2566
-  _globals['_CLIENTTLS']._serialized_end=2658
+  _globals['_ROUTETABLE']._serialized_end=1279
+  _globals['_ROUTE']._serialized_start=1282
+  _globals['_ROUTE']._serialized_end=1636
+  _globals['_CORS']._serialized_start=1639
+  _globals['_CORS']._serialized_end=1799
+  _globals['_MATCH']._serialized_start=1801
+  _globals['_MATCH']._serialized_end=1923
+  _globals['_PATHMATCH']._serialized_start=1925
+  _globals['_PATHMATCH']._serialized_end=1996
+  _globals['_HEADERMATCH']._serialized_start=1998
+  _globals['_HEADERMATCH']._serialized_end=2104
+  _globals['_PATHREWRITE']._serialized_start=2106
+  _globals['_PATHREWRITE']._serialized_end=2135
+  _globals['_DESTINATION']._serialized_start=2137
+  _globals['_DESTINATION']._serialized_end=2183
+  _globals['_RETRYPOLICY']._serialized_start=2185
+  _globals['_RETRYPOLICY']._serialized_end=2216
+  _globals['_CLUSTER']._serialized_start=2219
+  _globals['_CLUSTER']._serialized_end=2545
+  _globals['_CLUSTERLIMITS']._serialized_start=2547
+  _globals['_CLUSTERLIMITS']._serialized_end=2630
+  _globals['_CLIENTTLS']._serialized_start=2632
+  _globals['_CLIENTTLS']._serialized_end=2724
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,7 @@ class ListenerMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LISTENER_MODE_HTTP: _ClassVar[ListenerMode]
     LISTENER_MODE_PROXY: _ClassVar[ListenerMode]
+    LISTENER_MODE_TCP: _ClassVar[ListenerMode]
 
 class TlsVersion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -32,6 +33,7 @@ class UpstreamProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPSTREAM_PROTOCOL_HTTP1: _ClassVar[UpstreamProtocol]
     UPSTREAM_PROTOCOL_HTTP2: _ClassVar[UpstreamProtocol]
     UPSTREAM_PROTOCOL_GRPC: _ClassVar[UpstreamProtocol]
+    UPSTREAM_PROTOCOL_TCP: _ClassVar[UpstreamProtocol]
 
 class BalancePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -45,6 +47,7 @@ DIRECTION_OUTBOUND: Direction
 DIRECTION_EDGE: Direction
 LISTENER_MODE_HTTP: ListenerMode
 LISTENER_MODE_PROXY: ListenerMode
+LISTENER_MODE_TCP: ListenerMode
 TLS_VERSION_UNSPECIFIED: TlsVersion
 TLS_VERSION_1_2: TlsVersion
 TLS_VERSION_1_3: TlsVersion
@@ -52,6 +55,7 @@ UPSTREAM_PROTOCOL_UNSPECIFIED: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP1: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP2: UpstreamProtocol
 UPSTREAM_PROTOCOL_GRPC: UpstreamProtocol
+UPSTREAM_PROTOCOL_TCP: UpstreamProtocol
 BALANCE_POLICY_UNSPECIFIED: BalancePolicy
 BALANCE_POLICY_ROUND_ROBIN: BalancePolicy
 BALANCE_POLICY_LEAST_REQUEST: BalancePolicy
@@ -152,15 +156,17 @@ class ServerTls(_message.Message):
     def __init__(self, identities: _Optional[_Iterable[str]] = ..., trust_bundle: _Optional[str] = ..., require_client_certificate: _Optional[bool] = ..., min_version: _Optional[_Union[TlsVersion, str]] = ..., any_client_name: _Optional[bool] = ...) -> None: ...
 
 class RouteTable(_message.Message):
-    __slots__ = ("name", "routes")
+    __slots__ = ("name", "routes", "tcp_routes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
+    TCP_ROUTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     routes: _containers.RepeatedCompositeFieldContainer[Route]
-    def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
+    tcp_routes: _containers.RepeatedCompositeFieldContainer[Route]
+    def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "idle_timeout_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -171,6 +177,7 @@ class Route(_message.Message):
     MAX_REQUEST_BODY_FIELD_NUMBER: _ClassVar[int]
     CORS_FIELD_NUMBER: _ClassVar[int]
     PREFLIGHT_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -181,7 +188,8 @@ class Route(_message.Message):
     max_request_body: int
     cors: Cors
     preflight: bool
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ...) -> None: ...
+    idle_timeout_ms: int
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class Cors(_message.Message):
     __slots__ = ("allow_origins", "allow_methods", "allow_headers", "expose_headers", "max_age", "allow_credentials")

@@ -44,17 +44,9 @@ impl Call {
     pub(super) async fn say(&mut self, Reply { head, content }: Reply) {
         let (head, ()) = head.into_parts();
         self.record.response_head(&head);
-        let Ok(mut sink) = self
-            .responder
-            .respond(Response::from_parts(head, ()), content.is_none())
-        else {
-            return;
-        };
-        if let Some(content) = content {
-            self.record.sent(content.len() as u64);
-            // Small enough for any codec's buffer; a caller that has gone meanwhile needs no answer.
-            let _gone = sink.send_data(content, true);
-        }
-        let _gone = std::future::poll_fn(|cx| sink.poll_flush(cx)).await;
+        self.record
+            .sent(content.as_ref().map_or(0, |content| content.len() as u64));
+        let reply = Reply { head: Response::from_parts(head, ()), content };
+        reply::send(reply, &mut self.responder).await;
     }
 }

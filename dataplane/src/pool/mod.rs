@@ -48,15 +48,10 @@ pub enum Pool {
 impl Pool {
     /// An empty pool.
     pub fn new(endpoint: &Endpoint, cluster: &Cluster, transport: Rc<Transport>) -> Self {
-        let target = Target {
-            address: endpoint.address,
-            transport,
-            sessions: Sessions::default(),
-            connections: Arc::clone(&cluster.connections),
-            counts: Arc::clone(&endpoint.counts),
-        };
+        let target = Target::new(endpoint, cluster, transport);
         match target.transport.protocol {
-            Protocol::Http1 => Pool::H1(Rc::new(h1::Pool::new(target))),
+            // Requests are not sent to endpoints that take bytes: the snapshot's check sees to it.
+            Protocol::Http1 | Protocol::Tcp => Pool::H1(Rc::new(h1::Pool::new(target))),
             Protocol::Http2 => Pool::H2(Rc::new(h2::Pool::new(target))),
         }
     }
@@ -123,15 +118,44 @@ pub struct Target {
 
 /// One open connection in the gauges; they go down when it is dropped.
 #[derive(Debug)]
-struct Counted {
+pub struct Counted {
     connections: Arc<crate::breaker::Gauge>,
     counts: Arc<crate::cluster::Counts>,
 }
 
+/// A connection that carries no requests.
+#[derive(Debug)]
+pub struct Connection {
+    /// The bytes.
+    pub io: Io,
+    /// The verified identity of the endpoint; `None` without TLS.
+    pub peer: Option<Arc<str>>,
+    _counted: Counted,
+}
+
 impl Target {
+    /// Where `endpoint` of `cluster` is reached.
+    pub fn new(endpoint: &Endpoint, cluster: &Cluster, transport: Rc<Transport>) -> Self {
+        Target {
+            address: endpoint.address,
+            transport,
+            sessions: Sessions::default(),
+            connections: Arc::clone(&cluster.connections),
+            counts: Arc::clone(&endpoint.counts),
+        }
+    }
+
     /// A new connection, and the verified identity at its other end.
     async fn connect(&self) -> Result<(Io, Option<Arc<str>>), Error> {
         self.transport.connect(self.address, &self.sessions).await
+    }
+
+    /// Opens a connection for bytes that are passed on as they are, unless the cluster holds `limit`.
+    pub async fn dial(&self, limit: u32) -> Result<Connection, Error> {
+        let full = || Error::new(Reason::Overflow).because(format_args!("max_connections: {limit} are open"));
+        let counted = self.count(limit, false).ok_or_else(full)?;
+        let (io, peer) = self.connect().await?;
+        Ok(Connection { io, peer, _counted: counted })
     }
 
     /// Counts a connection, unless the cluster holds its share. A worker without any gets its first in any case.

@@ -99,6 +99,8 @@ pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQue
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderName, Method, Request};
     use regex::Regex;
 
@@ -212,6 +214,7 @@ mod tests {
             total_weight: 0,
             timeout: None,
             attempts: 3,
+            idle_timeout: Duration::from_secs(3600),
             rewrite_prefix: prefix.map(Into::into),
             max_request_body: u64::MAX,
             cors: None,

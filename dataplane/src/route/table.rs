@@ -90,6 +90,8 @@ impl<T> RouteTable<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderName, Method, Request};
 
     use super::*;
@@ -108,6 +110,7 @@ mod tests {
             max_request_body: u64::MAX,
             cors: None,
             is_preflight: false,
+            idle_timeout: Duration::from_secs(3600),
             origin: Origin::default(),
         })
     }

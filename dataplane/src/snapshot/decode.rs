@@ -10,7 +10,7 @@ use prost::Message;
 use rustls_pki_types::ServerName;
 
 use super::model::{
-    BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Protocol, Route,
+    BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Protocol, Routes,
     ServerTls, Snapshot, Telemetry, TlsVersion,
 };
 use crate::proto;
@@ -29,7 +29,7 @@ pub struct Rejected(String);
 type Checked<T> = Result<T, String>;
 
 type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
-type RouteTables = HashMap<Arc<str>, Vec<Arc<Route>>>;
+type RouteTables = HashMap<Arc<str>, Routes>;
 
 const MAX_HEADER_BYTES: u32 = 60 * 1024;
 const MAX_REQUEST_LINE: u32 = 8 * 1024;
@@ -38,6 +38,7 @@ const MAX_STREAMS: u32 = 256;
 const HEADER_TIMEOUT_MS: u32 = 10_000;
 const BODY_TIMEOUT_MS: u32 = 60_000;
 const IDLE_TIMEOUT_MS: u32 = 3_600_000;
+const TCP_IDLE_TIMEOUT_MS: u32 = 3_600_000;
 const MAX_CONNECTION_AGE_MS: u32 = 3_600_000;
 const KEEPALIVE_INTERVAL_MS: u32 = 60_000;
 const KEEPALIVE_TIMEOUT_MS: u32 = 20_000;
@@ -122,6 +123,7 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
     let mode = match proto::ListenerMode::try_from(message.mode) {
         Ok(proto::ListenerMode::Http) => Mode::Http,
         Ok(proto::ListenerMode::Proxy) => Mode::Proxy,
+        Ok(proto::ListenerMode::Tcp) => Mode::Tcp,
         Err(_) => return Err(unspecified("mode", message.mode)),
     };
     let address = message.address.parse().map_err(|_| {
@@ -139,14 +141,14 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         direction,
         mode,
         route_table: Arc::clone(route_table),
-        tls: message.tls.map(server_tls).transpose()?,
+        tls: message.tls.map(|tls| server_tls(tls, mode)).transpose()?,
         limits: listener_limits(message.limits.unwrap_or_default()),
         forwarding: Arc::new(forwarding(message.forwarding.unwrap_or_default())?),
         origin: origin.clone(),
     })
 }
 
-fn server_tls(message: proto::ServerTls) -> Checked<ServerTls> {
+fn server_tls(message: proto::ServerTls, mode: Mode) -> Checked<ServerTls> {
     if message.identities.is_empty() || message.identities.iter().any(String::is_empty) {
         return Err("tls has no identity, or one without name".to_owned());
     }
@@ -165,6 +167,7 @@ fn server_tls(message: proto::ServerTls) -> Checked<ServerTls> {
             .filter(|name| !name.is_empty())
             .map(Into::into),
         require_client_certificate: message.require_client_certificate,
+        offers_http: mode != Mode::Tcp,
     })
 }
 
@@ -228,6 +231,7 @@ fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked
         proto::UpstreamProtocol::Http1 => (Protocol::Http1, false),
         proto::UpstreamProtocol::Http2 => (Protocol::Http2, false),
         proto::UpstreamProtocol::Grpc => (Protocol::Http2, true),
+        proto::UpstreamProtocol::Tcp => (Protocol::Tcp, false),
     };
     let balance = match message.balance() {
         proto::BalancePolicy::Unspecified => return Err(unspecified("balance", message.balance)),

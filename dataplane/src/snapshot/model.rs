@@ -16,7 +16,7 @@ pub struct Snapshot {
     /// By name, unique.
     pub listeners: Vec<Arc<Listener>>,
     /// By name.
-    pub route_tables: HashMap<Arc<str>, Vec<Arc<Route>>>,
+    pub route_tables: HashMap<Arc<str>, Routes>,
     /// By name, unique.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// Tracing and logging.
@@ -61,6 +61,8 @@ pub enum Mode {
     Http,
     /// HTTP, and CONNECT opens tunnels.
     Proxy,
+    /// Any bytes.
+    Tcp,
 }
 
 /// A socket to accept on.
@@ -138,6 +140,8 @@ pub struct ServerTls {
     pub min_version: TlsVersion,
     /// A client may have any name that the bundle's roots vouch for; else a SPIFFE id of one of its trust domains.
     pub any_client_name: bool,
+    /// Offer HTTP's protocols (ALPN): the listener takes requests.
+    pub offers_http: bool,
 }
 
 /// A version of TLS.
@@ -147,6 +151,15 @@ pub enum TlsVersion {
     V12,
     /// RFC 8446.
     V13,
+}
+
+/// The routes of one table, in the order written.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// Of requests; they lead to clusters that speak HTTP.
+    pub http: Vec<Arc<Route>>,
+    /// Of connections; they match by host alone, and lead to clusters of [`Protocol::Tcp`].
+    pub tcp: Vec<Arc<Route>>,
 }
 
 /// One route; the first that matches wins.
@@ -172,6 +185,8 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// It answers CORS preflights by `cors`.
     pub is_preflight: bool,
+    /// How long a TCP connection may be still. Default 1 h, as Envoy's.
+    pub idle_timeout: Duration,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -273,6 +288,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, by prior knowledge or inside TLS.
     Http2,
+    /// Any bytes, which are passed on as they are.
+    Tcp,
 }
 
 /// How an endpoint is chosen.

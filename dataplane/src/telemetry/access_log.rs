@@ -24,10 +24,15 @@ pub fn write_line(out: &mut String, exchange: &Finished) {
             line.plain("span_id", format_args!("\"{:016x}\"", context.span_id));
         }
     }
-    line.text("method", cut(exchange.method.as_str(), MAX_VALUE));
-    line.text("authority", cut(&exchange.authority(), MAX_VALUE));
-    line.text("path", cut(exchange.uri.path(), MAX_VALUE));
-    line.text("protocol", protocol(exchange.version));
+    if exchange.tcp {
+        line.text_if("authority", cut(&exchange.authority(), MAX_VALUE));
+        line.text("protocol", "TCP");
+    } else {
+        line.text("method", cut(exchange.method.as_str(), MAX_VALUE));
+        line.text("authority", cut(&exchange.authority(), MAX_VALUE));
+        line.text("path", cut(exchange.uri.path(), MAX_VALUE));
+        line.text("protocol", protocol(exchange.version));
+    }
     if let Some(status) = exchange.status {
         line.plain("status", status.as_u16());
     }
@@ -263,6 +268,19 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_connection_has_no_method() {
+        let mut exchange = blank();
+        exchange.tcp = true;
+        exchange.uri = "db:5432".parse().unwrap();
+        let line = line(&exchange);
+        assert!(
+            line.contains(r#""authority":"db:5432","protocol":"TCP","duration_ms""#),
+            "{line}"
+        );
+        assert!(!line.contains("method") && !line.contains("path"), "{line}");
     }
 
     #[test]

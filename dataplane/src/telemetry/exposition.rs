@@ -9,6 +9,7 @@ use super::finished::GrpcStatus;
 use super::metrics::{BOUNDS, Reading};
 use super::otlp::{self, Data, HistogramPoint, KeyValue, NumberPoint, copied, int};
 use super::registry::{DurationReading, Readings};
+use crate::snapshot::model::Direction;
 
 #[cfg(test)]
 mod tests;
@@ -95,6 +96,8 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
         ),
         Family::new("sidecar.build.info", "The version of this program.", Kind::Gauge)
             .with(vec![("version", Label::Static(env!("CARGO_PKG_VERSION")))], 1),
+        connections(&readings),
+        bytes(&readings),
     ];
     for (cluster, outcome, count) in readings.attempts {
         families[1].push(
@@ -123,6 +126,46 @@ fn durations(readings: &Readings) -> Family {
         value: Value::Histogram(Box::new(duration.reading.clone())),
     }));
     family
+}
+
+fn connections(readings: &Readings) -> Family {
+    let mut family = Family::new(
+        "sidecar.tcp.connection.duration",
+        "Duration of connections that were passed on as they are, by how they ended.",
+        Kind::Histogram,
+    );
+    family.unit = "s";
+    family.points.extend(readings.tcp.iter().map(|duration| {
+        let reason = duration.outcome.reason().map_or("", |reason| reason.name());
+        let mut labels = tcp_labels(duration.direction, &duration.route, &duration.cluster);
+        labels.push(("sidecar.reason", Label::Static(reason)));
+        Point { labels, value: Value::Histogram(Box::new(duration.reading.clone())) }
+    }));
+    family
+}
+
+fn bytes(readings: &Readings) -> Family {
+    let mut family = Family::new(
+        "sidecar.tcp.bytes",
+        "Bytes from callers (received) and to them (sent) on connections that have ended.",
+        Kind::Counter,
+    );
+    for bytes in &readings.bytes {
+        for (way, count) in [("received", bytes.received), ("sent", bytes.sent)] {
+            let mut labels = tcp_labels(bytes.direction, &bytes.route, &bytes.cluster);
+            labels.push(("way", Label::Static(way)));
+            family.push(labels, count);
+        }
+    }
+    family
+}
+
+fn tcp_labels(direction: Direction, route: &Arc<str>, cluster: &Arc<str>) -> Vec<(&'static str, Label)> {
+    vec![
+        ("sidecar.direction", Label::Static(direction.name())),
+        ("sidecar.route", Label::Shared(Arc::clone(route))),
+        ("sidecar.cluster", Label::Shared(Arc::clone(cluster))),
+    ]
 }
 
 fn duration_labels(duration: &DurationReading) -> Vec<(&'static str, Label)> {

@@ -61,7 +61,10 @@ fn explain(failure: &Finished) -> proto::Failure {
         unix_nanos: failure.started_unix_nanos,
         request_id: failure.request_id.to_string(),
         trace_id: context.map_or_else(String::new, |context| format!("{:032x}", context.trace_id)),
-        method: cut(failure.method.as_str(), MAX_VALUE).to_owned(),
+        method: match failure.tcp {
+            true => String::new(),
+            false => cut(failure.method.as_str(), MAX_VALUE).to_owned(),
+        },
         authority: cut(&failure.authority(), MAX_VALUE).to_owned(),
         path: cut(failure.uri.path(), MAX_VALUE).to_owned(),
         status: failure.status.map_or(0, |status| u32::from(status.as_u16())),

@@ -26,7 +26,7 @@ pub struct Finished {
     pub told_client: Option<IpAddr>,
     /// The caller's verified identity.
     pub peer: Option<Arc<str>>,
-    /// Wall-clock time of the request's head.
+    /// Wall-clock time of the request's head, or of the connection's start.
     pub started_unix_nanos: u64,
     /// To the end of the response.
     pub duration: Duration,
@@ -46,6 +46,8 @@ pub struct Finished {
     pub version: Version,
     /// The request's content type is gRPC's.
     pub grpc: bool,
+    /// It is a connection whose bytes were passed on as they are; method, path and status say nothing then.
+    pub tcp: bool,
     /// None: no route was found.
     pub route: Option<Arc<Route>>,
     /// None: no destination was picked.
@@ -86,6 +88,7 @@ impl Finished {
             user_agent: None,
             version: Version::HTTP_11,
             grpc: false,
+            tcp: false,
             route: None,
             cluster: None,
             attempts: Attempts::default(),

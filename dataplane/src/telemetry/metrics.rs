@@ -200,6 +200,28 @@ pub struct DestinationMetrics {
     pub durations: Arc<DurationSeries>,
     /// The cluster's, whatever the route.
     pub attempts: Arc<AttemptCounts>,
+    /// Of connections that are passed on as they are.
+    pub bytes: Option<Arc<ByteCounts>>,
+}
+
+/// Bytes of the connections of one route and destination, counted when they end.
+#[derive(Debug, Default)]
+pub struct ByteCounts {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl ByteCounts {
+    /// Counts one connection: from its caller, and to it.
+    pub fn count(&self, received: u64, sent: u64) {
+        self.received.fetch_add(received, Ordering::Relaxed);
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    /// Received and sent.
+    pub(super) fn read(&self) -> (u64, u64) {
+        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
+    }
 }
 
 /// A listener as exchanges see it, with its connections counted.

@@ -192,6 +192,41 @@ impl Record {
         }
     }
 
+    /// When a connection begins whose bytes are passed on as they are; `asked` is whom CONNECT named.
+    pub fn connection(
+        observer: &Rc<Observer>,
+        listener: &Arc<ListenerLabel>,
+        asked: Option<&Authority>,
+        peer: Option<Arc<str>>,
+        client: SocketAddr,
+    ) -> Record {
+        observer.counts.started();
+        let started = clock::now();
+        let started_unix_nanos = observer.unix_nanos(started);
+        let exchange = Finished {
+            tcp: true,
+            peer,
+            started_unix_nanos,
+            request_id: RequestId::make(started_unix_nanos, (random::u64(), random::u64())),
+            uri: asked.cloned().map(Uri::from).unwrap_or_default(),
+            // Nothing that is passed on names a trace: it begins here.
+            context: observer
+                .sampler
+                .get()
+                .map(|sampler| TraceContext::start(&HeaderMap::new(), sampler)),
+            ..Finished::blank(listener, client)
+        };
+        Record {
+            observer: Rc::clone(observer),
+            started,
+            exchange,
+            metrics: None,
+            destination: None,
+            status_is_content: false,
+            consumed: false,
+        }
+    }
+
     /// Names the exchange in replies and towards the upstream (`x-request-id`).
     pub fn request_id(&self) -> &RequestId {
         &self.exchange.request_id
@@ -382,6 +417,9 @@ impl Record {
         if let Some(destination) = destination {
             for attempt in exchange.attempts.iter() {
                 destination.attempts.count(attempt.why);
+            }
+            if let Some(bytes) = &destination.bytes {
+                bytes.count(exchange.received, exchange.sent);
             }
         }
     }

@@ -6,7 +6,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::metrics::{
-    AttemptCounts, DestinationMetrics, DurationSeries, ListenerLabel, Outcome, Reading, RouteMetrics, WorkerCounts,
+    AttemptCounts, ByteCounts, DestinationMetrics, DurationSeries, ListenerLabel, Outcome, Reading, RouteMetrics,
+    WorkerCounts,
 };
 use crate::snapshot::model::{Direction, Listener, Route};
 
@@ -26,6 +27,9 @@ type Held<K, V> = HashMap<K, (Arc<V>, u32)>;
 struct Cells {
     /// Direction, route, cluster; "" for none.
     durations: Held<(Direction, Arc<str>, Arc<str>), DurationSeries>,
+    /// The same of connections that are passed on as they are.
+    connections: Held<(Direction, Arc<str>, Arc<str>), DurationSeries>,
+    bytes: Held<(Direction, Arc<str>, Arc<str>), ByteCounts>,
     attempts: Held<Arc<str>, AttemptCounts>,
     listeners: Held<(Arc<str>, Direction, bool), ListenerLabel>,
     workers: Vec<Arc<WorkerCounts>>,
@@ -58,11 +62,30 @@ impl DurationReading {
     }
 }
 
+/// Bytes of the connections of one TCP route and cluster.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BytesReading {
+    /// Of the listener.
+    pub direction: Direction,
+    /// Its name.
+    pub route: Arc<str>,
+    /// Its name.
+    pub cluster: Arc<str>,
+    /// From callers.
+    pub received: u64,
+    /// To callers.
+    pub sent: u64,
+}
+
 /// Everything in the registry at one moment, sorted.
 #[derive(Debug, Default)]
 pub struct Readings {
     /// In the order of their labels.
     pub durations: Vec<DurationReading>,
+    /// The same of connections that are passed on as they are.
+    pub tcp: Vec<DurationReading>,
+    /// Of such connections, in the order of their labels.
+    pub bytes: Vec<BytesReading>,
     /// Cluster, outcome.
     pub attempts: Vec<(Arc<str>, &'static str, u64)>,
     /// Listener.
@@ -91,6 +114,24 @@ impl Registry {
                 Default::default,
             ),
             attempts: held(&mut cells.attempts, Arc::clone(&destination.cluster), Default::default),
+            bytes: None,
+        });
+        Arc::new(RouteMetrics { durations, destinations: destinations.collect() })
+    }
+
+    /// The same for a route of connections that are passed on as they are.
+    pub fn tcp_route(&self, direction: Direction, route: &Route) -> Arc<RouteMetrics> {
+        let mut cells = self.lock();
+        let cells = &mut *cells;
+        let key = |cluster: Arc<str>| (direction, Arc::clone(&route.name), cluster);
+        let durations = held(&mut cells.connections, key(Arc::from("")), Default::default);
+        let destinations = route.destinations.iter().map(|destination| {
+            let key = || key(Arc::clone(&destination.cluster));
+            DestinationMetrics {
+                durations: held(&mut cells.connections, key(), Default::default),
+                attempts: held(&mut cells.attempts, Arc::clone(&destination.cluster), Default::default),
+                bytes: Some(held(&mut cells.bytes, key(), Default::default)),
+            }
         });
         Arc::new(RouteMetrics { durations, destinations: destinations.collect() })
     }
@@ -122,6 +163,8 @@ impl Registry {
     pub fn sweep(&self) {
         let mut cells = self.lock();
         sweep(&mut cells.durations);
+        sweep(&mut cells.connections);
+        sweep(&mut cells.bytes);
         sweep(&mut cells.attempts);
         sweep(&mut cells.listeners);
     }
@@ -130,16 +173,30 @@ impl Registry {
     pub fn read(&self) -> Readings {
         let cells = self.lock();
         let mut readings = Readings::default();
-        for ((direction, route, cluster), (series, _)) in &cells.durations {
-            readings
-                .durations
-                .extend(series.read().map(|(outcome, reading)| DurationReading {
+        for (held, durations) in [
+            (&cells.durations, &mut readings.durations),
+            (&cells.connections, &mut readings.tcp),
+        ] {
+            for ((direction, route, cluster), (series, _)) in held {
+                durations.extend(series.read().map(|(outcome, reading)| DurationReading {
                     direction: *direction,
                     route: Arc::clone(route),
                     cluster: Arc::clone(cluster),
                     outcome,
                     reading,
                 }));
+            }
+            durations.sort_unstable_by(|a, b| a.labels().cmp(&b.labels()));
+        }
+        for ((direction, route, cluster), (counts, _)) in &cells.bytes {
+            let (received, sent) = counts.read();
+            readings.bytes.push(BytesReading {
+                direction: *direction,
+                route: Arc::clone(route),
+                cluster: Arc::clone(cluster),
+                received,
+                sent,
+            });
         }
         for (cluster, (counts, _)) in &cells.attempts {
             readings.attempts.extend(
@@ -162,7 +219,7 @@ impl Registry {
             readings.exchanges_active += active;
         }
         drop(cells);
-        readings.durations.sort_unstable_by(|a, b| a.labels().cmp(&b.labels()));
+        readings.bytes.sort_unstable();
         readings.attempts.sort_unstable();
         readings.connections.sort_unstable();
         readings

@@ -17,6 +17,7 @@ pub(super) fn route() -> Arc<Route> {
         attempts: 3,
         rewrite_prefix: None,
         max_request_body: u64::MAX,
+        idle_timeout: Duration::from_secs(3600),
         cors: None,
         is_preflight: false,
         origin: Origin { place: "services/orders.yaml:12:3".into(), index: 0 },

@@ -14,6 +14,7 @@ use super::finished::{Attempt, Finished, GrpcStatus};
 use super::otlp::{self, KeyValue, Span, Status, Text, copied, int, text};
 use super::trace::TraceContext;
 use crate::error::{Reason, Side};
+use crate::snapshot::model::Direction;
 
 /// Bytes of an attribute value that a caller chooses.
 const MAX_VALUE: usize = 4096;
@@ -37,12 +38,18 @@ pub fn encode<E: AsRef<Finished>>(exchanges: impl Iterator<Item = E>, resource: 
 
 /// How many spans an exchange makes.
 pub fn count(exchange: &Finished) -> u64 {
-    1 + exchange.attempts.len() as u64
+    match exchange.tcp {
+        true => 1,
+        false => 1 + exchange.attempts.len() as u64,
+    }
 }
 
 fn push(spans: &mut Vec<Span>, exchange: &Finished) {
     let Some(context) = exchange.sampled() else { return };
     let shared = Shared::of(exchange, context);
+    if exchange.tcp {
+        return spans.push(connection(&shared));
+    }
     spans.push(server(&shared));
     spans.extend(
         exchange
@@ -111,6 +118,16 @@ impl<'a> Shared<'a> {
                 copied(cut(exchange.method.as_str(), MAX_VALUE)),
             ));
         }
+        if let Some(method) = exchange.rpc_method() {
+            attributes.push(text("rpc.system.name", "grpc"));
+            attributes.push(text("rpc.method", copied(cut(method, MAX_VALUE))));
+        }
+        self.describe_target(attributes);
+    }
+
+    /// Whom the caller asked for, and what that led to.
+    fn describe_target(&self, attributes: &mut Vec<KeyValue>) {
+        let exchange = self.exchange;
         let authority = exchange.authority();
         let (host, port) = host_and_port(cut(&authority, MAX_VALUE));
         if !host.is_empty() {
@@ -118,10 +135,6 @@ impl<'a> Shared<'a> {
         }
         if let Some(port) = port {
             attributes.push(int("server.port", port));
-        }
-        if let Some(method) = exchange.rpc_method() {
-            attributes.push(text("rpc.system.name", "grpc"));
-            attributes.push(text("rpc.method", copied(cut(method, MAX_VALUE))));
         }
         if let Some(route) = &exchange.route {
             attributes.push(text("sidecar.route", copied(&route.name)));
@@ -179,6 +192,39 @@ fn server(shared: &Shared<'_>) -> Span {
         reason: exchange.reason,
         blame: server_blame,
     };
+    span.status = outcome.describe(attributes, exchange.detail.as_deref());
+    span
+}
+
+/// A connection that was passed on as it is: one span from its start to its end. There are no conventions for it, so its
+/// particulars are ours.
+fn connection(shared: &Shared<'_>) -> Span {
+    let exchange = shared.exchange;
+    let kind = match exchange.listener.direction {
+        Direction::Outbound => otlp::KIND_CLIENT,
+        Direction::Inbound | Direction::Edge => otlp::KIND_SERVER,
+    };
+    let id = shared.server_id.clone();
+    let mut span = shared.span(kind, id, Bytes::new(), Duration::ZERO, exchange.duration);
+    span.name = format!("tcp {}", exchange.route_name()).into();
+    let attributes = &mut span.attributes;
+    attributes.push(text("network.transport", "tcp"));
+    shared.describe_target(attributes);
+    attributes.push(text("client.address", exchange.client.ip().to_string()));
+    push_socket(attributes, exchange.client);
+    if let Some(peer) = &exchange.peer {
+        attributes.push(text("sidecar.peer", copied(peer)));
+    }
+    if let Some(last) = exchange.attempts.last() {
+        attributes.push(text("sidecar.endpoint", copied(&last.endpoint)));
+        attributes.push(int("sidecar.attempts", exchange.attempts.len() as i64));
+        if let Some(peer) = &last.peer {
+            attributes.push(text("sidecar.upstream.peer", copied(peer)));
+        }
+    }
+    attributes.push(int("sidecar.bytes.received", exchange.received as i64));
+    attributes.push(int("sidecar.bytes.sent", exchange.sent as i64));
+    let outcome = Outcome { status: None, grpc_status: None, reason: exchange.reason, blame: server_blame };
     span.status = outcome.describe(attributes, exchange.detail.as_deref());
     span
 }

@@ -390,13 +390,8 @@ async fn what_the_buffers_drop_is_counted_exactly() {
         "three exchanges of two spans, two lines"
     );
     assert_eq!((bench.spans().len(), bench.lines().lines().count()), (4, 3));
-    let paths: Vec<_> = bench
-        .hub
-        .failures(0)
-        .failures
-        .into_iter()
-        .map(|failure| failure.path)
-        .collect();
+    let failures = bench.hub.failures(0).failures;
+    let paths: Vec<_> = failures.iter().map(|failure| &*failure.path).collect();
     assert_eq!(paths, ["/4", "/3"], "the newest are kept");
     assert_eq!(bench.hub.failures(1).failures.len(), 1);
     assert_eq!(bench.hub.failures(0).failures.len(), 2, "reading takes nothing away");

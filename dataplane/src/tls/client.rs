@@ -38,6 +38,8 @@ pub fn config(tls: &ClientTls, protocol: Protocol, secrets: &Secrets) -> Result<
     config.alpn_protocols = match protocol {
         Protocol::Http1 => vec![ALPN_HTTP1.to_vec()],
         Protocol::Http2 => vec![ALPN_HTTP2.to_vec()],
+        // As Envoy under Consul: the other side is asked for bytes and nothing else.
+        Protocol::Tcp => Vec::new(),
     };
     // Each endpoint has its own: see `with_sessions`.
     config.resumption = Resumption::disabled();

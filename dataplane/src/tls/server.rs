@@ -88,7 +88,9 @@ fn config(tls: &ServerTls, identities: &[Identity], bundle: Option<&TrustBundle>
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName::new(identities)));
-    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+    if tls.offers_http {
+        config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+    }
     // Stateless, so an idle client costs nothing; its keys change every six hours and end with the terms.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Ticketer::new().map_err(|error| unusable(error.to_string()))?;

@@ -81,6 +81,7 @@ fn secrets(identities: &[&proto::Identity], bundle: proto::TrustBundle) -> Secre
 
 fn server_tls(require_client_certificate: bool) -> ServerTls {
     ServerTls {
+        offers_http: true,
         identities: vec!["leaf".into()],
         trust_bundle: Some("mesh".into()),
         require_client_certificate,

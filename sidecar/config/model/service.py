@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,16 +15,17 @@ from pydantic import (
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
+    model_validator,
 )
 
-from sidecar.config.model.base import Finding, Label, Model, later_words, refusal, refuse_all
+from sidecar.config.model.base import Duration, Finding, Label, Model, later_words, refusal, refuse_all
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.traffic import Traffic
 from sidecar.config.spelling import did_you_mean, listed
 from sidecar.config.where import EXPECTED, Where, WhereError, parse
 
-Protocol = Annotated[Literal["http", "http2", "grpc"], later_words("tcp", "udp")]
+Protocol = Annotated[Literal["http", "http2", "grpc", "tcp"], later_words("udp")]
 
 _ADDRESS_EXPECTED = "an IP address and a port, such as 10.0.0.7:21000 or [fd00::7]:21000"
 
@@ -200,6 +202,16 @@ def _check_upstreams(upstreams: tuple[UpstreamPort, ...]) -> tuple[UpstreamPort,
     return upstreams
 
 
+def _check_idle_timeout(timeout: timedelta) -> timedelta:
+    if not timeout:
+        raise refusal("a connection that nobody ends would stay for ever", expected="more than 0s, such as 1h")
+    return timeout
+
+
+# What has no meaning where requests are not read.
+_OF_REQUESTS = frozenset({"routes", "timeout"})
+
+
 class Service(Traffic):
     """How to reach a service: the caller's side of it, and its endpoints where there is no discovery."""
 
@@ -218,7 +230,10 @@ class Service(Traffic):
         }
     )
 
-    protocol: Protocol = Field(default="http", description="What its app speaks: http (HTTP/1.1), http2 or grpc.")
+    protocol: Protocol = Field(
+        default="http",
+        description="What its app speaks: http (HTTP/1.1), http2 or grpc; tcp is anything, and passed on as it is.",
+    )
     enabled: bool = Field(default=True, description="false takes the service out without deleting it.")
     endpoints: Annotated[tuple[Endpoint, ...], AfterValidator(_check_endpoints)] = Field(
         default=(), description="Its instances; only without discovery."
@@ -237,3 +252,23 @@ class Service(Traffic):
     routes: Annotated[tuple[ServiceRoute, ...], AfterValidator(_check_routes)] = Field(
         default=(), description="The first that matches takes the request; without a match all endpoints do."
     )
+    # Envoy's default (extensions.filters.network.tcp_proxy.v3.TcpProxy.idle_timeout).
+    idle_timeout: Annotated[Duration, AfterValidator(_check_idle_timeout)] | None = Field(
+        default=None, description="With protocol tcp: how long a connection may be still. Left out: 1h."
+    )
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        refuse_all(_beyond_protocol(self))
+        return self
+
+
+def _beyond_protocol(service: Service) -> Iterator[Finding]:
+    written = service.model_fields_set
+    if service.protocol == "tcp":
+        for field in sorted(_OF_REQUESTS & written):
+            message = f"`{field}` is about requests, and with `protocol: tcp` nobody reads any"
+            yield (field,), getattr(service, field), refusal(message, hint="leave it out, or say what the app speaks")
+    elif "protocol" in written and "idle_timeout" in written:
+        message = f"`idle_timeout` is about connections of `protocol: tcp`, and this is {service.protocol}"
+        yield ("idle_timeout",), service.idle_timeout, refusal(message, hint="`timeout` bounds a request")

@@ -119,7 +119,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines() -> None:
         ("mirror: {}", "`mirror` is not supported yet"),
         ("plugins: []", "`plugins` is not supported yet"),
         ("health_check: {}", "`health_check` is not supported yet"),
-        ("protocol: tcp", "`tcp` is not supported yet"),
+        ("protocol: udp", "`udp` is not supported yet"),
         ("load_balancer: maglev", "`maglev` is not supported yet"),
         ("load_balancer: {policy: ring_hash}", "a load balancer with settings is not supported yet"),
         ("retry: {on: [unavailable]}", "`on` is not supported yet"),
@@ -127,6 +127,33 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines() -> None:
     ],
 )
 def test_what_is_not_carried_out_yet_is_refused_by_name(text: str, message: str) -> None:
+    assert only(problems_of(text)).message == message
+
+
+def test_what_is_about_requests_has_no_place_where_nobody_reads_them() -> None:
+    document = """
+        protocol: tcp
+        timeout: 5s
+        routes:
+          - {name: all}
+    """
+    assert [(problem.place, problem.message) for problem in problems_of(document)] == [
+        ("services/orders.yaml:3:10", "`timeout` is about requests, and with `protocol: tcp` nobody reads any"),
+        ("services/orders.yaml:5:3", "`routes` is about requests, and with `protocol: tcp` nobody reads any"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "protocol: grpc\nidle_timeout: 5m",
+            "`idle_timeout` is about connections of `protocol: tcp`, and this is grpc",
+        ),
+        ("protocol: tcp\nidle_timeout: 0s", "a connection that nobody ends would stay for ever"),
+    ],
+)
+def test_how_long_a_connection_may_be_still_is_said_of_tcp_alone(text: str, message: str) -> None:
     assert only(problems_of(text)).message == message
 
 

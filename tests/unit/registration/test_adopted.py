@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.errors import ConsulError
 from sidecar.registration.adopted import find, follow, read
-from sidecar.snapshot.role import Upstream
+from sidecar.snapshot.role import Exposed, Upstream
 from tests.unit.consul.scripted import Reply, connected, scripted
 
 
@@ -68,11 +68,26 @@ def test_a_field_that_nobody_knows_is_named() -> None:
     assert adopted.not_carried_out == ("Proxy.Upstreams[0] (a): New", "Proxy.FromTheFuture")
 
 
-def test_paths_to_expose_are_named() -> None:
-    paths = [{"Path": "/health", "ListenerPort": 21500, "LocalPathPort": 8080, "Protocol": "http"}]
-    adopted = read(proxy(Expose={"Checks": True, "Paths": paths}))
+def test_exposed_paths_are_ports_for_probes_and_what_we_cannot_do_is_named() -> None:
+    paths = [
+        {"Path": "/health", "ListenerPort": 21500, "LocalPathPort": 8080, "Protocol": "http"},
+        {"Path": "/grpc.health.v1.Health/Check", "ListenerPort": 21501, "LocalPathPort": 8081, "Protocol": "http2"},
+        {"Path": "health", "ListenerPort": 21502, "LocalPathPort": 8080},
+        {"Path": "/none", "LocalPathPort": 8080},
+        {"Path": "/tcp", "ListenerPort": 21503, "LocalPathPort": 8080, "Protocol": "tcp"},
+    ]
+    adopted = read(proxy(Expose={"Checks": True, "Paths": paths}, Config={"bind_address": "10.0.0.7"}))
 
-    assert adopted.not_carried_out == ("Proxy.Expose",)
+    assert adopted.exposed == (
+        Exposed("10.0.0.7:21500", "/health", 8080),
+        Exposed("10.0.0.7:21501", "/grpc.health.v1.Health/Check", 8081, "http2"),
+    )
+    assert adopted.not_carried_out == (
+        "Proxy.Expose.Paths[2] (health): it is no absolute path",
+        "Proxy.Expose.Paths[3] (/none): without a ListenerPort",
+        "Proxy.Expose.Paths[4] (/tcp): Protocol tcp",
+        "Proxy.Expose.Checks",
+    )
 
 
 @pytest.mark.parametrize(

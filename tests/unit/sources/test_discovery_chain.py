@@ -211,13 +211,15 @@ async def test_protocols_come_from_the_service_and_else_from_proxy_defaults() ->
         {"Kind": "service-defaults", "Name": "a", "Protocol": "grpc", "MeshGateway": {}, "Mode": ""},
         {"Kind": "service-defaults", "Name": "b", "ExternalSNI": "x"},
         {"Kind": "service-defaults", "Name": "c", "Protocol": "tcp"},
+        {"Kind": "service-defaults", "Name": "d", "Protocol": "thrift"},
     ]
     proxy = [{"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http2", "envoy_x": 1}}]
     update = await first(entries(service_defaults=defaults, proxy_defaults=proxy))
 
-    assert {name: item.protocol for name, item in update.chains.items()} == {"a": "grpc", "b": "http2", "c": None}
+    protocols = {name: item.protocol for name, item in update.chains.items()}
+    assert protocols == {"a": "grpc", "b": "http2", "c": "tcp", "d": None}
     assert update.chains["b"].not_carried_out == ("service-defaults b: ExternalSNI",)
-    assert update.chains["c"].not_carried_out == ("service-defaults c: Protocol tcp is not supported yet",)
+    assert update.chains["d"].not_carried_out == ("service-defaults d: Protocol thrift is not supported yet",)
     assert (update.protocol, update.not_carried_out) == ("http2", ("proxy-defaults global: Config.envoy_x",))
 
 

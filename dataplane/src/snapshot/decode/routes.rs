@@ -9,9 +9,11 @@ use http::{HeaderName, Method};
 use regex::{Regex, RegexBuilder};
 
 use super::cors;
-use super::{Checked, Clusters, Rejected, RouteTables, identify, named, or, rejected};
+use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, or, rejected};
 use crate::proto;
-use crate::snapshot::model::{Destination, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Route, ValueMatch};
+use crate::snapshot::model::{
+    Destination, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
+};
 
 /// Bytes that one compiled regular expression may take; `\w{100}` fits, `\w{10000}` does not.
 const REGEX_SIZE: usize = 1 << 20;
@@ -30,14 +32,14 @@ pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters
         let name = Arc::from(message.name);
         let refuse = |wrong: String| rejected("route table", &name, &Origin::default(), wrong);
         let key = named(&name).map_err(refuse)?;
-        let mut routes = Vec::with_capacity(message.routes.len());
-        for mut message in message.routes {
-            let (name, place) = identify(&mut message.name, &mut message.origin);
-            let route = route(message, &name, &place, clusters);
-            routes.push(Arc::new(
-                route.map_err(|wrong| rejected("route", &name, &place, wrong))?,
-            ));
-        }
+        let routes = Routes {
+            http: routes(message.routes, |message, name, origin| {
+                route(message, name, origin, clusters)
+            })?,
+            tcp: routes(message.tcp_routes, |message, name, origin| {
+                tcp_route(message, name, origin, clusters)
+            })?,
+        };
         if tables.insert(key, routes).is_some() {
             return Err(refuse("another route table has this name".to_owned()));
         }
@@ -45,7 +47,45 @@ pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters
     Ok(tables)
 }
 
+fn routes(
+    messages: Vec<proto::Route>,
+    check: impl Fn(proto::Route, &Arc<str>, &Origin) -> Checked<Route>,
+) -> Result<Vec<Arc<Route>>, Rejected> {
+    let mut routes = Vec::with_capacity(messages.len());
+    for mut message in messages {
+        let (name, place) = identify(&mut message.name, &mut message.origin);
+        let route = check(message, &name, &place).map_err(|wrong| rejected("route", &name, &place, wrong))?;
+        routes.push(Arc::new(route));
+    }
+    Ok(routes)
+}
+
+fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clusters) -> Checked<Route> {
+    let asked = message.r#match.clone().unwrap_or_default();
+    if asked.path.is_some() || !asked.methods.is_empty() || !asked.headers.is_empty() {
+        return Err("a TCP route matches by hosts alone".to_owned());
+    }
+    if message.timeout_ms > 0 || message.rewrite.is_some() {
+        return Err("a TCP route has neither timeout nor rewrite".to_owned());
+    }
+    checked(message, name, origin, clusters, true)
+}
+
 fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clusters) -> Checked<Route> {
+    if message.idle_timeout_ms > 0 {
+        return Err("idle_timeout is of TCP routes".to_owned());
+    }
+    checked(message, name, origin, clusters, false)
+}
+
+/// `is_tcp`: what the clusters speak that it leads to.
+fn checked(
+    message: proto::Route,
+    name: &Arc<str>,
+    origin: &Origin,
+    clusters: &Clusters,
+    is_tcp: bool,
+) -> Checked<Route> {
     let matcher = matcher(message.r#match.unwrap_or_default())?;
     let cors = message.cors.map(cors::cors).transpose()?;
     let (destinations, total_weight) = match message.preflight {
@@ -55,6 +95,15 @@ fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clu
         true => (Vec::new(), 0),
         false => destinations(message.destinations, clusters)?,
     };
+    let strays = |to: &&Destination| (clusters[&to.cluster].protocol == Protocol::Tcp) != is_tcp;
+    if let Some(stray) = destinations.iter().find(strays) {
+        let words = if is_tcp {
+            "a TCP route leads to"
+        } else {
+            "a route of requests leads to the TCP"
+        };
+        return Err(format!("{words} cluster {:?}", stray.cluster));
+    }
     let attempts = or(message.retry.unwrap_or_default().attempts, ATTEMPTS);
     if attempts > MAX_ATTEMPTS {
         return Err(format!(
@@ -74,6 +123,7 @@ fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clu
             0 => u64::MAX,
             most => most,
         },
+        idle_timeout: millis_or(message.idle_timeout_ms, TCP_IDLE_TIMEOUT_MS),
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
         attempts,
         cors,

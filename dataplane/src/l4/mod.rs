@@ -1,0 +1,4 @@
+//! What is carried without being read.
+
+mod copy;
+pub mod tcp;

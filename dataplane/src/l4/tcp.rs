@@ -1,0 +1,159 @@
+//! One TCP connection, from its start to the last byte of either direction: the counterpart of `exchange.rs`.
+//!
+//! record started → attempts (pick, connect, again?) → bytes copied both ways → record consumed. Nobody reads the bytes,
+//! so nothing can be sent again once the first has moved.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::copy::Way;
+use crate::clock;
+use crate::drain::Guard;
+use crate::error::{Error, Reason};
+use crate::net::Io;
+use crate::pool::Connection;
+use crate::random;
+use crate::retry::Attempts;
+use crate::route::split;
+use crate::scope::{Caller, Scope, Target};
+use crate::telemetry::record::Record;
+use crate::upstream::{Permit, Picked};
+
+/// A connection that has found its other end.
+#[derive(Debug)]
+pub struct Relay {
+    record: Record,
+    upstream: Upstream,
+    idle_timeout: Duration,
+    _in_flight: Guard,
+}
+
+/// The connection to an endpoint, and what must live as long as it.
+#[derive(Debug)]
+struct Upstream {
+    connection: Connection,
+    _picked: Picked,
+    _permit: Permit,
+}
+
+/// Why a connection found no other end; it is on record.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong.
+    pub error: Error,
+    /// Names the record.
+    pub request_id: String,
+}
+
+/// Finds an endpoint for a connection of `caller`. Whether this caller may is asked here, of the verified
+/// [`Caller::peer`], before anybody is picked.
+pub async fn open(scope: &Scope, caller: &Caller, target: &Target) -> Result<Relay, Refused> {
+    let in_flight = scope.drain.guard();
+    let mut record = Record::connection(
+        &scope.observer,
+        &scope.listener,
+        caller.tunnel.as_ref(),
+        caller.peer.clone(),
+        caller.address,
+    );
+    record.routed(&target.route, &target.metrics);
+    match connect(&mut record, target).await {
+        Ok(upstream) => Ok(Relay { record, upstream, idle_timeout: target.route.idle_timeout, _in_flight: in_flight }),
+        Err(error) => {
+            record.failed(&error);
+            let request_id = record.request_id().to_string();
+            record.finish();
+            Err(Refused { error, request_id })
+        }
+    }
+}
+
+/// Tries endpoints until one takes the connection.
+async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error> {
+    let route = &target.route;
+    let destination = split::pick(&route.destinations, route.total_weight, random::u64());
+    let upstream = &target.upstreams[destination];
+    record.cluster(&upstream.config, destination);
+    if !upstream.is_warm() {
+        upstream.warm().await?;
+    }
+    let (total, healthy) = upstream.candidates();
+    record.candidates(total, healthy);
+    let permit = upstream.enter()?;
+
+    let mut attempts = Attempts::new(route.attempts);
+    loop {
+        let picked = upstream.pick(attempts.tried())?;
+        attempts.made(picked.index());
+        record.attempt_started(&picked.endpoint().label, picked.endpoint().address);
+        match picked.connect().await {
+            Ok(connection) => {
+                record.attempt_connected(connection.peer.clone());
+                return Ok(Upstream { connection, _picked: picked, _permit: permit });
+            }
+            Err(error) => {
+                picked.failed();
+                record.attempt_ended(Some(error.reason));
+                if !attempts.again(&error, true) {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Copies both ways until both are over, one end breaks, or nothing has moved for too long.
+    pub async fn run(mut self, mut client: Io) {
+        let upstream = &mut self.upstream.connection.io;
+        let (mut up, mut down) = (Way::default(), Way::default());
+        let mut idle = pin!(clock::sleep(self.idle_timeout));
+        let mut moved_at = clock::now();
+        let copied = poll_fn(|cx| {
+            let before = up.moved() + down.moved();
+            if let Poll::Ready(Err(error)) = up.poll(cx, &mut client, upstream) {
+                return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
+            }
+            if let Poll::Ready(Err(error)) = down.poll(cx, upstream, &mut client) {
+                return Poll::Ready(Err(Error::new(Reason::UpstreamReset).because(error)));
+            }
+            if up.is_over() && down.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            if up.moved() + down.moved() != before {
+                moved_at = clock::now();
+            }
+            // The timer is moved when it fires, so that a busy connection pays for it rarely.
+            while idle.as_mut().poll(cx).is_ready() {
+                let ends = moved_at + self.idle_timeout;
+                if clock::now() >= ends {
+                    let error = Error::new(Reason::IdleTimeout);
+                    return Poll::Ready(Err(error.because(format_args!("after {:?}", self.idle_timeout))));
+                }
+                idle.as_mut().reset(ends);
+            }
+            Poll::Pending
+        });
+        let ended = copied.await.and_then(|()| whole(&up, &down));
+        self.record.received(up.moved());
+        self.record.sent(down.moved());
+        if let Err(error) = &ended {
+            // Neither end may take what it has for all there was.
+            client.abort_on_close();
+            upstream.abort_on_close();
+            self.record.failed(error);
+        }
+        self.record.finish();
+    }
+}
+
+/// Both directions are over: did all that was read arrive?
+fn whole(up: &Way, down: &Way) -> Result<(), Error> {
+    match (up.refused(), down.refused()) {
+        (None, None) => Ok(()),
+        (_, Some(error)) => Err(Error::new(Reason::DownstreamReset).because(error)),
+        (Some(error), None) => Err(Error::new(Reason::UpstreamReset).because(error)),
+    }
+}
