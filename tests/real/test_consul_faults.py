@@ -307,8 +307,7 @@ def test_a_lost_leader_costs_no_call(tmp_path: Path) -> None:
     with ExitStack() as stack:
         servers = [Agent(tmp_path / "0", servers=3)]
         servers += [Agent(tmp_path / str(number), servers=3, join=servers[0].gossips_at) for number in (1, 2)]
-        for number, server in enumerate(servers):
-            (tmp_path / str(number)).mkdir()
+        for server in servers:
             server.launch()
             stack.callback(server.stop)
         for server in servers:
