@@ -21,7 +21,10 @@ pub struct Pump {
     held: VecDeque<Bytes>,
     /// Bytes taken from the body whose room has not been released yet.
     owed: usize,
+    /// Everything was handed to the sink.
     done: bool,
+    /// And none of it is still held there.
+    is_flushed: bool,
     moved: u64,
     /// Bytes taken from the body.
     taken: u64,
@@ -50,6 +53,7 @@ impl Pump {
             held: VecDeque::new(),
             owed: 0,
             done,
+            is_flushed: done,
             moved: 0,
             taken: 0,
             most: u64::MAX,
@@ -66,12 +70,13 @@ impl Pump {
         self.sink = sink;
         self.held = again.collect();
         self.done = matches!(self.body, Body::Empty);
+        self.is_flushed = self.done;
         self.moved = 0;
     }
 
-    /// True when everything, trailers too, was handed to the sink.
+    /// True when everything, trailers too, has left: whoever drops a sink before loses what its codec still holds.
     pub fn is_done(&self) -> bool {
-        self.done
+        self.is_flushed
     }
 
     /// True when the sink has no room for what came last.
@@ -135,6 +140,7 @@ impl Pump {
             }
         }
         ready!(self.sink.poll_flush(cx)).map_err(Broken::Sink)?;
+        self.is_flushed = true;
         Poll::Ready(Ok(()))
     }
 

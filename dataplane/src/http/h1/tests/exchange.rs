@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{GET, answer, frame, interim, next, read, read_all, read_until, send, server, server_with, was_reset};
 use crate::error::Reason;
 use crate::http::body::{ResetCode, Responder, Sink, StreamError};
+use crate::http::pump::{Observe, Pump};
 use crate::net::Io;
 
 fn with_length(length: &str) -> Response<()> {
@@ -360,6 +361,36 @@ async fn watching_for_a_disconnect_keeps_the_next_request() {
         answer(next(&mut connection).await.2);
     }
     assert!(connection.finish().await);
+}
+
+/// Whoever pumps drops the sink when it is done, and with it what the codec still holds.
+#[tokio::test]
+async fn content_has_moved_when_it_has_left() {
+    struct Nobody;
+    impl Observe for Nobody {}
+
+    let (mut upload, _caller) = server_with(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+    let (_request, body, _responder) = next(&mut upload).await;
+    let (mut connection, mut client) = server_with(GET).await;
+    let (_request, _body, responder) = next(&mut connection).await;
+    let mut sink = streamed(responder);
+    let mut sent = 0;
+    while poll_fn(|cx| Poll::Ready(sink.poll_flush(cx).is_ready())).await {
+        sink.send_data(vec![b'x'; 16 * 1024].into(), false).unwrap();
+        sent += 16 * 1024;
+    }
+
+    let mut pump = Pump::new(body, sink);
+    assert!(poll_fn(|cx| Poll::Ready(pump.poll(cx, &mut Nobody).is_pending())).await);
+    assert_eq!(
+        (pump.moved(), pump.is_done()),
+        (5, false),
+        "the sink has it, the kernel does not"
+    );
+
+    let mut buffer = vec![0; sent];
+    let (moved, _) = tokio::join!(poll_fn(|cx| pump.poll(cx, &mut Nobody)), client.read_exact(&mut buffer));
+    assert!(moved.is_ok() && pump.is_done());
 }
 
 #[tokio::test]
