@@ -2,28 +2,37 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{self, Instant, Sleep};
 use crate::error::{Error, Reason};
 
-/// When the exchange must be over: the route's timeout or the caller's, whichever is earlier.
+/// When the exchange must be over: the route's timeout after the last progress of the request, so that a long upload has
+/// the time it needs, or what the caller asked for, whichever is earlier.
 #[derive(Debug, Default)]
 pub struct Deadline {
     at: Option<Instant>,
+    asked: Option<Instant>,
+    timeout: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
-    /// The shorter of the two.
+    /// The route's timeout, and the time that the caller gives from now on.
     pub fn new(timeout: Option<Duration>, asked: Option<Duration>) -> Self {
-        let shortest = match (timeout, asked) {
-            (Some(timeout), Some(asked)) => Some(timeout.min(asked)),
-            (timeout, asked) => timeout.or(asked),
-        };
-        let at = shortest.map(|shortest| clock::now() + shortest);
-        Deadline { at, timer: None }
+        let asked = asked.map(|asked| clock::now() + asked);
+        let mut deadline = Deadline { at: asked, asked, timeout, timer: None };
+        deadline.progress();
+        deadline
+    }
+
+    /// The request has moved on: the route's timeout begins again.
+    pub fn progress(&mut self) {
+        if let Some(timeout) = self.timeout {
+            let at = clock::now() + timeout;
+            self.at = Some(self.asked.map_or(at, |asked| asked.min(at)));
+        }
     }
 
     /// The time that is left; `None`: no limit.
@@ -45,6 +54,54 @@ impl Deadline {
             return Poll::Pending;
         };
         let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(at)));
-        timer.as_mut().poll(cx).map(|()| Error::new(Reason::Timeout))
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= at {
+                return Poll::Ready(Error::new(Reason::Timeout));
+            }
+            // There was progress meanwhile.
+            timer.as_mut().reset(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn over(deadline: &mut Deadline) -> Duration {
+        let started = clock::now();
+        poll_fn(|cx| deadline.poll(cx)).await;
+        clock::now() - started
+    }
+
+    async fn is_waiting(deadline: &mut Deadline) -> bool {
+        poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_moves_on_has_more_time_and_one_that_stands_still_has_not() {
+        let mut deadline = Deadline::new(Some(2 * SECOND), None);
+        for _ in 0..5 {
+            assert!(is_waiting(&mut deadline).await);
+            clock::sleep(SECOND).await;
+            deadline.progress();
+        }
+        assert_eq!(over(&mut deadline).await.as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_caller_asked_for_is_no_longer_for_any_progress() {
+        let mut deadline = Deadline::new(Some(2 * SECOND), Some(3 * SECOND));
+        assert_eq!(deadline.left().map(|left| left.as_secs()), Some(2));
+        clock::sleep(SECOND).await;
+        deadline.progress();
+        clock::sleep(SECOND).await;
+        deadline.progress();
+        assert_eq!(over(&mut deadline).await.as_secs(), 1);
     }
 }

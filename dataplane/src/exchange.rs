@@ -187,7 +187,7 @@ impl Call {
         let (mut response, sink) = lease.send(request, self.upload.is_empty())?;
         self.upload.begin(sink);
         let (head, body) = std::future::poll_fn(|cx| {
-            self.upload.poll(cx)?;
+            self.upload.poll(cx, &mut self.deadline)?;
             while let Poll::Ready(head) = response.poll(cx)? {
                 match head {
                     Head::Interim(head) => self.responder.inform(head),
@@ -221,7 +221,7 @@ impl Call {
         let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
         let ended = std::future::poll_fn(|cx| {
             // A request that breaks off takes the response with it, but for what has come of that.
-            let broken = self.upload.poll(cx).err();
+            let broken = self.upload.poll(cx, &mut self.deadline).err();
             if let Poll::Ready(ended) = download.poll(cx, &mut self.record) {
                 return Poll::Ready(ended.map_err(|error| broken.unwrap_or_else(|| error.into())));
             }

@@ -168,14 +168,19 @@ impl Upload {
         self.stall = None;
     }
 
-    /// Moves what can be moved. Fails when the caller's side broke off; what the endpoint does not take is its affair,
-    /// for it may answer all the same.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    /// Moves what can be moved; what comes from the caller moves the `deadline` on. Fails when the caller's side broke
+    /// off; what the endpoint does not take is its affair, for it may answer all the same.
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Result<(), Error> {
         if self.stopped {
             self.gather(cx);
             return Ok(());
         }
-        match self.pump.poll(cx, &mut self.kept) {
+        let taken = self.pump.taken();
+        let moved = self.pump.poll(cx, &mut self.kept);
+        if self.pump.taken() != taken {
+            deadline.progress();
+        }
+        match moved {
             Poll::Pending => self.poll_stall(cx),
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(Broken::Sink(_))) => {
@@ -222,7 +227,7 @@ impl Upload {
             let moved = self.moved();
             let mut pause = (!is_tunnel).then(|| Box::pin(clock::sleep(PATIENCE)));
             let is_over = poll_fn(|cx| {
-                if self.poll(cx).is_err() || self.poll_over(cx).is_ready() || deadline.poll(cx).is_ready() {
+                if self.poll(cx, deadline).is_err() || self.poll_over(cx).is_ready() || deadline.poll(cx).is_ready() {
                     return Poll::Ready(true);
                 }
                 match &mut pause {

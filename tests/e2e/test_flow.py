@@ -330,3 +330,22 @@ def one_large_answer(peer: Http2) -> None:
             peer.data(stream, bytes(2 * 65535))
         else:
             peer.data(stream, b"small", end=True)
+
+
+# --- timeouts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_upload_has_the_time_that_it_needs_as_long_as_it_moves(running: Running) -> None:
+    def answer(request: Request) -> Answer:
+        return Answer(body=str(len(request.body)).encode())
+
+    with http1.server(answer) as server:
+        service = running.service(server.address, timeout="2s")
+        with Http2.connect(running.web.outbound) as peer:
+            stream = peer.request(Request("PUT", host=service), end=False)
+            # Half as long again as the timeout.
+            for _ in range(6):
+                time.sleep(0.5)
+                peer.data(stream, b"piece")
+            peer.data(stream, b"end", end=True)
+            assert peer.answer(stream).body == b"33"

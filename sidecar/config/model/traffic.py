@@ -46,8 +46,9 @@ class Traffic(Model):
     )
     timeout: Duration | None = Field(
         default=None,
-        description="Limit of a whole exchange, retries included; 0s = none. Left out everywhere: 15s, and none for "
-        "grpc, whose calls carry their own deadline and whose streams may be long.",
+        description="Limit from the last progress of the request to the end of the response, retries included; 0s = "
+        "none. Left out everywhere: 15s, and none for grpc, whose calls carry their own deadline and whose streams may "
+        "be long.",
     )
     connect_timeout: Duration | None = Field(default=None, description="Limit of opening a connection to an endpoint.")
     retry: Retry | None = Field(default=None, description="Tries on other endpoints.")
