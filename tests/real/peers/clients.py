@@ -69,8 +69,7 @@ def python(version: int) -> Client:
         told = {"status": int(message.start), "fields": dict(message.fields), "body": message.body.decode()}
         return {**blank_answer(), **told, "interim": interim, "trailers": dict(message.trailers)}
 
-    # By HTTP/1.1 it goes with the answer; test_matrix.py of tests/e2e stays.
-    return Client(f"Python http{version}", version, ask, frozenset({"go on after the answer"} if version == 1 else ()))
+    return Client(f"Python http{version}", version, ask, frozenset())
 
 
 def _ask_http1(connection: socket.socket, host: str, target: str, order: Json, piece: Piece) -> Message:
