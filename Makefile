@@ -81,10 +81,10 @@ fuzz: ## every parser on random input, for minutes; FUZZ_ROUNDS and FUZZ_SEED ch
 	FUZZ_ROUNDS=$${FUZZ_ROUNDS:-5000000} cargo test $(cargo_flags) --quiet --lib -- random_bytes; \
 	python -m pytest --quiet --timeout 600 --hypothesis-profile long tests/unit/config
 
-conformance: ## the suites of others for HTTP/2 and gRPC, and their table
+conformance: ## the suites and peers of others for HTTP, gRPC and WebSocket, and their table
 	$(timed) $(quietly) $(extension); \
 	tests/real/install.sh; \
-	python -m pytest --quiet $(addprefix tests/real/test_,h2spec.py grpc_interop.py conformance.py)
+	python -m pytest --quiet $(addprefix tests/real/test_,h2spec.py grpc_interop.py conformance.py websocket.py matrix.py)
 
 bench: ## measure against nghttpx, HAProxy and Envoy, side by side
 	$(timed) $(quietly) $(extension); \
