@@ -297,7 +297,7 @@ async def test_500_services_are_fresh_on_16_connections_those_in_use_first(
                         await learn(name, 8080)
             in_use = names[100:110]
             source.favour(frozenset(map(Target, in_use)))
-            assert source.watched == {"blocking": BLOCKING, "turns": len(names) - BLOCKING}
+            assert source.watched == {"blocking": BLOCKING, "turns": len(names) - BLOCKING, "polling": 0}
             for number, name in enumerate([*in_use, *names[::70]]):
                 body = {"ID": name, "Name": name, "Port": 9000, "Address": "10.0.0.1", "Connect": {"Native": True}}
                 began = asyncio.get_running_loop().time()
