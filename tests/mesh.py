@@ -105,6 +105,12 @@ class Proxy:
         self.process.wait()
 
 
+def told(proxy: Proxy) -> dict[str, Any]:
+    """What `/ready` says."""
+    answer: dict[str, Any] = json.loads(proxy.get("/ready")[1])
+    return answer
+
+
 class Mesh:
     """A configuration directory and the proxies on it; leaving the block stops them, and each must exit cleanly.
 

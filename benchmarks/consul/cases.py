@@ -61,13 +61,7 @@ def changes(folder: Path, scale: Scale) -> Iterator[Row]:
         proxy = site.sidecar()
         warm(proxy, ["orders"])
         with Caller(proxy.outbound, "orders") as caller:
-            took = []
-            for turn in range(scale.rounds):
-                subset = ("v2", "v1")[turn % 2]
-                since = time.monotonic()
-                site.write({"services/orders": all_to(subset)})
-                took.append(caller.first(subset, since) - since)
-                time.sleep(REST)
+            took = moved(site, caller, scale)
             yield Row("`consul kv put` → first request routed by it", "≤ 200 ms", times(took), f"{len(took)} puts")
             site.write({"services/orders": "{protocol: http, tls: disabled, load_balancer: round_robin}"})
             caller.first("v1", time.monotonic())
@@ -75,6 +69,18 @@ def changes(folder: Path, scale: Scale) -> Iterator[Row]:
             yield Row("deregistration → last request to it", "≤ 200 ms", *deregister(site, caller, instances, scale))
         if caller.failures():
             raise BenchError(f"{caller.failures()} of {len(caller.calls)} calls failed")
+
+
+def moved(site: Site, caller: Caller, scale: Scale) -> list[float]:
+    """Put the key that leads all calls to the other instance, again and again: the seconds until each was followed."""
+    took = []
+    for turn in range(scale.rounds):
+        subset = ("v2", "v1")[turn % 2]
+        since = time.monotonic()
+        site.write({"services/orders": all_to(subset)})
+        took.append(caller.first(subset, since) - since)
+        time.sleep(REST)
+    return took
 
 
 def deregister(site: Site, caller: Caller, instances: Sequence[dict[str, object]], scale: Scale) -> tuple[str, str]:
@@ -144,15 +150,10 @@ def many_documents(folder: Path, scale: Scale) -> Iterator[Row]:
             f"{cpu_nanoseconds(proxy.process.pid) / 1e9:.2f} s of CPU",
         )
         warm(proxy, ["orders"])
-        took, cost = [], []
         with Caller(proxy.outbound, "orders") as caller:
-            for turn in range(scale.rounds):
-                subset = ("v2", "v1")[turn % 2]
-                since = time.monotonic()
-                site.write({"services/orders": all_to(subset)})
-                took.append(caller.first(subset, since) - since)
-                time.sleep(REST)
+            took = moved(site, caller, scale)
         yield Row("of these one is put → first request routed by it", "≤ 200 ms", times(took), f"{len(took)} puts")
+        cost = []
         for turn in range(scale.rounds // 2):
             before = cpu_nanoseconds(proxy.process.pid)
             site.write({"services/orders": all_to(("v1", "v2")[turn % 2])})

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -12,8 +11,9 @@ from typing import Any
 
 import grpc.aio
 from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, GATEWAY_PORT, INSTANCES, Ports, free_ports
-from processes import Process, Shop, ShopError, environment_for
+from processes import Process, Shop, environment_for
 from receiver import Receiver
+from screen import bold, say, until_stopped
 from shop.v1 import orders_pb2
 from shop.v1.shop_pb2_grpc import ShopStub
 from trace_tree import draw
@@ -21,17 +21,6 @@ from trace_tree import draw
 ROOT = FOLDER.parent.parent
 # A trace is drawn when nothing of it has come for so many seconds; every part sends its spans after 0.2 s.
 TRACE_AT_REST = 0.6
-
-STYLED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-
-
-def bold(text: str) -> str:
-    return f"\x1b[1m{text}\x1b[0m" if STYLED else text
-
-
-def say(text: str = "") -> None:
-    # At once, also into a pipe.
-    print(text, flush=True)
 
 
 def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
@@ -153,21 +142,12 @@ async def run(directory: Path, ports: Ports) -> int:
     receiver = Receiver()
     environment = environment_for(None if collector else await receiver.start())
     shop = Shop(directory, ports, environment, show_call)
-    showing = asyncio.create_task(show(shop, receiver, collector))
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(signum, showing.cancel)
     try:
-        await showing
-    except asyncio.CancelledError:
-        return 0
-    except ShopError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+        return await until_stopped("demo", show(shop, receiver, collector))
     finally:
         say("\nStopping ...")
         await shop.stop()
         await receiver.stop()
-    return 0
 
 
 def main() -> int:

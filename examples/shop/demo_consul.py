@@ -5,7 +5,6 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,12 +17,12 @@ import grpc.aio
 from agent import Agent, output_of
 from layout import CONSUL_CONFIG, FOLDER, GATEWAY_PORT, INSTANCES, Ports, free_ports, write_config
 from processes import Shop, ShopError, environment_for
+from screen import bold, say, until_stopped
 from shop.v1 import orders_pb2
 from shop.v1.shop_pb2_grpc import ShopStub
 
 ROOT = FOLDER.parent.parent
 KEY = "sidecar/services/orders"
-STYLED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 # Of a hundred calls how many version 2 gets, one step of the canary after the other.
 STEPS = (20, 50, 100)
@@ -36,15 +35,6 @@ FIRST_WITHIN, SEEN_WITHIN = 20.0, 20.0
 SEEN_IN, NEAR = 200, 0.1
 CALLERS = 4
 BAR = 40
-
-
-def bold(text: str) -> str:
-    return f"\x1b[1m{text}\x1b[0m" if STYLED else text
-
-
-def say(text: str = "") -> None:
-    # At once, also into a pipe.
-    print(text, flush=True)
 
 
 class Calls:
@@ -259,20 +249,11 @@ async def run(directory: Path, ports: Ports, *, hurried: bool) -> int:
     except ShopError as error:
         print(f"demo-consul: {error}", file=sys.stderr)
         return 1
-    telling = asyncio.create_task(demo.tell())
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(signum, telling.cancel)
     try:
-        await telling
-    except asyncio.CancelledError:
-        return 0
-    except ShopError as error:
-        print(f"demo-consul: {error}", file=sys.stderr)
-        return 1
+        return await until_stopped("demo-consul", demo.tell())
     finally:
         say("\nStopping ...")
         await demo.stop()
-    return 0
 
 
 def main() -> int:

@@ -1,11 +1,38 @@
-"""The table that these suites end with."""
+"""What these suites share: Consul, a mesh on it, and the table that they end with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.mesh import Mesh
+from tests.real.consul_agent import Agent, running
+
 _ROWS = pytest.StashKey[list[tuple[str, str]]]()
 _NOTES = pytest.StashKey[list[str]]()
+
+DENY = 'acl { enabled = true default_policy = "deny" tokens { initial_management = "root" } }'
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """A server that is its own agent, empty."""
+    with running(tmp_path) as agent:
+        yield agent
+
+
+@pytest.fixture
+def strict_agent(tmp_path: Path) -> Iterator[Agent]:
+    """One that denies what no policy allows."""
+    with running(tmp_path, DENY, "root") as agent:
+        yield agent
+
+
+@pytest.fixture
+def mesh(agent: Agent, tmp_path: Path) -> Iterator[Mesh]:
+    """A mesh whose proxies ask that agent."""
+    with Mesh(tmp_path, agent.address) as mesh:
+        yield mesh
 
 
 @pytest.fixture

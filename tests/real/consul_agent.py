@@ -5,6 +5,8 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,14 @@ class Agent:
                 if method == "GET" and refusal.code == 404:
                     return None
                 raise AssertionError(f"{method} {path}: {refusal.code} {refusal.read().decode()}") from None
+
+
+@contextmanager
+def running(directory: Path, hcl: str = "", token: str = "") -> Iterator[Agent]:
+    """An agent for as long as the block lasts; it is stopped also when it does not come up."""
+    agent = Agent(directory, hcl, token)
+    try:
+        agent.start()
+        yield agent
+    finally:
+        agent.stop()

@@ -11,7 +11,6 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -30,9 +29,9 @@ from sidecar.sources import kv_status
 from sidecar.telemetry.otlp import read_environment
 from sidecar.world import Target, World
 from tests.double import SeamDouble
-from tests.mesh import LOOPBACK, ROOT, Mesh, Proxy, eventually
+from tests.mesh import LOOPBACK, ROOT, Mesh, Proxy, eventually, told
 from tests.real.callers import Caller, application, call
-from tests.real.consul_agent import Agent
+from tests.real.consul_agent import Agent, running
 from tests.real.programs import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -57,14 +56,12 @@ def rules(name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """With the documents of a mesh, and an instance of `web` that we did not register."""
-    agent = Agent(tmp_path_factory.mktemp("consul"), DENY, "root")
-    agent.start()
-    agent.document("mesh", timeout="8s")
-    agent.document("services/orders", protocol="http", timeout="7s")
-    agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
-    agent.put("/v1/config", {"Kind": "service-defaults", "Name": "billing", "Protocol": "grpc"})
-    yield agent
-    agent.stop()
+    with running(tmp_path_factory.mktemp("consul"), DENY, "root") as agent:
+        agent.document("mesh", timeout="8s")
+        agent.document("services/orders", protocol="http", timeout="7s")
+        agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
+        agent.put("/v1/config", {"Kind": "service-defaults", "Name": "billing", "Protocol": "grpc"})
+        yield agent
 
 
 def token(agent: Agent, rules: str) -> str:
@@ -90,12 +87,6 @@ def adopt(agent: Agent, service: str, app: int, inbound: int) -> None:
 
 
 # --- what the policies are enough for
-
-
-def told(proxy: Proxy) -> dict[str, Any]:
-    """What `/ready` says."""
-    answer: dict[str, Any] = json.loads(proxy.get("/ready")[1])
-    return answer
 
 
 def tells(proxy: Proxy, detail: str, text: str) -> bool:

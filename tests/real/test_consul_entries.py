@@ -1,8 +1,6 @@
 """Config entries of a real Consul: each of their fields is carried out, or named. None is ignored silently."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from sidecar.snapshot import SidecarRole, compile
 from sidecar.sources.config_entries import DONE
 from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.world import ChainsUpdate, Site, World
-from tests.real.consul_agent import Agent
+from tests.real.consul_agent import Agent, running
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -166,16 +164,6 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 SUBSETS = {"v1": {"Filter": "Service.Meta.version == 1"}, "v2": {"Filter": "Service.Meta.version == 2"}}
-
-
-@contextmanager
-def running(directory: Path) -> Iterator[Agent]:
-    agent = Agent(directory)
-    try:
-        agent.start()
-        yield agent
-    finally:
-        agent.stop()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 Parts of one mesh have a fault proxy of their own before one real agent, so several faults are tried at a time.
 """
 
-import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
+from tests.mesh import LOOPBACK, Mesh, Proxy, eventually, told
 from tests.real.callers import Caller, application, call
-from tests.real.consul_agent import Agent
+from tests.real.consul_agent import Agent, running
 from tests.real.fault_proxy import FaultProxy
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -58,10 +57,8 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    agent = Agent(tmp_path_factory.mktemp("consul"))
-    agent.start()
-    yield agent
-    agent.stop()
+    with running(tmp_path_factory.mktemp("consul")) as agent:
+        yield agent
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +90,6 @@ def together(starts: Sequence[Callable[[], Proxy]]) -> list[Proxy]:
 def reaches(side: Side, wanted: set[str], host: str = "orders") -> bool:
     """Whether a few calls are answered by all of these, and nobody else."""
     return {call(side.address, host) for _ in range(8)} == {(200, name) for name in wanted}
-
-
-def told(proxy: Proxy) -> dict[str, Any]:
-    """What `/ready` says."""
-    answer: dict[str, Any] = json.loads(proxy.get("/ready")[1])
-    return answer
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from tests.mesh import Mesh, Proxy, eventually
 from tests.real.callers import Caller, application, call
-from tests.real.consul_agent import Agent
+from tests.real.consul_agent import Agent, running
 from tests.real.fault_proxy import FaultProxy
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
@@ -31,10 +31,8 @@ STATUS = "/v1/kv/sidecar-status/.*"
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(tmp_path, LIMIT)
-    agent.start()
-    yield agent
-    agent.stop()
+    with running(tmp_path, LIMIT) as agent:
+        yield agent
 
 
 def test_ten_sidecars_live_together_on_one_agent(

@@ -1,19 +1,16 @@
 """Without Consul: what was told last, from disk."""
 
-import json
 import os
 import stat
 import statistics
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.mesh import Mesh, Proxy, eventually
+from tests.mesh import Mesh, eventually, told
 from tests.real.callers import Caller, application, call
 from tests.real.consul_agent import Agent
 from tests.real.fault_proxy import FaultProxy
@@ -24,20 +21,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 SOON = 30.0
 # Starts that are measured.
 ROUNDS = 2
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(tmp_path)
-    agent.start()
-    yield agent
-    agent.stop()
-
-
-def told(proxy: Proxy) -> dict[str, Any]:
-    """What `/ready` says."""
-    answer: dict[str, Any] = json.loads(proxy.get("/ready")[1])
-    return answer
 
 
 def kept(directory: Path) -> tuple[Path, Path]:

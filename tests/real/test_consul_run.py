@@ -1,11 +1,10 @@
 """Sidecars and a gateway on real Consul: registration, calls, changes, and standing when Consul falls."""
 
-import json
 import os
 import ssl
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import grpc
 import pytest
 from cryptography import x509
 
-from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
+from tests.mesh import LOOPBACK, Mesh, Proxy, eventually, told
 from tests.real.callers import Caller, application, call
 from tests.real.consul_agent import Agent
 from tests.real.programs import free_port
@@ -22,26 +21,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 # Seconds. A change of Consul is routed on within 200 ms on a quiet machine; the rest is for a busy one.
 SOON = 10.0
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(tmp_path)
-    agent.start()
-    yield agent
-    agent.stop()
-
-
-@pytest.fixture
-def mesh(agent: Agent, tmp_path: Path) -> Iterator[Mesh]:
-    with Mesh(tmp_path, agent.address) as mesh:
-        yield mesh
-
-
-def told(proxy: Proxy) -> dict[str, object]:
-    """What `/ready` says."""
-    answer: dict[str, object] = json.loads(proxy.get("/ready")[1])
-    return answer
 
 
 def registered(agent: Agent, service: str) -> list[str]:

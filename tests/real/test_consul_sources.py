@@ -2,8 +2,8 @@
 
 import asyncio
 import statistics
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,33 +30,6 @@ T = TypeVar("T")
 # Seconds; an answer that has not come by then will not come. An agent spreads new leaves over half a minute when a root
 # is new (Consul's caChangeJitterWindow).
 PATIENCE, ROTATION = 15, 45
-
-
-DENY = 'acl { enabled = true default_policy = "deny" tokens { initial_management = "root" } }'
-
-
-@contextmanager
-def running(directory: Path, hcl: str = "", token: str = "") -> Iterator[Agent]:
-    agent = Agent(directory, hcl, token)
-    try:
-        agent.start()
-        yield agent
-    finally:
-        agent.stop()
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    """A server that is its own agent, empty."""
-    with running(tmp_path) as agent:
-        yield agent
-
-
-@pytest.fixture
-def strict_agent(tmp_path: Path) -> Iterator[Agent]:
-    """One that denies what no policy allows."""
-    with running(tmp_path, DENY, "root") as agent:
-        yield agent
 
 
 @asynccontextmanager

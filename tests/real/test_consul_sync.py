@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,26 +11,6 @@ from tests.mesh import ROOT
 from tests.real.consul_agent import Agent
 
 pytestmark = pytest.mark.real
-
-DENY = 'acl { enabled = true default_policy = "deny" tokens { initial_management = "root" } }'
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    """A server that is its own agent, empty."""
-    agent = Agent(tmp_path)
-    agent.start()
-    yield agent
-    agent.stop()
-
-
-@pytest.fixture
-def strict_agent(tmp_path: Path) -> Iterator[Agent]:
-    """One that denies what no policy allows."""
-    agent = Agent(tmp_path, DENY, "root")
-    agent.start()
-    yield agent
-    agent.stop()
 
 
 def sidecar(agent: Agent, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

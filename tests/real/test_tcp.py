@@ -76,20 +76,6 @@ def test_redis_speaks_when_it_has_something_to_say(redis: str) -> None:
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(tmp_path)
-    agent.start()
-    yield agent
-    agent.stop()
-
-
-@pytest.fixture
-def mesh(agent: Agent, tmp_path: Path) -> Iterator[Mesh]:
-    with Mesh(tmp_path, agent.address) as mesh:
-        yield mesh
-
-
-@pytest.fixture
 def greeter() -> Iterator[ScriptedServer[socket.socket]]:
     """An application that speaks first, and then says everything again."""
 
