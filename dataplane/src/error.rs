@@ -54,6 +54,8 @@ reasons! {
     RequestTimeout = "request-timeout", Downstream, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
     /// The caller cancelled, reset or disconnected.
     DownstreamReset = "downstream-reset", Downstream, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
+    /// The client's certificate does not prove an identity that is trusted here.
+    ClientUntrusted = "client-untrusted", Downstream, 403, 7, "The client proved no identity that is trusted here.", "Compare authority, trust domain and clock of the client with ours: the detail names what was expected and what was seen.";
     /// CONNECT where no tunnels are opened.
     MethodNotAllowed = "method-not-allowed", Downstream, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
     /// A legal feature of HTTP that this proxy does not carry.

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from sidecar.identity.spiffe import ServiceId
 
+# As the data plane has it (dataplane/src/tls/verify.rs): so long before its beginning it takes a certificate.
+EARLY_MINUTES = 60
+
 
 @dataclass(frozen=True)
 class KeyPair:
@@ -28,7 +31,10 @@ class Leaf(KeyPair):
         """Why it is not valid at `now`, the time of this host; "" when it is."""
         if now < self.not_before:
             wait = int((self.not_before - now).total_seconds() / 60) + 1
-            return f"by this host's clock our certificate begins in {wait} min, as those of peers may: set the clock"
+            return (
+                f"by this host's clock our certificate begins in {wait} min, as those of peers may: set the clock, "
+                f"for none is taken more than {EARLY_MINUTES} min early"
+            )
         if now >= self.not_after:
             ended = f"{self.not_after:%Y-%m-%d %H:%M} UTC"
             return (

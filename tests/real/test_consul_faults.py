@@ -3,6 +3,7 @@
 Parts of one mesh have a fault proxy of their own before one real agent, so several faults are tried at a time.
 """
 
+import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
@@ -328,7 +329,7 @@ def test_a_lost_leader_costs_no_call(tmp_path: Path) -> None:
 # --- the clock
 
 
-def test_a_clock_an_hour_ahead_costs_no_call_and_one_an_hour_behind_is_named(agent: Agent, tmp_path: Path) -> None:
+def test_a_clock_an_hour_off_costs_no_call_and_one_that_is_behind_is_named(agent: Agent, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
 
     def set_clock(offset: str) -> None:
@@ -358,15 +359,29 @@ def test_a_clock_an_hour_ahead_costs_no_call_and_one_an_hour_behind_is_named(age
                 calls = len(caller.seen) + 50
                 eventually(f"calls at {offset}", partial(has_made, caller, calls), AGAIN)
         assert caller.failures == []
-        # An hour behind certificates that are new have not begun, and no new connection is made; that is told.
+        # An hour behind certificates that are new have not begun. They are taken, and it is told.
         set_clock("-1h")
         assert "begins in 5" in told(ahead)["certificate"]
         assert "set the clock" in told(ahead)["certificate"]
+        late.kill()
+        again = mesh.sidecar("late", port)
+        eventually("a call on a new connection", partial(reaches, side, {"late"}, "late"), AGAIN)
+        # What is further behind makes no new connection.
+        set_clock("-3h")
+        again.kill()
+        late = mesh.sidecar("late", port)
+        eventually("on record", lambda: not reaches(side, {"late"}, "late") and "begins in" in refused(ahead), AGAIN)
         agent.document("services/late", protocol="http", timeout="5s")
         eventually("Consul is followed", partial(says, side, '"timeout": "5s"'), AGAIN)
         set_clock("+0")
         eventually("calls again", partial(reaches, side, {"late"}, "late"), AGAIN)
         assert late.process.poll() is None
+
+
+def refused(proxy: Proxy) -> str:
+    """The detail of the newest call that ended badly."""
+    failures = json.loads(proxy.get("/api/v1/failures?limit=1")[1])["failures"]
+    return str(failures[0]["detail"]) if failures else ""
 
 
 def has_made(caller: Caller, calls: int) -> bool:

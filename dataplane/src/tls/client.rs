@@ -13,7 +13,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore,
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::peer::{Mismatch, Peer, mismatch};
+use super::peer::Peer;
+use super::verify::{self, By, refusal};
 use super::{ALPN_HTTP1, ALPN_HTTP2, PROVIDER, Secrets, VERSIONS, Wall};
 use crate::error::{Error, Reason};
 use crate::net::Io;
@@ -73,18 +74,17 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let parsed = ParsedCertificate::try_from(leaf)?;
-        let algorithms = PROVIDER.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
         let expected = || match self.expected.is_empty() {
             true => "none".to_owned(),
             false => self.expected.join(" or "),
         };
-        match Peer::from_leaf(leaf) {
-            Ok(peer) if self.expected.contains(&peer.uri) => Ok(ServerCertVerified::assertion()),
-            Ok(peer) => Err(Mismatch(format!("Expected {}, seen {}.", expected(), peer.uri).into()).into()),
-            Err(error) => Err(Mismatch(format!("Expected {}: {error}.", expected()).into()).into()),
-        }
+        verify::chain(leaf, now, expected, |at| {
+            let parsed = ParsedCertificate::try_from(leaf)?;
+            let algorithms = PROVIDER.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, at, algorithms)
+        })?;
+        verify::identity(leaf, By::Server, expected, |peer| self.expected.contains(&peer.uri))?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -147,8 +147,12 @@ pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfi
 
 fn handshake_error(error: &io::Error) -> Error {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    if let Some(mismatch) = tls.and_then(mismatch) {
-        return Error::unprocessed(Reason::PeerMismatch).because(mismatch);
+    if let Some(refusal) = tls.and_then(refusal) {
+        let reason = match refusal.is_mismatch {
+            true => Reason::PeerMismatch,
+            false => Reason::TlsFailure,
+        };
+        return Error::unprocessed(reason).because(refusal);
     }
     let failure = Error::unprocessed(Reason::TlsFailure);
     match tls {

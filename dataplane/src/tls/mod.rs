@@ -3,6 +3,7 @@
 pub mod client;
 pub mod peer;
 pub mod server;
+mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use rustls::{CertificateError, OtherError};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -98,32 +97,6 @@ impl fmt::Display for Unidentified {
 }
 
 impl std::error::Error for Unidentified {}
-
-/// A peer that proved another identity than one that was asked for.
-#[derive(Debug)]
-pub(super) struct Mismatch(pub(super) Box<str>);
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Mismatch {}
-
-impl From<Mismatch> for rustls::Error {
-    fn from(mismatch: Mismatch) -> Self {
-        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(mismatch))))
-    }
-}
-
-/// The words of a [`Mismatch`] inside an error of rustls.
-pub(super) fn mismatch(error: &rustls::Error) -> Option<&Mismatch> {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(error))) => error.downcast_ref(),
-        _ => None,
-    }
-}
 
 /// The DNS names of a leaf, in lower case.
 pub(super) fn dns_names(leaf: &CertificateDer<'_>) -> Result<Vec<Box<str>>, Unidentified> {

@@ -15,7 +15,8 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::peer::{Mismatch, Peer, mismatch};
+use super::peer::Peer;
+use super::verify::{self, By, refusal};
 use super::{ALPN_HTTP1, ALPN_HTTP2, Identity, ONLY_1_3, PROVIDER, Secrets, TrustBundle, VERSIONS, Wall};
 use crate::error::{Error, Reason};
 use crate::net::Io;
@@ -176,15 +177,16 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.webpki.verify_client_cert(leaf, intermediates, now)?;
         let Some(domains) = &self.trust_domains else {
-            return Ok(verified);
+            let expected = || "a client of a trusted authority".to_owned();
+            let judge = |at| self.webpki.verify_client_cert(leaf, intermediates, at);
+            return verify::chain(leaf, now, expected, judge);
         };
-        let peer = Peer::from_leaf(leaf).map_err(|error| Mismatch(error.to_string().into()))?;
-        if !domains.iter().any(|trusted| **trusted == *peer.trust_domain()) {
-            let (uri, trusted) = (&peer.uri, domains.join(", "));
-            return Err(Mismatch(format!("{uri} is not of a trusted domain ({trusted})").into()).into());
-        }
+        let expected = || format!("a service of {}", domains.join(" or "));
+        let judge = |at| self.webpki.verify_client_cert(leaf, intermediates, at);
+        let verified = verify::chain(leaf, now, expected, judge)?;
+        let is_welcome = |peer: &Peer| domains.iter().any(|trusted| **trusted == *peer.trust_domain());
+        verify::identity(leaf, By::Client, expected, is_welcome)?;
         Ok(verified)
     }
 
@@ -222,7 +224,7 @@ pub struct Accepted {
     pub alpn: Option<Protocol>,
 }
 
-/// Does the server's side of the handshake. Errors are the client's: [`Reason::BadRequest`],
+/// Does the server's side of the handshake. Errors are the client's: [`Reason::ClientUntrusted`], [`Reason::BadRequest`],
 /// [`Reason::RequestTimeout`], [`Reason::DownstreamReset`].
 pub async fn accept(stream: TcpStream, config: Arc<ServerConfig>, timeout: Duration) -> Result<Accepted, Error> {
     match tokio::time::timeout(timeout, handshake(stream, config)).await {
@@ -260,7 +262,7 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
         && peer.has_expired()
     {
         return Err(
-            Error::new(Reason::BadRequest).because(format_args!("The certificate of {} has expired.", peer.uri))
+            Error::new(Reason::ClientUntrusted).because(format_args!("The certificate of {} has expired.", peer.uri))
         );
     }
     let alpn = match session.alpn_protocol() {
@@ -273,8 +275,11 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
 
 fn handshake_error(error: &io::Error) -> Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => match mismatch(tls) {
-            Some(mismatch) => Error::new(Reason::BadRequest).because(format_args!("TLS handshake: {mismatch}.")),
+        Some(tls) => match refusal(tls) {
+            Some(refusal) => Error::new(Reason::ClientUntrusted).because(refusal),
+            None if *tls == rustls::Error::NoCertificatesPresented => {
+                Error::new(Reason::ClientUntrusted).because("The client showed no certificate.")
+            }
             None => Error::new(Reason::BadRequest).because(format_args!("TLS handshake: {tls}.")),
         },
         None => Error::new(Reason::DownstreamReset).because(format_args!("TLS handshake: {error}.")),

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::peer::Peer;
 use super::server::{Accepted, Terms};
 use super::{Secrets, client, server};
+use crate::clock;
 use crate::error::{Again, Error, Reason};
 use crate::net::{self, Io};
 use crate::proto;
@@ -40,6 +41,7 @@ impl Authority {
 
     fn issue(&self, name: &str, adjust: impl FnOnce(&mut CertificateParams)) -> proto::Identity {
         let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         adjust(&mut params);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.0).unwrap();
@@ -213,10 +215,20 @@ async fn a_certificate_that_does_not_verify_is_refused_before_its_name_is_read()
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::EmailProtection];
     };
     let good = secrets(&[&authority.leaf("leaf", &[ORDERS])], bundle());
+    let early = |params: &mut CertificateParams| {
+        params.subject_alt_names = vec![san_uri(ORDERS)];
+        begins_in(params, Duration::from_secs(2 * 3600));
+    };
+    let for_anything = |params: &mut CertificateParams| {
+        params.subject_alt_names = vec![san_uri(ORDERS)];
+        params.extended_key_usages = vec![];
+    };
     let cases = [
-        (authority.issue("leaf", expired), "expired"),
-        (authority.issue("leaf", for_email), "xtended"),
-        (stranger.leaf("leaf", &[ORDERS]), "UnknownIssuer"),
+        (authority.issue("leaf", expired), "has expired"),
+        (authority.issue("leaf", early), "begins in"),
+        (authority.issue("leaf", for_email), "extended key usage"),
+        (authority.issue("leaf", for_anything), "extended key usage"),
+        (stranger.leaf("leaf", &[ORDERS]), "its issuer is CN=stranger"),
     ];
     for (leaf, words) in cases {
         let bad = secrets(&[&leaf], bundle());
@@ -225,16 +237,45 @@ async fn a_certificate_that_does_not_verify_is_refused_before_its_name_is_read()
         let (_, connected) = handshake((&server_tls(true), &bad), (&client, &good), Protocol::Http2).await;
         let error = connected.unwrap_err();
         assert_eq!((error.reason, error.again), (Reason::TlsFailure, Again::Unprocessed));
-        assert!(error.cause.as_deref().unwrap().contains(words), "{error}");
+        let cause = error.cause.unwrap();
+        let named = format!("Expected {ORDERS}, seen {ORDERS}: ");
+        assert!(cause.starts_with(&named) && cause.contains(words), "{cause}");
 
         // The other way round; also where a certificate is optional.
         for required in [true, false] {
             let (accepted, _) = handshake((&server_tls(required), &good), (&client, &bad), Protocol::Http2).await;
             let error = accepted.unwrap_err();
-            assert_eq!(error.reason, Reason::BadRequest);
-            assert!(error.cause.as_deref().unwrap().contains(words), "{error}");
+            assert_eq!(error.reason, Reason::ClientUntrusted);
+            let cause = error.cause.unwrap();
+            let named = format!("Expected a service of mesh.local, seen {ORDERS}: ");
+            assert!(cause.starts_with(&named) && cause.contains(words), "{cause}");
         }
     }
+}
+
+fn begins_in(params: &mut CertificateParams, after: Duration) {
+    params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_nanos(clock::unix_nanos()) + after;
+}
+
+#[tokio::test]
+async fn a_certificate_that_begins_within_the_hour_is_taken_for_our_clock_may_be_behind() {
+    let authority = Authority::new();
+    let bundle = || authority.bundle(&["mesh.local"]);
+    let soon = |uri: &'static str| {
+        authority.issue("leaf", move |params| {
+            params.subject_alt_names = vec![san_uri(uri)];
+            begins_in(params, Duration::from_secs(3500));
+        })
+    };
+    let (orders, web) = (secrets(&[&soon(ORDERS)], bundle()), secrets(&[&soon(WEB)], bundle()));
+    let (accepted, connected) = handshake(
+        (&server_tls(true), &orders),
+        (&client_tls(&[ORDERS]), &web),
+        Protocol::Http2,
+    )
+    .await;
+    assert_eq!(*accepted.unwrap().peer.unwrap().uri, *WEB);
+    assert_eq!(*connected.unwrap().1.uri, *ORDERS);
 }
 
 #[tokio::test]
@@ -248,9 +289,12 @@ async fn a_client_must_be_of_a_trusted_domain() {
         (&["spiffe://old.local/web"], Ok(())),
         (
             &["spiffe://evil.local/web"],
-            Err("handshake: spiffe://evil.local/web is not of a trusted domain (mesh.local, old.local)."),
+            Err("Expected a service of mesh.local or old.local, seen spiffe://evil.local/web."),
         ),
-        (&["spiffe://mesh.local.evil/web"], Err("not of a trusted domain")),
+        (
+            &["spiffe://mesh.local.evil/web"],
+            Err("seen spiffe://mesh.local.evil/web."),
+        ),
         (&[WEB, "spiffe://mesh.local/admin"], Err("more than one URI")),
         (&["https://mesh.local/web"], Err("not a SPIFFE id")),
         (&[], Err("no SPIFFE id")),
@@ -285,7 +329,7 @@ async fn a_client_without_a_certificate_is_welcome_only_where_it_is_optional() {
 
     let (accepted, _) = handshake((&server_tls(true), &orders), (&anonymous, &orders), Protocol::Http1).await;
     let error = accepted.unwrap_err();
-    assert!(error.cause.unwrap().contains("no certificates"));
+    assert!(error.cause.unwrap().contains("showed no certificate"));
 
     let (accepted, _) = handshake((&server_tls(false), &orders), (&anonymous, &orders), Protocol::Http1).await;
     assert_eq!(accepted.unwrap().peer, None);

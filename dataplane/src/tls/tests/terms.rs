@@ -214,5 +214,5 @@ async fn at_the_edge_a_client_may_have_any_name_that_a_root_vouches_for() {
 
     let stranger = Authority::called("stranger");
     let (accepted, _) = met(&terms(&server, &orders), &caller(&shown(&stranger, vec![san_uri(WEB)]))).await;
-    assert_eq!(accepted.unwrap_err().reason, Reason::BadRequest);
+    assert_eq!(accepted.unwrap_err().reason, Reason::ClientUntrusted);
 }
