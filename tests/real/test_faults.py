@@ -1,0 +1,157 @@
+"""Every fault of an endpoint, in every protocol: what callers see, how often endpoints are asked, and beside Envoy.
+
+The short form is ours alone, once, and asserts only what a busy machine does not change. The long form measures ours
+and Envoy in turn, under one policy, and writes the table that stands in `faults/results.md`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import failures
+from tests.mesh import Proxy
+from tests.real.faults import report
+from tests.real.faults.faults import FAULTS
+from tests.real.faults.policy import NO_POLICY, POLICY, envoy
+from tests.real.faults.rig import Cell, Figures, Phases, Rig, measured_together, met, ours, rig, theirs
+from tests.real.faults.wire import Wire
+
+pytestmark = [pytest.mark.real]
+
+SHORT = Phases(before=0.1, fault=0.6, after=0.0)
+LONG = Phases(before=0.3, fault=2.5, after=2.0)
+ROUNDS = 5
+
+# Share of the calls that succeeds in spite of a fault, at the least. Two of three endpoints answer; what has begun to
+# answer cannot be tried again, nor what was in flight when an endpoint went down.
+ALL, MOST, NONE = 0.95, 0.5, 0.0
+LEAST = {
+    "refuse": ALL,
+    "reset before headers": MOST,
+    "reset after headers": MOST,
+    "hang": MOST,
+    "slow headers": ALL,
+    "slow body": ALL,
+    "cut body": MOST,
+    "wrong framing": MOST,
+    "GOAWAY in flight": ALL,
+    "flapping": MOST,
+    "1 of 3 slow": ALL,
+    "1 of 3 erring in trailers": MOST,
+    "name gone": NONE,
+    "all down": NONE,
+    "overload": NONE,
+}
+# Requests at endpoints for each call, at the most: the budget of retries, and what was on its way at the beginning.
+AMPLIFICATION = 1.5
+
+RESULTS = Path(__file__).with_name("faults") / "results.md"
+ENVOY = Path(__file__).with_name("faults") / "envoy.json"
+
+
+@pytest.fixture(scope="module")
+def endpoints() -> Iterator[Rig]:
+    """The endpoints, with fair turns: a caller's thread must not wait the interpreter's usual 5 ms for the others."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.001)
+    with rig() as running:
+        yield running
+    sys.setswitchinterval(interval)
+
+
+@pytest.fixture(scope="module")
+def sidecar(endpoints: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with ours(endpoints, tmp_path_factory.mktemp("faults") / "ours") as proxy:
+        yield proxy
+
+
+def reasons(proxy: Proxy, host: str) -> set[str]:
+    """Why calls to this host failed in the proxy's own words; "" when the application itself said so."""
+    return {failure["reason"] for failure in failures(proxy, host)}
+
+
+def test_the_table_has_an_expectation_for_each_fault() -> None:
+    assert LEAST.keys() == FAULTS.keys()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_policy_keeps_callers_from_a_fault(
+    fault: str, endpoints: Rig, sidecar: Proxy, row: Callable[[str, str], None]
+) -> None:
+    def shows_itself(cell: Cell) -> None:
+        calls = endpoints.seen_without_policy(cell, sidecar.outbound)
+        assert any(met(cell.fault, call) for call in calls), f"{cell.bare}: {len(calls)} calls, {calls[-3:]}"
+        told = reasons(sidecar, cell.bare)
+        assert told <= {*cell.fault.reasons, ""}, cell.bare
+        # A call that ends without its status is passed on as it is.
+        if cell.fault.reasons and not (fault == "cut body" and cell.wire.is_grpc):
+            assert told, f"{cell.bare}: no reason was recorded"
+
+    with ThreadPoolExecutor(len(Wire)) as pool:
+        list(pool.map(shows_itself, endpoints.cells[fault].values()))
+
+    seen = measured_together(endpoints, fault, sidecar.outbound, SHORT)
+    row(f"fault: {fault}", "  ".join(f"{wire} {figures.success:.1%}" for wire, figures in seen.items()))
+    for wire, figures in seen.items():
+        cell = endpoints.cells[fault][wire]
+        assert figures.success >= LEAST[fault], f"{cell.host}: {figures}"
+        assert figures.amplification <= AMPLIFICATION, f"{cell.host}: {figures}"
+        # Nothing else went wrong on the way.
+        assert reasons(sidecar, cell.host) <= {*cell.fault.reasons, ""}, cell.host
+
+
+FINE = Figures(success=0.9, p50=0.001, p99=0.010, amplification=1.0, eject=None, back=None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "changed", "complaint"),
+    [
+        ("hang", {}, ""),
+        ("hang", {"success": 0.896}, ""),
+        ("hang", {"success": 0.894}, "succeeds"),
+        ("hang", {"p99": 0.020}, ""),
+        ("hang", {"p99": 0.021}, "p99"),
+        (report.TRAILERS, {}, "not better"),
+        (report.TRAILERS, {"success": 0.91}, ""),
+    ],
+)
+def test_what_is_worse_than_envoy_is_told(fault: str, changed: dict[str, float], complaint: str) -> None:
+    told = report.complaint(fault, Wire.UNARY, replace(FINE, **changed), FINE)
+    assert complaint in told
+    assert bool(complaint) == bool(told)
+
+
+def test_the_committed_configuration_of_envoy_is_that_of_the_table() -> None:
+    services = {
+        f"{kind}-{wire}": (policy, wire, [41001, 41002, 41003])
+        for wire in Wire
+        for kind, policy in (("policy", POLICY), ("bare", NO_POLICY))
+    }
+    generated = json.dumps(envoy(15001, services), indent=2) + "\n"
+    assert ENVOY.read_text() == generated, f"write this into {ENVOY}:\n{generated}"
+
+
+@pytest.mark.long
+# Seconds: rounds of both proxies, each fault about six, and their start.
+@pytest.mark.timeout(ROUNDS * 2 * (len(FAULTS) * 12 + 60))
+def test_callers_are_served_as_well_as_behind_envoy(
+    endpoints: Rig, tmp_path: Path, note: Callable[[str], None]
+) -> None:
+    rounds: list[report.Round] = []
+    for number in range(ROUNDS):
+        # A new process each time: what one round has taught a proxy is not known in the next.
+        with ours(endpoints, tmp_path / f"ours-{number}") as proxy:
+            mine = {fault: measured_together(endpoints, fault, proxy.outbound, LONG) for fault in FAULTS}
+        with theirs(endpoints, tmp_path / f"envoy-{number}") as address:
+            yours = {fault: measured_together(endpoints, fault, address, LONG) for fault in FAULTS}
+        rounds.append(report.Round(mine, yours))
+    cells = report.judged(rounds)
+    RESULTS.write_text(report.markdown(cells, ROUNDS))
+    note(f"the table is in {RESULTS}")
+    worse = [cell for cell in cells if cell.complaint]
+    assert not worse, "\n".join(f"{cell.fault}, {cell.wire}: {cell.complaint}" for cell in worse)
