@@ -23,6 +23,7 @@ from sidecar.identity.local_ca import LocalAuthority
 from sidecar.identity.spiffe import ServiceId
 from sidecar.wire import control_pb2 as control
 from sidecar.wire import snapshot_pb2 as wire
+from tests.mesh import eventually
 
 
 @pytest.fixture
@@ -363,7 +364,9 @@ def test_a_failure_is_explained(plane: DataPlane) -> None:
     answer.read()
     connection.close()
 
-    (failure,) = ask(plane, failures=control.FailuresQuery()).failures.failures
+    # It stands there a moment after its answer does.
+    told = eventually("a failure", lambda: ask(plane, failures=control.FailuresQuery()).failures.failures)
+    (failure,) = told
     assert failure.status == answer.status == 404
     assert failure.reason == "no-route"
     assert (failure.method, failure.authority, failure.path) == ("GET", "nobody.mesh", "/cart")
