@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use crate::breaker::Gauge;
 use crate::proto;
+use crate::verdict::Verdict;
 
 /// One upstream, by name.
 #[derive(Debug, Default)]
@@ -68,10 +69,23 @@ pub struct Counts {
     pub active: AtomicU32,
     /// Requests ever sent.
     pub total: AtomicU64,
-    /// Attempts that failed.
+    /// Attempts that the endpoint failed.
     pub failures: AtomicU64,
+    /// Attempts for which it had too much to do.
+    pub overloads: AtomicU64,
     /// Open connections.
     pub connections: AtomicU32,
+}
+
+impl Counts {
+    /// An attempt is over: the one place that hears of it.
+    pub fn ended(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Success | Verdict::CallersFault => {}
+            Verdict::Failure => drop(self.failures.fetch_add(1, Relaxed)),
+            Verdict::Overload => drop(self.overloads.fetch_add(1, Relaxed)),
+        }
+    }
 }
 
 /// One version of a cluster's endpoints.

@@ -14,6 +14,8 @@ use crate::error::{Error, Reason};
 pub struct Deadline {
     at: Option<Instant>,
     asked: Option<Instant>,
+    /// How long that was.
+    given: Duration,
     timeout: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -21,8 +23,9 @@ pub struct Deadline {
 impl Deadline {
     /// The route's timeout, and the time that the caller gives from now on.
     pub fn new(timeout: Option<Duration>, asked: Option<Duration>) -> Self {
+        let given = asked.unwrap_or_default();
         let asked = asked.map(|asked| clock::now() + asked);
-        let mut deadline = Deadline { at: asked, asked, timeout, timer: None };
+        let mut deadline = Deadline { at: asked, asked, given, timeout, timer: None };
         deadline.progress();
         deadline
     }
@@ -38,6 +41,12 @@ impl Deadline {
     /// The time that is left; `None`: no limit.
     pub fn left(&self) -> Option<Duration> {
         self.at.map(|at| at.saturating_duration_since(clock::now()))
+    }
+
+    /// The caller's own time has passed but for an eighth: it may measure it a little earlier.
+    pub fn is_as_good_as_over(&self) -> bool {
+        self.asked
+            .is_some_and(|asked| asked.saturating_duration_since(clock::now()) <= self.given / 8)
     }
 
     /// An endpoint knows the deadline too: when it breaks off at that time, the time is why.
@@ -102,6 +111,8 @@ mod tests {
         deadline.progress();
         clock::sleep(SECOND).await;
         deadline.progress();
+        assert!(!deadline.is_as_good_as_over());
         assert_eq!(over(&mut deadline).await.as_secs(), 1);
+        assert!(deadline.is_as_good_as_over());
     }
 }

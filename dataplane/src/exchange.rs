@@ -4,11 +4,11 @@
 //! consumed. Whatever goes wrong is one [`Error`], and one place turns it into an answer.
 
 mod ending;
+mod patience;
 
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -82,7 +82,7 @@ struct Answer {
     head: Response<()>,
     body: Body,
     lease: Lease,
-    _picked: Picked,
+    picked: Picked,
     _permit: Permit,
 }
 
@@ -138,9 +138,9 @@ impl Call {
             self.record
                 .attempt_started(&picked.endpoint().label, picked.endpoint().address);
             match self.attempt(&picked, route, parts).await {
-                Ok((head, body, lease)) => return Ok(Answer { head, body, lease, _picked: picked, _permit: permit }),
+                Ok((head, body, lease)) => return Ok(Answer { head, body, lease, picked, _permit: permit }),
                 Err(error) => {
-                    picked.failed();
+                    picked.ended(self.blame(&error));
                     self.record.attempt_ended(Some(error.reason));
                     if !attempts.again(&error, self.upload.can_replay()) {
                         return Err(error);
@@ -203,12 +203,14 @@ impl Call {
 
     /// Passes the response on while the rest of the request goes up; ends when the response has.
     async fn relay(&mut self, answer: Answer, parts: &Parts) {
-        let Answer { head, body, mut lease, .. } = answer;
+        let Answer { head, body, mut lease, picked, _permit } = answer;
         let (mut head, ()) = head.into_parts();
+        let judged = picked.judge().head(head.status, &head.headers);
         self.record.response_head(&head);
         let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if is_tunnel {
-            // The timeout is for the answer; what follows lasts as long as its two ends like.
+            // The timeout and the verdict are for the answer; what follows lasts as long as its two ends like.
+            picked.ended(judged);
             self.deadline = Deadline::default();
         }
         let is_end = body.is_end();
@@ -233,7 +235,15 @@ impl Call {
             }
             self.deadline.poll(cx).map(Err)
         })
-        .await;
+        .await
+        .map_err(|error| self.deadline.explain(error));
+        if !is_tunnel {
+            picked.ended(
+                picked
+                    .judge()
+                    .answered(judged, self.record.call(), ended.as_ref().err()),
+            );
+        }
         // A call is over with its status, whatever the caller still wanted to send.
         if ended.is_ok() && !form.is_call() && !self.upload.is_done() {
             let rest = self.upload.rest(&mut self.deadline, is_tunnel);
@@ -249,28 +259,8 @@ impl Call {
                 // "RST exceptions are represented with [...] the CANCEL error code" (RFC 8441 section 5).
                 download.sink.reset(ResetCode::CANCEL);
             }
-            Err(error) => self.break_off(&self.deadline.explain(error), download, form),
+            Err(error) => self.break_off(&error, download, form),
         }
-    }
-
-    /// Waits for `work` no longer than the caller and the deadline do.
-    async fn patiently<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Error> {
-        std::future::poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => {
-                self.upload.gather(cx);
-                self.poll_patience(cx).map(Err)
-            }
-        })
-        .await
-    }
-
-    /// Ready when the caller is gone or the deadline is over.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        if let Poll::Ready(error) = self.responder.poll_reset(cx) {
-            return Poll::Ready(Error::new(Reason::DownstreamReset).because(error));
-        }
-        self.deadline.poll(cx)
     }
 }
 

@@ -26,6 +26,7 @@ mod snapshot;
 mod telemetry;
 mod tls;
 mod upstream;
+mod verdict;
 mod worker;
 
 mod clock;

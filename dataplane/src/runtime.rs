@@ -356,6 +356,7 @@ fn endpoint_state(endpoint: &crate::cluster::Endpoint) -> proto::EndpointState {
         requests_active: u64::from(counts.active.load(Relaxed)),
         requests_total: counts.total.load(Relaxed),
         failures_total: counts.failures.load(Relaxed),
+        overloads_total: counts.overloads.load(Relaxed),
         connections_active: counts.connections.load(Relaxed),
     }
 }

@@ -18,6 +18,7 @@ use crate::events::Events;
 use crate::pool::{Connection, Lease, Limits, Pool, SecretsCell, Target, Transport};
 use crate::proto::{self, event::Kind};
 use crate::snapshot::model::{self, ClientTls, Protocol};
+use crate::verdict::{Judge, Verdict};
 
 /// A cluster as one snapshot configures it, for one worker.
 #[derive(Debug)]
@@ -196,9 +197,14 @@ impl Picked {
         target.dial(config.max_connections).await
     }
 
-    /// Counts the attempt as failed.
-    pub fn failed(&self) {
-        self.endpoint().counts.failures.fetch_add(1, Relaxed);
+    /// The attempt is over; one that is dropped without this says nothing about the endpoint.
+    pub fn ended(&self, verdict: Verdict) {
+        self.endpoint().counts.ended(verdict);
+    }
+
+    /// Who judges its answers.
+    pub fn judge(&self) -> &Judge {
+        &self.upstream.config.judge
     }
 
     fn pool(&self) -> &Rc<Pool> {

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["http", "tls", "events", "deadline"],
     &["telemetry"],
     &["snapshot"],
+    &["verdict"],
     &["proto", "error", "drain"],
     &["clock", "net", "random"],
 ];

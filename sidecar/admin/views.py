@@ -89,6 +89,7 @@ def _cluster(cluster: control.ClusterState) -> Json:
                 "requests_active": endpoint.requests_active,
                 "requests_total": endpoint.requests_total,
                 "failures_total": endpoint.failures_total,
+                "overloads_total": endpoint.overloads_total,
                 "connections_active": endpoint.connections_active,
             }
             for endpoint in cluster.endpoints

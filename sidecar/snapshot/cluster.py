@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sidecar.config.document import Key
 from sidecar.config.load import RESERVED
-from sidecar.config.model.traffic import CircuitBreaker
+from sidecar.config.model.traffic import GRPC_STATUSES, CircuitBreaker, Failures
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
 
@@ -67,6 +67,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         tls=_client_tls(world, target) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),
         limits=_limits(settings.circuit_breaker or mesh.circuit_breaker),
+        failures=_failures(settings.failures or mesh.failures),
         origin=origin(world, called, *(("subsets", target.subset) if target.subset else ())),
     )
 
@@ -93,6 +94,13 @@ def _limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
         max_connections=breaker.max_connections,
         max_pending=breaker.max_pending,
         max_requests=breaker.max_requests,
+    )
+
+
+def _failures(failures: Failures) -> wire.FailureStatuses:
+    return wire.FailureStatuses(
+        http=[wire.StatusRange(first=first, last=last) for first, last in failures.statuses],
+        grpc=[GRPC_STATUSES[status] for status in failures.grpc],
     )
 
 

@@ -238,7 +238,7 @@ class ClusterState(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ...) -> None: ...
 
 class EndpointState(_message.Message):
-    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active")
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
@@ -247,6 +247,7 @@ class EndpointState(_message.Message):
     REQUESTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     FAILURES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    OVERLOADS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     healthy: bool
@@ -255,7 +256,8 @@ class EndpointState(_message.Message):
     requests_total: int
     failures_total: int
     connections_active: int
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ...) -> None: ...
+    overloads_total: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ...) -> None: ...
 
 class Failures(_message.Message):
     __slots__ = ("failures",)

@@ -264,7 +264,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, attempts: _Optional[int] = ...) -> None: ...
 
 class Cluster(_message.Message):
-    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin")
+    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     SUBSET_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +275,7 @@ class Cluster(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     WARM_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     name: str
     service: str
     subset: str
@@ -285,7 +286,24 @@ class Cluster(_message.Message):
     limits: ClusterLimits
     warm_timeout_ms: int
     origin: Origin
-    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+    failures: FailureStatuses
+    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ...) -> None: ...
+
+class FailureStatuses(_message.Message):
+    __slots__ = ("http", "grpc")
+    HTTP_FIELD_NUMBER: _ClassVar[int]
+    GRPC_FIELD_NUMBER: _ClassVar[int]
+    http: _containers.RepeatedCompositeFieldContainer[StatusRange]
+    grpc: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, http: _Optional[_Iterable[_Union[StatusRange, _Mapping]]] = ..., grpc: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class StatusRange(_message.Message):
+    __slots__ = ("first", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class ClusterLimits(_message.Message):
     __slots__ = ("max_connections", "max_pending", "max_requests")

@@ -20,6 +20,7 @@ use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
 use crate::telemetry::record::Record;
 use crate::upstream::{Permit, Picked};
+use crate::verdict::Verdict;
 
 /// A connection that has found its other end.
 #[derive(Debug)]
@@ -91,10 +92,12 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
         match picked.connect().await {
             Ok(connection) => {
                 record.attempt_connected(connection.peer.clone());
+                // Nobody reads what follows.
+                picked.ended(Verdict::Success);
                 return Ok(Upstream { connection, _picked: picked, _permit: permit });
             }
             Err(error) => {
-                picked.failed();
+                picked.ended(Verdict::of(&error));
                 record.attempt_ended(Some(error.reason));
                 if !attempts.again(&error, true) {
                     return Err(error);

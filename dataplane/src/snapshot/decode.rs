@@ -14,6 +14,7 @@ use super::model::{
     ServerTls, Snapshot, Telemetry, TlsVersion,
 };
 use crate::proto;
+use crate::verdict::Judge;
 
 mod cors;
 mod routes;
@@ -253,8 +254,23 @@ fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked
         max_connections: or(limits.max_connections, CLUSTER_LIMIT),
         max_pending: or(limits.max_pending, CLUSTER_LIMIT),
         max_requests: or(limits.max_requests, CLUSTER_LIMIT),
+        judge: message.failures.map(judge).transpose()?.unwrap_or_else(Judge::usual),
         origin: origin.clone(),
     })
+}
+
+fn judge(message: proto::FailureStatuses) -> Checked<Arc<Judge>> {
+    let mut ranges = Vec::with_capacity(message.http.len());
+    for proto::StatusRange { first, last } in message.http {
+        match (u16::try_from(first), u16::try_from(last)) {
+            (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => ranges.push(first..=last),
+            _ => return Err(format!("failures.http {first} to {last} is no range within 100 to 599")),
+        }
+    }
+    let code = |code| u8::try_from(code).ok().filter(|code| (1..=16).contains(code));
+    let codes: Option<Vec<u8>> = message.grpc.iter().copied().map(code).collect();
+    let codes = codes.ok_or_else(|| format!("failures.grpc {:?}: expected 1 to 16", message.grpc))?;
+    Ok(Arc::new(Judge::new(&ranges, &codes)))
 }
 
 fn client_tls(message: proto::ClientTls) -> Checked<ClientTls> {

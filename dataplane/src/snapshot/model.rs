@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 
+use crate::verdict::Judge;
+
 /// One compiled configuration; shared by all workers.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -330,6 +332,8 @@ pub struct Cluster {
     pub max_pending: u32,
     /// Requests in flight. Default 1024, as Envoy.
     pub max_requests: u32,
+    /// What the end of an attempt says about its endpoint.
+    pub judge: Arc<Judge>,
     /// Where it was written.
     pub origin: Origin,
 }

@@ -18,6 +18,7 @@ use crate::clock::{self, Instant};
 use crate::error::{Error, Reason};
 use crate::random;
 use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
+use crate::verdict::Call;
 
 /// Names one exchange between hops.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -341,6 +342,15 @@ impl Record {
             if let Some(open) = self.exchange.attempts.open() {
                 open.grpc_status = Some(status);
             }
+        }
+    }
+
+    /// What is known of the call's status.
+    pub fn call(&self) -> Call {
+        match self.exchange.grpc_status {
+            Some(status) => Call::Status(status.number()),
+            None if self.exchange.grpc && !self.status_is_content => Call::Open,
+            None => Call::No,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::snapshot::model::{
     BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Protocol, Route,
 };
+use crate::verdict::Judge;
 
 pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
@@ -38,6 +39,7 @@ pub(super) fn cluster() -> Arc<Cluster> {
         max_connections: 1,
         max_pending: 1,
         max_requests: 1,
+        judge: Judge::usual(),
         origin: Origin::default(),
     })
 }

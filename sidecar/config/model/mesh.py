@@ -11,7 +11,7 @@ from pydantic import Field
 from sidecar.config.model.base import Domain, Duration, Model, Share
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.tls import MeshTls
-from sidecar.config.model.traffic import CircuitBreaker, LoadBalancer, Retry, Traffic
+from sidecar.config.model.traffic import CircuitBreaker, Failures, LoadBalancer, Retry, Traffic
 
 
 class Tracing(Model):
@@ -56,3 +56,4 @@ class Mesh(Traffic):
     )
     retry: Retry = Field(default=Retry(), description="Tries on other endpoints.")
     circuit_breaker: CircuitBreaker = Field(default=CircuitBreaker(), description="Bounds of what is open at once.")
+    failures: Failures = Field(default=Failures(), description="Which answers are an endpoint's failure.")

@@ -130,6 +130,20 @@ def test_what_is_not_carried_out_yet_is_refused_by_name(text: str, message: str)
     assert only(problems_of(text)).message == message
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("failures: {statuses: [600]}", "`600` is no status of HTTP"),
+        ("failures: {statuses: [5xx]}", "`5xx` is no status of HTTP"),
+        ("failures: {statuses: [599-500]}", "`599-500` ends before it begins"),
+        ("failures: {grpc: [UNAVAILABLE]}", "`UNAVAILABLE` is not one of the choices"),
+        ("failures: {grpc: [ok]}", "`ok` is not one of the choices"),
+    ],
+)
+def test_a_failure_is_a_status_that_there_is(text: str, message: str) -> None:
+    assert only(problems_of(text)).message == message
+
+
 def test_what_is_about_requests_has_no_place_where_nobody_reads_them() -> None:
     document = """
         protocol: tcp

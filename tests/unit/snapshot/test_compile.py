@@ -122,6 +122,21 @@ def test_a_cluster_has_the_settings_of_its_service_and_else_of_the_mesh() -> Non
     assert (orders.connect_timeout_ms, inventory.connect_timeout_ms) == (1000, 1000)
 
 
+def test_what_a_failure_is_says_the_service_or_the_mesh() -> None:
+    mesh = MESH + "failures: {grpc: [internal]}\n"
+    orders = ORDERS + "failures: {statuses: [404, 500-503], grpc: []}\n"
+    snapshot = snapshot_of({**SHOP, "mesh.yaml": mesh, "services/orders.yaml": orders}, ORDERS_ROLE)
+
+    def told(name: str) -> tuple[list[tuple[int, int]], list[int]]:
+        failures = cluster(snapshot, name).failures
+        return [(item.first, item.last) for item in failures.http], list(failures.grpc)
+
+    assert told("orders/v1") == ([(404, 404), (500, 503)], [])
+    assert told("inventory") == ([(500, 599)], [13])
+    # The application beside us is judged as the data plane has it.
+    assert not cluster(snapshot, "app").HasField("failures")
+
+
 @pytest.mark.parametrize(
     ("mesh", "service", "milliseconds"),
     [

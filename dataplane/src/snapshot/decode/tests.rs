@@ -1,3 +1,4 @@
+mod failures;
 mod tcp;
 
 use std::time::Instant;
@@ -63,12 +64,16 @@ fn refusal(change: impl FnOnce(&mut proto::Snapshot)) -> String {
     decode(&message.encode_to_vec()).unwrap_err().to_string()
 }
 
+/// What `text` says after `place`.
+fn after(text: &str, place: &str) -> String {
+    assert!(text.starts_with(place), "{text:?} does not start with {place:?}");
+    text[place.len()..].to_owned()
+}
+
 fn route_refusal(change: impl FnOnce(&mut proto::Route)) -> String {
-    let text = refusal(|message| change(&mut message.route_tables[0].routes[0]));
     let place = "route \"to-orders\" (services/orders.yaml:12:3): ";
-    text.strip_prefix(place)
-        .unwrap_or_else(|| panic!("{text:?} does not start with {place:?}"))
-        .to_owned()
+    let text = refusal(|message| change(&mut message.route_tables[0].routes[0]));
+    after(&text, place)
 }
 
 fn match_refusal(change: impl FnOnce(&mut proto::Match)) -> String {
@@ -76,19 +81,13 @@ fn match_refusal(change: impl FnOnce(&mut proto::Match)) -> String {
 }
 
 fn listener_refusal(change: impl FnOnce(&mut proto::Listener)) -> String {
-    let text = refusal(|message| change(&mut message.listeners[0]));
     let place = "listener \"out\" (mesh.yaml:3:1): ";
-    text.strip_prefix(place)
-        .unwrap_or_else(|| panic!("{text:?} does not start with {place:?}"))
-        .to_owned()
+    after(&refusal(|message| change(&mut message.listeners[0])), place)
 }
 
 fn cluster_refusal(change: impl FnOnce(&mut proto::Cluster)) -> String {
-    let text = refusal(|message| change(&mut message.clusters[0]));
     let place = "cluster \"orders\" (sidecar/services/orders, index 41): ";
-    text.strip_prefix(place)
-        .unwrap_or_else(|| panic!("{text:?} does not start with {place:?}"))
-        .to_owned()
+    after(&refusal(|message| change(&mut message.clusters[0])), place)
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! Nobody waits longer than the caller and the deadline do.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Call;
+use crate::error::{Error, Reason};
+use crate::verdict::Verdict;
+
+impl Call {
+    /// Waits for `work` no longer than the caller and the deadline do.
+    pub(super) async fn patiently<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Error> {
+        std::future::poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => {
+                self.upload.gather(cx);
+                self.poll_patience(cx).map(Err)
+            }
+        })
+        .await
+    }
+
+    /// Ready when the caller is gone or the deadline is over.
+    pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if let Poll::Ready(error) = self.responder.poll_reset(cx) {
+            return Poll::Ready(Error::new(Reason::DownstreamReset).because(error));
+        }
+        self.deadline.poll(cx)
+    }
+
+    /// Of an attempt that ended before there was an answer. A caller that gives up when its time is over says what the
+    /// deadline would have said a moment later.
+    pub(super) fn blame(&self, error: &Error) -> Verdict {
+        match error.reason {
+            Reason::DownstreamReset if self.deadline.is_as_good_as_over() => Verdict::Failure,
+            _ => Verdict::of(error),
+        }
+    }
+}
