@@ -143,7 +143,8 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
     serve(&listening, Rc::new(caller), io, protocol, limits).await;
 }
 
-async fn serve(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, protocol: Protocol, limits: ListenerLimits) {
+/// Speaks HTTP on a connection, or passes its bytes on.
+pub async fn serve(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, protocol: Protocol, limits: ListenerLimits) {
     match protocol {
         Protocol::Http1 => serve_h1(listening, caller, io, limits).await,
         Protocol::Http2 => serve_h2(listening, caller, io, limits).await,

@@ -1,5 +1,8 @@
 //! Sockets, the only module that opens them.
 
+#[cfg(test)]
+pub mod simulated;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -88,6 +91,15 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     prepare(&SockRef::from(&stream))?;
     Ok(stream)
+}
+
+/// Connects to an endpoint in cleartext.
+pub async fn open(address: SocketAddr) -> io::Result<Io> {
+    #[cfg(test)]
+    if let Some(connecting) = simulated::connect(address) {
+        return connecting.await;
+    }
+    connect(address).await.map(Io::from)
 }
 
 /// Options of every connection; one that is accepted inherits them from the socket that listens.

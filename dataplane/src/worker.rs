@@ -1,5 +1,8 @@
 //! One worker: a thread with a runtime of its own, its listeners, its upstreams.
 
+#[cfg(test)]
+mod simulation;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -91,12 +91,12 @@ impl Transport {
     }
 
     async fn connect_untimed(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Arc<str>>), Error> {
-        let stream = net::connect(address)
-            .await
-            .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}")))?;
+        let unreachable =
+            |error| Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}"));
         let Some(tls) = &self.tls else {
-            return Ok((Io::from(stream), None));
+            return Ok((net::open(address).await.map_err(unreachable)?, None));
         };
+        let stream = net::connect(address).await.map_err(unreachable)?;
         let config = sessions.under(self.config(tls)?);
         let (io, peer) = tls::client::connect(stream, tls, config).await?;
         Ok((io, Some(peer.uri)))
