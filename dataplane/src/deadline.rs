@@ -21,13 +21,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The route's timeout, and the time that the caller gives from now on.
-    pub fn new(timeout: Option<Duration>, asked: Option<Duration>) -> Self {
+    /// The route's timeout, and the time that the caller gives, which runs on when another route follows.
+    pub fn begin(&mut self, timeout: Option<Duration>, asked: Option<Duration>) {
+        self.asked = self.asked.or_else(|| asked.map(|asked| clock::now() + asked));
         let given = asked.unwrap_or_default();
-        let asked = asked.map(|asked| clock::now() + asked);
-        let mut deadline = Deadline { at: asked, asked, given, timeout, timer: None };
-        deadline.progress();
-        deadline
+        *self = Deadline { at: self.asked, asked: self.asked, given, timeout, timer: None };
+        self.progress();
     }
 
     /// The request has moved on: the route's timeout begins again.
@@ -94,7 +93,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_moves_on_has_more_time_and_one_that_stands_still_has_not() {
-        let mut deadline = Deadline::new(Some(2 * SECOND), None);
+        let mut deadline = Deadline::default();
+        deadline.begin(Some(2 * SECOND), None);
         for _ in 0..5 {
             assert!(is_waiting(&mut deadline).await);
             clock::sleep(SECOND).await;
@@ -105,7 +105,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_caller_asked_for_is_no_longer_for_any_progress() {
-        let mut deadline = Deadline::new(Some(2 * SECOND), Some(3 * SECOND));
+        let mut deadline = Deadline::default();
+        deadline.begin(Some(2 * SECOND), Some(3 * SECOND));
         assert_eq!(deadline.left().map(|left| left.as_secs()), Some(2));
         clock::sleep(SECOND).await;
         deadline.progress();

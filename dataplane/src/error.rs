@@ -68,6 +68,8 @@ reasons! {
     NoHealthyEndpoint = "no-healthy-endpoint", Proxy, 503, 14, "No endpoint of the service is healthy.", "Look at the health of the instances.";
     /// The endpoints of a service that is called for the first time did not arrive in time.
     WarmTimeout = "warm-timeout", Proxy, 503, 14, "The endpoints of the service did not become known in time.", "Check the discovery source.";
+    /// A new snapshot took the cluster away while the request waited for its endpoints, and the listener with it.
+    Superseded = "superseded", Proxy, 503, 14, "The configuration changed while the request waited.", "Try again.";
     /// A limit of the cluster is reached.
     Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
     /// The listener holds as many connections as it may.

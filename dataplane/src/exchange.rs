@@ -57,7 +57,14 @@ pub fn exchange(
     let upload = Upload::new(body);
     let mut call = Call { record, upload, responder, deadline: Deadline::default(), web: None, trusted };
     async move {
-        if let Err(error) = call.carry_out(&scope, &caller, &parts).await {
+        let mut scope = scope;
+        let ended = loop {
+            match call.carry_out(&scope, &caller, &parts).await {
+                Err(error) if error.reason == Reason::Superseded && Scope::follow(&mut scope) => {}
+                ended => break ended,
+            }
+        };
+        if let Err(error) = ended {
             call.refuse(call.deadline.explain(error), &parts).await;
         }
         call.record.finish();
@@ -118,14 +125,13 @@ impl Call {
         let destination = split::pick(&route.destinations, route.total_weight, random::u64());
         let upstream = &target.upstreams[destination];
         self.record.cluster(&upstream.config, destination);
-        if upstream.config.is_grpc {
-            self.translate(parts);
-        }
-
-        self.deadline = Deadline::new(route.timeout, grpc::timeout(&parts.headers));
+        self.deadline.begin(route.timeout, grpc::timeout(&parts.headers));
         if !upstream.is_warm() {
             // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
             self.patiently(Box::pin(upstream.warm())).await??;
+        }
+        if upstream.config.is_grpc {
+            self.translate(parts);
         }
         let (total, healthy) = upstream.candidates();
         self.record.candidates(total, healthy);

@@ -1,7 +1,8 @@
 //! What an exchange is told: by the listener it came in on, and about the caller at the other end of its connection.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +35,34 @@ pub struct Scope {
     pub body_timeout: Duration,
     /// Counts exchanges in flight.
     pub drain: Rc<Drain>,
+    /// Leads to the scope that has taken its place.
+    pub latest: Latest,
+}
+
+/// The scope of a listener that is in force; weak, so that an exchange keeps none alive but its own.
+#[derive(Clone, Debug, Default)]
+pub struct Latest(Rc<RefCell<Weak<Scope>>>);
+
+impl Latest {
+    /// From now on.
+    pub fn set(&self, scope: &Rc<Scope>) {
+        *self.0.borrow_mut() = Rc::downgrade(scope);
+    }
 }
 
 impl Scope {
+    /// Goes on to what has taken its place; false: nothing has, or the listener is gone.
+    pub fn follow(scope: &mut Rc<Scope>) -> bool {
+        let latest = scope.latest.0.borrow().upgrade();
+        match latest.filter(|latest| !Rc::ptr_eq(latest, scope)) {
+            Some(latest) => {
+                *scope = latest;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Is the caller a verified peer of the mesh, or the application beside us? A client's certificate at the edge makes it
     /// known and no part of the mesh.
     pub fn trusts(&self, caller: &Caller) -> bool {

@@ -1,6 +1,6 @@
 //! One worker's view of a cluster: who can be picked, and the connections to them.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,8 +28,9 @@ pub struct Upstream {
     cluster: Arc<Cluster>,
     connections: Rc<Connections>,
     candidates: RefCell<Rc<Candidates>>,
-    /// The endpoint list changed.
+    /// The endpoint list changed, or nobody will tell it any more.
     changed: Notify,
+    is_retired: Cell<bool>,
     events: Arc<Events>,
 }
 
@@ -59,7 +60,16 @@ impl Upstream {
         events: Arc<Events>,
     ) -> Self {
         let candidates = RefCell::new(Candidates::new(&config, members));
-        Upstream { config, cluster, connections, candidates, changed: Notify::new(), events }
+        let changed = Notify::new();
+        Upstream {
+            config,
+            cluster,
+            connections,
+            candidates,
+            changed,
+            is_retired: Cell::new(false),
+            events,
+        }
     }
 
     /// Takes a new endpoint list; requests that wait for the first one go on.
@@ -68,6 +78,12 @@ impl Upstream {
             *self.candidates.borrow_mut() = Candidates::new(&self.config, members);
             self.changed.notify_waiters();
         }
+    }
+
+    /// A new snapshot has another in its place: requests that wait for its endpoints look for their route again.
+    pub fn retire(&self) {
+        self.is_retired.set(true);
+        self.changed.notify_waiters();
     }
 
     /// How many endpoints there are, and how many can be picked.
@@ -81,7 +97,7 @@ impl Upstream {
         self.candidates.borrow().members.is_followed
     }
 
-    /// Waits for the first endpoint list; the first to wait asks for it.
+    /// Waits for the first endpoint list; the first to wait asks for it. [`Reason::Superseded`]: look for the route again.
     pub async fn warm(&self) -> Result<(), Error> {
         if !self.cluster.pending.try_take(self.config.max_pending) {
             return Err(Error::new(Reason::Overflow).because("max_pending: too many requests wait for endpoints"));
@@ -97,6 +113,9 @@ impl Upstream {
             let changed = self.changed.notified();
             if self.is_warm() {
                 return Ok(());
+            }
+            if self.is_retired.get() {
+                return Err(Error::new(Reason::Superseded));
             }
             tokio::select! {
                 biased;

@@ -5,6 +5,7 @@ mod simulation;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -21,7 +22,7 @@ use crate::events::Events;
 use crate::net;
 use crate::pool::SecretsCell;
 use crate::route::table::RouteTable;
-use crate::scope::{Scope, Target};
+use crate::scope::{Latest, Scope, Target};
 use crate::snapshot::model::{self, Route, Snapshot};
 use crate::telemetry::Hub;
 use crate::telemetry::metrics::RouteMetrics;
@@ -51,6 +52,8 @@ pub enum Command {
     Shutdown(Duration, SyncSender<usize>),
 }
 
+type Upstreams = HashMap<Arc<str>, Rc<Upstream>>;
+
 /// Clusters by name, with the endpoints last told.
 pub type LiveClusters = HashMap<Arc<str>, (Arc<Cluster>, Arc<Members>)>;
 
@@ -76,7 +79,7 @@ pub struct Worker {
     exchanges: Rc<Drain>,
     secrets: SecretsCell,
     connections: Rc<Connections>,
-    upstreams: HashMap<Arc<str>, Rc<Upstream>>,
+    upstreams: Upstreams,
     listening: HashMap<Arc<str>, Rc<Listening>>,
 }
 
@@ -138,10 +141,13 @@ impl Worker {
     fn apply(&mut self, apply: Apply) {
         let Apply { snapshot, clusters, sockets, tls } = apply;
         self.observer.apply(&snapshot.telemetry);
-        self.apply_clusters(&snapshot, &clusters);
+        let retired = self.apply_clusters(&snapshot, &clusters);
         for listener in &snapshot.listeners {
-            let scope = Rc::new(self.scope(&snapshot, listener));
-            match self.listening.get(&listener.name) {
+            let before = self.listening.get(&listener.name);
+            let latest = before.map(|listening| listening.scope.borrow().latest.clone());
+            let scope = Rc::new(self.scope(&snapshot, listener, latest.unwrap_or_default()));
+            scope.latest.set(&scope);
+            match before {
                 Some(listening) => {
                     *listening.scope.borrow_mut() = scope;
                     *listening.tls.borrow_mut() = tls.get(&listener.name).cloned();
@@ -168,14 +174,19 @@ impl Worker {
         for (name, socket) in sockets {
             self.open(&name, socket);
         }
+        // Whoever waited for them finds the new scopes.
+        for upstream in retired.values() {
+            upstream.retire();
+        }
     }
 
-    /// Keeps an upstream whose configuration is the same; its endpoints, connections and counts live elsewhere.
-    fn apply_clusters(&mut self, snapshot: &Snapshot, clusters: &LiveClusters) {
+    /// Keeps an upstream whose configuration is the same; its endpoints, connections and counts live elsewhere. Returns
+    /// those that have had their day.
+    fn apply_clusters(&mut self, snapshot: &Snapshot, clusters: &LiveClusters) -> Upstreams {
         let mut before = std::mem::take(&mut self.upstreams);
         for (name, config) in &snapshot.clusters {
-            let upstream = match before.remove(name) {
-                Some(upstream) if upstream.config == *config => upstream,
+            let upstream = match before.entry(Arc::clone(name)) {
+                Entry::Occupied(upstream) if upstream.get().config == *config => upstream.remove(),
                 _ => {
                     let Some(live) = clusters.get(name).cloned() else {
                         continue;
@@ -191,9 +202,10 @@ impl Worker {
             };
             self.upstreams.insert(Arc::clone(name), upstream);
         }
+        before
     }
 
-    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener) -> Scope {
+    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener, latest: Latest) -> Scope {
         let registry = self.hub.registry();
         let targets = |routes: &[Arc<Route>]| self.targets(routes, |route| registry.route(listener.direction, route));
         let tunnels =
@@ -211,6 +223,7 @@ impl Worker {
             body_timeout: listener.limits.body_timeout,
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
+            latest,
         }
     }
 

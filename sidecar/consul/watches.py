@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sidecar.consul.client import Answer, ConsulClient, Query
+from sidecar.consul.client import ROUNDS_PER_SECOND, Answer, ConsulClient, Query
 from sidecar.errors import ConsulError
 
 K = TypeVar("K", bound=Hashable)
@@ -161,11 +161,20 @@ class Watches(Generic[K]):
         """Ask those that take turns: new and favoured ones when something moved, then the others, a slice at a time."""
         # When the last pass over the others began, how many are due, and when the favoured are asked once more.
         passed, passes, echo, failing = float("-inf"), 0, float("inf"), ""
+        # Before it no ring is heard: as those that block, the favoured are asked at most so often.
+        deaf_until = float("-inf")
         while self._turns:
             now = self._client.clock()
             due = min(echo, passed + PASS_EVERY if passes else float("inf"), now + EVERY)
-            rung = await self._rings_within(0.0 if self._owed else due - now)
+            wait = 0.0 if self._owed else max(0.0, due - now)
+            if now < deaf_until:
+                rung = False
+                await self._client.sleep(min(wait, deaf_until - now))
+            else:
+                rung = await self._rings_within(wait)
             began = self._client.clock()
+            if rung:
+                deaf_until = began + 1 / ROUNDS_PER_SECOND
             if rung or due == now + EVERY:
                 # When nobody has rung for long they are asked all the same.
                 passes = PASSES

@@ -188,11 +188,13 @@ class Catalog:
                     self._take(target, answer)
 
     def _take(self, target: Target, answer: Answer, *, confirmed: bool = False) -> None:
+        known = self._known.get(target)
         if task := self._falls_back.pop(target, None):
             task.cancel()
+            # Nobody has been told since it was wanted again; what follows from the answer comes after it.
+            self._tell(target, EndpointsUpdate(target, known))
         instances, flaws = _instances(answer.value)
         self._report(target, list(flaws.values()))
-        known = self._known.get(target)
         if known and instances:
             instances = _with_malformed(instances, known, flaws)
         if known and _any_healthy(known) and not _any_healthy(instances) and not confirmed:

@@ -70,7 +70,7 @@ class FaultProxy:
     # The most connections that clients have had open at one time.
     most_connections: int = 0
     _faults: dict[int, tuple[re.Pattern[str], Fault]] = field(default_factory=dict)
-    # Paths that have met the newest fault.
+    # Paths of which a client has had an answer since the newest fault.
     _met: set[str] = field(default_factory=set)
 
     @property
@@ -91,9 +91,14 @@ class FaultProxy:
         watch meets the fault at once.
         """
         number = max(self._faults, default=0) + 1
-        self._faults[number] = re.compile(paths), Fault(**fields)
-        self._met.clear()
-        self.break_off()
+        fault = re.compile(paths), Fault(**fields)
+
+        async def begin() -> None:
+            self._faults[number] = fault
+            self._met.clear()
+            self._close_all()
+
+        asyncio.run_coroutine_threadsafe(begin(), self._loop).result(WITHIN)
         try:
             yield
         finally:
@@ -104,12 +109,11 @@ class FaultProxy:
 
     def break_off(self) -> None:
         """End every connection of a client."""
+        self._loop.call_soon_threadsafe(self._close_all)
 
-        def close_all() -> None:
-            for connection in self._server.connections:
-                connection.force_close()
-
-        self._loop.call_soon_threadsafe(close_all)
+    def _close_all(self) -> None:
+        for connection in self._server.connections:
+            connection.force_close()
 
     def asked(self, paths: str, since: float = 0.0) -> list[Exchange]:
         """The exchanges that began after `since` and whose path matches."""
@@ -177,6 +181,7 @@ class FaultProxy:
             await response.write(body[: int(len(body) * fault.share)])
             if fault.share == 1:
                 await response.write_eof()
+                self._met.add(request.path)
                 return response
         except ConnectionResetError:
             # The client has gone meanwhile.
@@ -192,7 +197,6 @@ class FaultProxy:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED}
         url = URL(f"http://{self.target}{request.raw_path}", encoded=True)
         if fault is not _NONE and request.path not in self._met:
-            self._met.add(request.path)
             url = url.without_query_params("index", "hash")
         async with self._session.request(
             request.method,

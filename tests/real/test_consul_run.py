@@ -113,7 +113,7 @@ def test_a_key_moves_the_traffic(agent: Agent, mesh: Mesh, capsys: pytest.Captur
             started = time.monotonic()
             route = {"name": "all", "to": {"subset": subset}}
             agent.document("services/orders", protocol="http", subsets=subsets, routes=[route])
-            eventually(f"routed to {subset}", reaches(web, "orders", answer), 3 * SOON)
+            eventually(f"routed to {subset}", reaches(web, "orders", answer), SOON)
             took.append(time.monotonic() - started)
     # The first one waits for endpoints that nobody has asked for before.
     with capsys.disabled():

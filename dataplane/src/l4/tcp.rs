@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub struct Refused {
 
 /// Finds an endpoint for a connection of `caller`. Whether this caller may is asked here, of the verified
 /// [`Caller::peer`], before anybody is picked.
-pub async fn open(scope: &Scope, caller: &Caller, target: &Target) -> Result<Relay, Refused> {
+pub async fn open(scope: &Rc<Scope>, caller: &Caller, target: &Rc<Target>) -> Result<Relay, Refused> {
+    let host = caller.tunnel.as_ref().map_or("", |asked| asked.as_str());
     let in_flight = scope.drain.guard();
     let mut record = Record::connection(
         &scope.observer,
@@ -59,16 +61,28 @@ pub async fn open(scope: &Scope, caller: &Caller, target: &Target) -> Result<Rel
         caller.peer.clone(),
         caller.address,
     );
-    record.routed(&target.route, &target.metrics);
-    match connect(&mut record, target).await {
-        Ok(upstream) => Ok(Relay { record, upstream, idle_timeout: target.route.idle_timeout, _in_flight: in_flight }),
-        Err(error) => {
-            record.failed(&error);
-            let request_id = record.request_id().to_string();
-            record.finish();
-            Err(Refused { error, request_id })
+    let (mut scope, mut target) = (Rc::clone(scope), Rc::clone(target));
+    let error = loop {
+        record.routed(&target.route, &target.metrics);
+        let error = match connect(&mut record, &target).await {
+            Ok(upstream) => {
+                let idle_timeout = target.route.idle_timeout;
+                return Ok(Relay { record, upstream, idle_timeout, _in_flight: in_flight });
+            }
+            Err(error) => error,
+        };
+        if error.reason != Reason::Superseded || !Scope::follow(&mut scope) {
+            break error;
         }
-    }
+        match scope.tcp.find_host(host) {
+            Some(found) => target = Rc::clone(found),
+            None => break Error::new(Reason::NoRoute),
+        }
+    };
+    record.failed(&error);
+    let request_id = record.request_id().to_string();
+    record.finish();
+    Err(Refused { error, request_id })
 }
 
 /// Tries endpoints until one takes the connection.

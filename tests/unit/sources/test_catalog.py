@@ -268,3 +268,30 @@ async def test_a_service_that_is_wanted_again_serves_what_was_known_when_consul_
             source.want(ORDERS_TARGET)
             assert await anext(updates) == first
     assert catalog.FALL_BACK_AFTER in clock.slept
+
+
+class Prompt(Clock):
+    """A clock on which Consul answers before anything falls back."""
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == catalog.FALL_BACK_AFTER:
+            await asyncio.Event().wait()
+        await super().sleep(seconds)
+
+
+async def test_a_service_that_is_wanted_again_and_has_not_changed_is_told() -> None:
+    answer = Reply([entry("a")], index=5)
+    async with scripted({ORDERS: [answer]}) as script, connected(script, Prompt()) as client:
+        source = Catalog(client, names=False)
+        source.want(ORDERS_TARGET)
+        async with aclosing(source.watch()) as updates:
+            first = await anext(updates)
+            while len(script.asked(ORDERS)) < 2:
+                await asyncio.sleep(0.002)
+            source.unwant(ORDERS_TARGET)
+            assert await anext(updates) == EndpointsUpdate(ORDERS_TARGET, None)
+
+            script.replies[ORDERS].append(answer)
+            source.want(ORDERS_TARGET)
+            async with asyncio.timeout(5):
+                assert await anext(updates) == first
