@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,71 +21,8 @@ from sidecar._dataplane import DataPlane, SnapshotRejected
 from sidecar.identity.local_ca import LocalAuthority
 from sidecar.identity.spiffe import ServiceId
 from sidecar.wire import control_pb2 as control
-from sidecar.wire import snapshot_pb2 as wire
 from tests.mesh import eventually
-
-
-@pytest.fixture
-def plane() -> Iterator[DataPlane]:
-    started = DataPlane(control.Options(service="orders").SerializeToString(), {})
-    yield started
-    started.shutdown(0)
-
-
-def snapshot(version: int = 1) -> wire.Snapshot:
-    """One cleartext listener on a free port, which leads everything to the cluster `orders`."""
-    route = wire.Route(name="all", destinations=[wire.Destination(cluster="orders", weight=1)])
-    return wire.Snapshot(
-        version=version,
-        listeners=[
-            wire.Listener(
-                name="outbound",
-                address="127.0.0.1:0",
-                direction=wire.DIRECTION_OUTBOUND,
-                route_table="outbound",
-                origin=wire.Origin(place="services/orders.yaml"),
-            )
-        ],
-        route_tables=[wire.RouteTable(name="outbound", routes=[route])],
-        clusters=[
-            wire.Cluster(
-                name="orders",
-                service="orders",
-                protocol=wire.UPSTREAM_PROTOCOL_HTTP1,
-                balance=wire.BALANCE_POLICY_ROUND_ROBIN,
-            )
-        ],
-    )
-
-
-def apply(plane: DataPlane, message: wire.Snapshot) -> int:
-    return plane.apply(message.SerializeToString())
-
-
-def endpoints(version: int, *addresses: str) -> bytes:
-    update = control.EndpointsUpdate(cluster="orders", version=version)
-    for address in addresses:
-        update.endpoints.add(id=address, address=address, weight=1, healthy=True)
-    return update.SerializeToString()
-
-
-def ask(plane: DataPlane, **question: object) -> control.Reply:
-    query = control.Query(**question)  # type: ignore[arg-type]
-    return control.Reply.FromString(plane.query(query.SerializeToString()))
-
-
-def stats(plane: DataPlane) -> control.Stats:
-    return ask(plane, stats=control.StatsQuery()).stats
-
-
-def poll(plane: DataPlane, wanted: Callable[[control.Event], bool], within: float = 10) -> control.Event:
-    """The first event of this kind; others are dropped."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        for event in control.Events.FromString(plane.poll_events(100, 0.1)).events:
-            if wanted(event):
-                return event
-    raise AssertionError(f"no such event within {within} s")
+from tests.seam.plane import apply, ask, endpoints, poll, snapshot, stats
 
 
 def secrets(directory: Path) -> control.Secrets:
@@ -94,29 +30,6 @@ def secrets(directory: Path) -> control.Secrets:
     identity = control.Identity(name="mesh", certificate_chain=leaf.certificate_chain, private_key=leaf.private_key)
     bundle = control.TrustBundle(name="mesh", roots=leaf.roots, trust_domains=["mesh.local"])
     return control.Secrets(version=1, identities=[identity], trust_bundles=[bundle])
-
-
-@pytest.fixture
-def backend() -> Iterator[str]:
-    """The address of a server that answers every GET with 200."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
@@ -233,92 +146,6 @@ def test_an_endpoint_that_is_no_address_is_refused_with_its_cluster(plane: DataP
 def test_bytes_that_are_no_endpoints_are_refused(plane: DataPlane) -> None:
     with pytest.raises(SnapshotRejected):
         plane.apply_endpoints(b"\xff\xff\xff")
-
-
-def test_a_request_waits_until_its_cluster_is_known(plane: DataPlane, backend: str) -> None:
-    apply(plane, snapshot())
-    address = ask(plane, listeners=control.ListenersQuery()).listeners.listeners[0].address
-    answers: list[tuple[int, bytes]] = []
-
-    caller = threading.Thread(target=lambda: answers.append(get(address)))
-    caller.start()
-    wish = poll(plane, lambda event: event.WhichOneof("kind") == "cluster_wanted")
-    assert wish.cluster_wanted.cluster == "orders"
-    plane.apply_endpoints(endpoints(1, backend))
-    caller.join()
-
-    assert answers == [(200, b"hello")]
-    (cluster,) = ask(plane, clusters=control.ClustersQuery()).clusters.clusters
-    assert cluster.endpoints[0].requests_total == 1
-    assert stats(plane).exchanges_total == 1
-
-    # It was used once, and is told once.
-    assert list(ask(plane, used=control.UsedQuery()).used.clusters) == ["orders"]
-    assert list(ask(plane, used=control.UsedQuery()).used.clusters) == []
-
-    # What nobody follows is asked for again by the next request, which waits for it.
-    forgotten = control.EndpointsUpdate(cluster="orders", version=2, forgotten=True)
-    assert plane.apply_endpoints(forgotten.SerializeToString()) == 2
-    assert ask(plane, clusters=control.ClustersQuery()).clusters.clusters[0].version == 0
-    caller = threading.Thread(target=lambda: answers.append(get(address)))
-    caller.start()
-    poll(plane, lambda event: event.WhichOneof("kind") == "cluster_wanted")
-    assert len(answers) == 1
-    plane.apply_endpoints(endpoints(3, backend))
-    caller.join()
-    assert answers[1:] == [(200, b"hello")]
-
-
-@pytest.mark.parametrize("renamed", [False, True])
-def test_a_request_that_waits_for_a_cluster_goes_where_the_next_snapshot_leads(
-    plane: DataPlane, backend: str, renamed: bool
-) -> None:
-    apply(plane, snapshot())
-    address = ask(plane, listeners=control.ListenersQuery()).listeners.listeners[0].address
-    answers: list[tuple[int, bytes]] = []
-    caller = threading.Thread(target=lambda: answers.append(get(address)))
-    caller.start()
-    poll(plane, lambda event: event.WhichOneof("kind") == "cluster_wanted")
-
-    changed = snapshot(2)
-    changed.clusters[0].limits.max_requests = 7
-    if renamed:
-        changed.clusters[0].name = changed.route_tables[0].routes[0].destinations[0].cluster = "orders/v1"
-    apply(plane, changed)
-    if renamed:
-        wish = poll(plane, lambda event: event.WhichOneof("kind") == "cluster_wanted")
-        assert wish.cluster_wanted.cluster == "orders/v1"
-    update = control.EndpointsUpdate.FromString(endpoints(1, backend))
-    update.cluster = changed.clusters[0].name
-    plane.apply_endpoints(update.SerializeToString())
-    caller.join()
-
-    assert answers == [(200, b"hello")]
-
-
-def test_a_request_that_waits_is_told_when_its_listener_is_gone(plane: DataPlane) -> None:
-    apply(plane, snapshot())
-    address = ask(plane, listeners=control.ListenersQuery()).listeners.listeners[0].address
-    answers: list[tuple[int, bytes]] = []
-    caller = threading.Thread(target=lambda: answers.append(get(address)))
-    caller.start()
-    poll(plane, lambda event: event.WhichOneof("kind") == "cluster_wanted")
-
-    apply(plane, wire.Snapshot(version=2))
-    caller.join()
-
-    assert answers[0][0] == 503
-    assert b"The configuration changed while the request waited." in answers[0][1]
-
-
-def get(address: str) -> tuple[int, bytes]:
-    """One request for `orders`: status and content of its answer."""
-    connection = http.client.HTTPConnection(address, timeout=20)
-    connection.request("GET", "/", headers={"Host": "orders"})
-    answer = connection.getresponse()
-    said = answer.status, answer.read()
-    connection.close()
-    return said
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
