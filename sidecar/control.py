@@ -146,6 +146,10 @@ class Control:
                     self.want(event.cluster_wanted.cluster)
                 case "panicked":
                     log.error("a connection ended by a fault in the data plane: %s", event.panicked.message)
+                case "ejection":
+                    _tell_ejection(event.ejection)
+                case "circuit":
+                    _tell_circuit(event.circuit)
                 case "drained" if event.drained.aborted:
                     log.warning("%d requests were cut off at the end of the grace", event.drained.aborted)
         if events.dropped:
@@ -307,3 +311,18 @@ def _check_free(listener: Listener) -> None:
                 f"listener {listener.name} cannot listen on {listener.address}: {error.strerror}; "
                 f"stop what uses it, or choose another port {remedy}"
             ) from error
+
+
+def _tell_ejection(ejection: control.Ejection) -> None:
+    who = f"{ejection.address} of {ejection.cluster}"
+    if ejection.cause:
+        log.warning("%s gets no requests for %g s: %s", who, ejection.ejected_ms / 1000, ejection.cause)
+    else:
+        log.info("%s is well again, and gets requests", who)
+
+
+def _tell_circuit(circuit: control.Circuit) -> None:
+    if circuit.cause:
+        log.warning("%s gets no requests for %g s: %s", circuit.cluster, circuit.open_ms / 1000, circuit.cause)
+    else:
+        log.info("%s is well again, and gets requests", circuit.cluster)

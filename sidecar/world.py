@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple, TypeVar
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import RESERVED
 from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.model.breaking import CircuitBreaker
 from sidecar.config.model.path import PathPattern
+from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
-from sidecar.config.model.traffic import CircuitBreaker, Retry
 from sidecar.config.references import dangling
 from sidecar.config.where import Where
 from sidecar.errors import Problem
@@ -114,12 +115,8 @@ class ChainRoute:
     rewrite: PathPattern | None = None
     # 0 = none, None = not said.
     timeout: timedelta | None = None
-    attempts: int | None = None
-
-    @property
-    def retry(self) -> Retry | None:
-        """As a service document's route has it."""
-        return Retry(attempts=self.attempts) if self.attempts is not None else None
+    # None = not said.
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +284,7 @@ class World:
         }
         if (calls := self._calls(caller, name)) is not None:
             said["connect_timeout"] = calls.connect_timeout or chain.connect_timeout
-            bounds = {field: getattr(calls, field) for field in CircuitBreaker.model_fields}
+            bounds = {field: getattr(calls, field, None) for field in CircuitBreaker.model_fields}
             written = {field: value for field, value in bounds.items() if value is not None}
             said["circuit_breaker"] = self.mesh.circuit_breaker.model_copy(update=written) if written else None
         filled = {

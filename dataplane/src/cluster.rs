@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use crate::breaker::Gauge;
+use crate::breaker::{Circuit, Gauge, Window};
+use crate::budget::Budget;
 use crate::proto;
 use crate::verdict::Verdict;
 
@@ -15,10 +16,20 @@ use crate::verdict::Verdict;
 pub struct Cluster {
     /// Requests in flight, for `circuit_breaker.max_requests`.
     pub requests: Gauge,
+    /// Requests in flight that are tried again, for `max_retries`.
+    pub retries: Gauge,
+    /// How many more may be.
+    pub budget: Budget,
+    /// Open while too much fails.
+    pub circuit: Circuit,
+    /// For that.
+    pub window: Window,
     /// Requests that wait for a connection, for `max_pending`.
     pub pending: Gauge,
     /// Connections, for `max_connections`.
     pub connections: Arc<Gauge>,
+    /// An endpoint of it was ejected some time.
+    pub ejects: AtomicBool,
     wanted: AtomicBool,
     used: AtomicBool,
 }
@@ -75,6 +86,12 @@ pub struct Counts {
     pub overloads: AtomicU64,
     /// Open connections.
     pub connections: AtomicU32,
+    /// Open while it is ejected.
+    pub circuit: Circuit,
+    /// Failures in a row.
+    pub consecutive: AtomicU32,
+    /// Failures lately.
+    pub window: Window,
 }
 
 impl Counts {
@@ -158,8 +175,10 @@ impl Registry {
     }
 
     /// All clusters, for reports.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Members)> {
-        self.clusters.iter().map(|(name, entry)| (name, entry.members.as_ref()))
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Cluster, &Members)> {
+        self.clusters
+            .iter()
+            .map(|(name, entry)| (name, entry.cluster.as_ref(), entry.members.as_ref()))
     }
 
     /// Takes a list unless a newer one is held; returns the one that is now in force, and whether it is new.

@@ -72,6 +72,8 @@ reasons! {
     Superseded = "superseded", Proxy, 503, 14, "The configuration changed while the request waited.", "Try again.";
     /// A limit of the cluster is reached.
     Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
+    /// The cluster's circuit is open.
+    CircuitOpen = "circuit-open", Proxy, 503, 14, "Too many requests to the service have failed lately; it gets none for a while.", "Look at why they failed: `sidecar status` tells when it is tried again.";
     /// The listener holds as many connections as it may.
     ConnectionLimit = "connection-limit", Proxy, 503, 14, "The listener's limit of open connections is reached.", "Raise limits.max_connections of the listener, or add instances.";
     /// The proxy is shutting down.
@@ -96,6 +98,10 @@ reasons! {
     UpstreamReset = "upstream-reset", Upstream, 502, 14, "The endpoint broke off before its response was complete.", "Look at the instance's log for a crash or a timeout of its own.";
     /// The endpoint's answer is not valid HTTP.
     UpstreamProtocol = "upstream-protocol", Upstream, 502, 13, "The endpoint's answer is not valid HTTP.", "Check that protocol in the service's document is what the instance speaks.";
+    /// The endpoint answered with a status that is tried again; where it stays, the answer itself is passed on.
+    RetriedStatus = "retried-status", Upstream, 503, 14, "The endpoint answered with a status that is tried again.", "Look at the instance's log.";
+    /// An endpoint took longer than one try may.
+    TryTimeout = "per-try-timeout", Upstream, 504, 4, "No endpoint began its answer within per_try_timeout.", "Look at the instances' latency, or raise per_try_timeout.";
     /// The route's timeout is over, or the caller's.
     Timeout = "timeout", Upstream, 504, 4, "The time for the call ended before its answer was complete.", "Look at the instance's latency, or raise the route's timeout or the caller's.";
 }

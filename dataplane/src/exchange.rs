@@ -3,6 +3,7 @@
 //! record started → route found → attempts (pick, checkout, send, await the head, again?) → answer relayed → record
 //! consumed. Whatever goes wrong is one [`Error`], and one place turns it into an answer.
 
+mod attempt;
 mod ending;
 mod patience;
 
@@ -10,6 +11,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::task::Poll;
 
+use attempt::{Received, TryTimer};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
@@ -18,18 +20,15 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::filter;
 use crate::filter::forwarded::{self, Hop};
-use crate::forward::{self, Upload};
-use crate::http::body::{Body, Head, ResetCode, Responder};
+use crate::forward::Upload;
+use crate::http::body::{Body, ResetCode, Responder};
 use crate::http::grpc;
 use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::{Observe, Pump};
-use crate::http::upgrade::Upgrade;
-use crate::pool::Lease;
 use crate::random;
 use crate::retry::Attempts;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
-use crate::snapshot::model::Route;
 use crate::telemetry::record::Record;
 use crate::upstream::{Permit, Picked};
 
@@ -55,7 +54,15 @@ pub fn exchange(
     record.client(client);
     let trusted = scope.trusts(&caller);
     let upload = Upload::new(body);
-    let mut call = Call { record, upload, responder, deadline: Deadline::default(), web: None, trusted };
+    let mut call = Call {
+        record,
+        upload,
+        responder,
+        deadline: Deadline::default(),
+        try_timer: None,
+        web: None,
+        trusted,
+    };
     async move {
         let mut scope = scope;
         let ended = loop {
@@ -78,19 +85,18 @@ struct Call {
     upload: Upload,
     responder: Responder,
     deadline: Deadline,
+    try_timer: TryTimer,
     /// The caller speaks gRPC-Web, the cluster gRPC.
     web: Option<Box<Translation>>,
     /// The caller may know particulars.
     trusted: bool,
 }
 
-/// The head of an upstream's response, and what must live as long as its content.
+/// What an upstream has answered so far, and what must live as long as the rest comes.
 struct Answer {
-    head: Response<()>,
-    body: Body,
-    lease: Lease,
+    received: Received,
     picked: Picked,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Call {
@@ -133,26 +139,31 @@ impl Call {
         if upstream.config.is_grpc {
             self.translate(parts);
         }
-        let (total, healthy) = upstream.candidates();
-        self.record.candidates(total, healthy);
+        let candidates = upstream.candidates();
+        self.record.candidates(candidates);
         let permit = upstream.enter()?;
 
-        let mut attempts = Attempts::new(route.attempts);
+        if route.retry.attempts == 1 {
+            self.upload.once();
+        }
+        let mut attempts = Attempts::new(route.retry.attempts);
         loop {
             let picked = upstream.pick(attempts.tried())?;
             attempts.made(picked.index());
             self.record
                 .attempt_started(&picked.endpoint().label, picked.endpoint().address);
-            match self.attempt(&picked, route, parts).await {
-                Ok((head, body, lease)) => return Ok(Answer { head, body, lease, picked, _permit: permit }),
-                Err(error) => {
-                    picked.ended(self.blame(&error));
-                    self.record.attempt_ended(Some(error.reason));
-                    if !attempts.again(&error, self.upload.can_replay()) {
-                        return Err(error);
-                    }
-                }
+            let received = self.attempt(&picked, route, parts, &attempts).await;
+            if let Err(error) = &received {
+                picked.ended(self.blame(error));
+                self.record.attempt_ended(Some(error.reason));
             }
+            let Some(wait) = self.again(received.as_ref(), (&attempts, candidates), &route.retry, &permit) else {
+                return received
+                    .inspect_err(|error| permit.ended(self.blame(error)))
+                    .map(|received| Answer { received, picked, permit });
+            };
+            self.leave(received, picked);
+            self.pause(wait).await?;
         }
     }
 
@@ -165,51 +176,10 @@ impl Call {
         }
     }
 
-    /// Sends the request to one endpoint and waits for the head of its response; the request's content goes on
-    /// meanwhile.
-    async fn attempt(
-        &mut self,
-        picked: &Picked,
-        route: &Route,
-        parts: &Parts,
-    ) -> Result<(Response<()>, Body, Lease), Error> {
-        let mut lease = match picked.ready() {
-            Some(lease) => lease,
-            None => self.patiently(Box::pin(picked.checkout())).await??,
-        };
-        self.record.attempt_connected(lease.peer().cloned());
-        if parts.extensions.get::<Upgrade>().is_some() {
-            self.patiently(Box::pin(lease.settled())).await?;
-        }
-        let is_tls = lease.peer().is_some();
-        let request = forward::request(
-            parts,
-            route,
-            is_tls,
-            self.deadline.left(),
-            &self.record,
-            self.web.as_deref(),
-        )?;
-        let (mut response, sink) = lease.send(request, self.upload.is_empty())?;
-        self.upload.begin(sink);
-        let (head, body) = std::future::poll_fn(|cx| {
-            self.upload.poll(cx, &mut self.deadline)?;
-            while let Poll::Ready(head) = response.poll(cx)? {
-                match head {
-                    Head::Interim(head) => self.responder.inform(head),
-                    Head::Final(head, body) => return Poll::Ready(Ok((head, body))),
-                }
-            }
-            self.poll_patience(cx).map(Err)
-        })
-        .await?;
-        self.upload.commit();
-        Ok((head, body, lease))
-    }
-
     /// Passes the response on while the rest of the request goes up; ends when the response has.
     async fn relay(&mut self, answer: Answer, parts: &Parts) {
-        let Answer { head, body, mut lease, picked, _permit } = answer;
+        let Answer { received, picked, permit } = answer;
+        let Received { head, first, body, mut lease } = received;
         let (mut head, ()) = head.into_parts();
         let judged = picked.judge().head(head.status, &head.headers);
         self.record.response_head(&head);
@@ -217,9 +187,11 @@ impl Call {
         if is_tunnel {
             // The timeout and the verdict are for the answer; what follows lasts as long as its two ends like.
             picked.ended(judged);
+            permit.ended(judged);
             self.deadline = Deadline::default();
         }
-        let is_end = body.is_end();
+        let is_end = first.is_none() && body.is_end();
+        self.upload.commit();
         let form = Form::of(&mut head.headers, self.web.as_deref());
         filter::answered(self.record.route(), parts, &mut head.headers);
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
@@ -227,6 +199,7 @@ impl Call {
             Err(error) => return self.record.failed(&Error::new(Reason::DownstreamReset).because(error)),
         };
         let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
+        first.into_iter().for_each(|data| download.ahead(data));
         let ended = std::future::poll_fn(|cx| {
             // A request that breaks off takes the response with it, but for what has come of that.
             let broken = self.upload.poll(cx, &mut self.deadline).err();
@@ -244,11 +217,10 @@ impl Call {
         .await
         .map_err(|error| self.deadline.explain(error));
         if !is_tunnel {
-            picked.ended(
-                picked
-                    .judge()
-                    .answered(judged, self.record.call(), ended.as_ref().err()),
-            );
+            let error = ended.as_ref().err();
+            let verdict = picked.judge().answered(judged, self.record.call(), error);
+            picked.ended(verdict);
+            permit.ended(verdict);
         }
         // A call is over with its status, whatever the caller still wanted to send.
         if ended.is_ok() && !form.is_call() && !self.upload.is_done() {

@@ -1,5 +1,6 @@
 //! The request as it goes on: its head rewritten for the next hop, its content replayable as long as no response began.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,6 +27,13 @@ use crate::telemetry::record::{Record, X_REQUEST_ID};
 
 /// Content that is kept for another try. A larger request is sent once; 64 KiB covers most unary calls.
 const MAX_REPLAY: usize = 64 * 1024;
+/// Content that the requests of one worker may keep together: 256 of the largest.
+const MAX_REPLAYS: usize = 256 * MAX_REPLAY;
+
+thread_local! {
+    /// What the requests of this worker keep.
+    static REPLAYS: Cell<usize> = const { Cell::new(0) };
+}
 /// How long an upload may stand still after its answer; nginx's lingering_timeout is 5 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,6 +45,7 @@ pub fn request(
     left: Option<Duration>,
     record: &Record,
     web: Option<&Translation>,
+    tries_before: usize,
 ) -> Result<Request<()>, Error> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -55,6 +64,9 @@ pub fn request(
         && headers.contains_key(grpc::GRPC_TIMEOUT)
     {
         headers.insert(grpc::GRPC_TIMEOUT, grpc::format_timeout(left));
+    }
+    if tries_before > 0 && grpc::is_grpc(headers) {
+        grpc::add_previous_attempts(headers, tries_before);
     }
     if let Some(web) = web {
         web.request(headers);
@@ -87,28 +99,40 @@ pub struct Upload {
     stall: Option<Stall>,
 }
 
-/// What was taken from the caller, for another try.
+/// What was taken from the caller, for another try: a copy, for a piece of what was read holds all that was read with it.
 #[derive(Debug, Default)]
 struct Kept {
-    data: Vec<Bytes>,
-    size: usize,
+    data: Vec<u8>,
     lost: bool,
 }
 
 impl Kept {
     fn lose(&mut self) {
         self.lost = true;
-        self.data = Vec::new();
+        if !self.data.is_empty() {
+            REPLAYS.set(REPLAYS.get() - self.data.len());
+            self.data = Vec::new();
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.lose();
     }
 }
 
 impl Observe for Kept {
     fn data(&mut self, data: &Bytes) {
-        self.size += data.len();
-        if self.size > MAX_REPLAY {
+        if self.lost {
+            return;
+        }
+        let replays = REPLAYS.get() + data.len();
+        if self.data.len() + data.len() > MAX_REPLAY || replays > MAX_REPLAYS {
             self.lose();
-        } else if !self.lost {
-            self.data.push(data.clone());
+        } else {
+            REPLAYS.set(replays);
+            self.data.extend_from_slice(data);
         }
     }
 
@@ -159,10 +183,16 @@ impl Upload {
     /// Sends to another endpoint, from the beginning.
     pub fn begin(&mut self, sink: Sink) {
         self.stopped = false;
-        self.pump.restart(sink, self.kept.data.iter().cloned());
+        let again = (!self.kept.data.is_empty()).then(|| Bytes::copy_from_slice(&self.kept.data));
+        self.pump.restart(sink, again.into_iter());
     }
 
-    /// No further endpoint will be tried: nothing has to be kept.
+    /// One endpoint alone will get it: nothing has to be kept.
+    pub fn once(&mut self) {
+        self.kept.lose();
+    }
+
+    /// No further endpoint will be tried: nothing has to be kept, and the caller may take its time.
     pub fn commit(&mut self) {
         self.kept.lose();
         self.stall = None;

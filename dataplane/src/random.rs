@@ -12,6 +12,11 @@ pub fn below(bound: usize) -> usize {
     fastrand::usize(..bound)
 }
 
+/// A uniformly random part of `most`, which it never reaches.
+pub fn part_of(most: u64) -> u64 {
+    ((u128::from(u64()) * u128::from(most)) >> 64) as u64
+}
+
 /// Makes this thread's sequence repeatable.
 #[cfg(test)]
 pub fn seed(seed: u64) {

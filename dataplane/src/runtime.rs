@@ -309,7 +309,7 @@ impl Runtime {
         let mut clusters: Vec<_> = control
             .registry
             .iter()
-            .map(|(name, members)| proto::ClusterState {
+            .map(|(name, cluster, members)| proto::ClusterState {
                 name: name.to_string(),
                 // As before the first list: whoever asks for it again is seen by that.
                 version: if members.is_followed { members.version } else { 0 },
@@ -318,6 +318,11 @@ impl Runtime {
                     .iter()
                     .map(|endpoint| endpoint_state(endpoint))
                     .collect(),
+                requests_active: cluster.requests.held(),
+                requests_pending: cluster.pending.held(),
+                connections_active: cluster.connections.held(),
+                retries_active: cluster.retries.held(),
+                open_ms: cluster.circuit.left().map(|left| left.as_millis() as u64),
             })
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
@@ -356,6 +361,7 @@ fn endpoint_state(endpoint: &crate::cluster::Endpoint) -> proto::EndpointState {
         requests_active: u64::from(counts.active.load(Relaxed)),
         requests_total: counts.total.load(Relaxed),
         failures_total: counts.failures.load(Relaxed),
+        ejected_ms: counts.circuit.left().map(|left| left.as_millis() as u64),
         overloads_total: counts.overloads.load(Relaxed),
         connections_active: counts.connections.load(Relaxed),
     }

@@ -1,5 +1,7 @@
 //! One worker's view of a cluster: who can be picked, and the connections to them.
 
+mod permit;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,14 +13,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::balance::Balancer;
+use crate::breaker::Pass;
 use crate::clock::{self, Instant};
 use crate::cluster::{Cluster, Endpoint, Members};
 use crate::error::{Error, Reason};
 use crate::events::Events;
+use crate::outlier::{self, Change};
 use crate::pool::{Connection, Lease, Limits, Pool, SecretsCell, Target, Transport};
 use crate::proto::{self, event::Kind};
 use crate::snapshot::model::{self, ClientTls, Protocol};
+use crate::telemetry::finished as record;
 use crate::verdict::{Judge, Verdict};
+
+pub use permit::Permit;
 
 /// A cluster as one snapshot configures it, for one worker.
 #[derive(Debug)]
@@ -48,6 +55,19 @@ impl Candidates {
         let balancer = Balancer::new(config.balance, &members.endpoints);
         let pools = members.endpoints.iter().map(|_| OnceCell::new()).collect();
         Rc::new(Candidates { members, balancer, pools })
+    }
+
+    /// Another endpoint than the ejected one at `index`; that all the same, when all are ejected.
+    fn around(&self, index: usize, tried: &[usize]) -> usize {
+        let endpoints = &self.members.endpoints;
+        let is_out = |index: &usize| endpoints[*index].counts.circuit.is_open();
+        let out: Vec<usize> = (0..endpoints.len()).filter(is_out).collect();
+        let fresh = self
+            .balancer
+            .pick(endpoints, &[tried, &out].concat())
+            .filter(|index| !is_out(index));
+        let any = || self.balancer.pick(endpoints, &out).filter(|index| !is_out(index));
+        fresh.or_else(any).unwrap_or(index)
     }
 }
 
@@ -86,10 +106,18 @@ impl Upstream {
         self.changed.notify_waiters();
     }
 
-    /// How many endpoints there are, and how many can be picked.
-    pub fn candidates(&self) -> (usize, usize) {
+    /// What a pick can choose from.
+    pub fn candidates(&self) -> record::Candidates {
         let candidates = self.candidates.borrow();
-        (candidates.members.endpoints.len(), candidates.balancer.healthy())
+        let ejected = match self.cluster.ejects.load(Relaxed) {
+            true => outlier::ejected(&candidates.members.endpoints),
+            false => 0,
+        };
+        record::Candidates::new(
+            candidates.members.endpoints.len(),
+            candidates.balancer.healthy(),
+            ejected,
+        )
     }
 
     /// True when an endpoint list has arrived, and is followed.
@@ -130,22 +158,48 @@ impl Upstream {
 
     /// Counts a request against `max_requests` until the permit is dropped.
     pub fn enter(self: &Rc<Self>) -> Result<Permit, Error> {
-        if self.cluster.requests.try_take(self.config.max_requests) {
-            self.cluster.mark_used();
-            return Ok(Permit { upstream: Rc::clone(self) });
-        }
-        let held = self.config.max_requests;
-        Err(Error::new(Reason::Overflow).because(format_args!("max_requests: {held} requests are in flight")))
+        Permit::take(self)
     }
 
     /// Picks an endpoint, one of `tried` only if there is no other.
     pub fn pick(self: &Rc<Self>, tried: &[usize]) -> Result<Picked, Error> {
         let candidates = Rc::clone(&self.candidates.borrow());
         match candidates.balancer.pick(&candidates.members.endpoints, tried) {
-            Some(index) => Ok(Picked::new(Rc::clone(self), candidates, index)),
+            Some(index) => Ok(self.admit(candidates, index, tried)),
             None if candidates.members.endpoints.is_empty() => Err(Error::new(Reason::NoEndpoints)),
             None => Err(Error::new(Reason::NoHealthyEndpoint)),
         }
+    }
+
+    /// Takes the endpoint at `index`, or another one while that is ejected.
+    fn admit(self: &Rc<Self>, candidates: Rc<Candidates>, index: usize, tried: &[usize]) -> Picked {
+        let pass = match self.config.outlier {
+            Some(_) => outlier::pass(&candidates.members.endpoints[index]),
+            None => Pass::Free,
+        };
+        let index = match pass {
+            Pass::Free | Pass::Probe => index,
+            Pass::Refused => candidates.around(index, tried),
+        };
+        Picked::new(Rc::clone(self), candidates, index, pass == Pass::Probe)
+    }
+
+    /// An endpoint is out, or back.
+    fn tell(&self, endpoint: &Endpoint, change: Change) {
+        let (cause, left) = match change {
+            Change::Returned => (String::new(), None),
+            Change::Ejected(cause) => {
+                self.cluster.ejects.store(true, Relaxed);
+                (cause.to_string(), endpoint.counts.circuit.left())
+            }
+        };
+        self.events.push(Kind::Ejection(proto::Ejection {
+            cluster: self.config.name.to_string(),
+            endpoint: endpoint.id.to_string(),
+            address: endpoint.label.to_string(),
+            cause,
+            ejected_ms: left.unwrap_or_default().as_millis() as u64,
+        }));
     }
 }
 
@@ -157,29 +211,19 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// One request in flight.
-#[derive(Debug)]
-pub struct Permit {
-    upstream: Rc<Upstream>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.upstream.cluster.requests.give();
-    }
-}
-
 /// An endpoint, picked; it counts as loaded until this is dropped.
 #[derive(Debug)]
 pub struct Picked {
     upstream: Rc<Upstream>,
     candidates: Rc<Candidates>,
     index: usize,
+    /// It finds out whether the endpoint is well again, and nobody knows yet.
+    is_probe: Cell<bool>,
 }
 
 impl Picked {
-    fn new(upstream: Rc<Upstream>, candidates: Rc<Candidates>, index: usize) -> Self {
-        let picked = Picked { upstream, candidates, index };
+    fn new(upstream: Rc<Upstream>, candidates: Rc<Candidates>, index: usize, is_probe: bool) -> Self {
+        let picked = Picked { upstream, candidates, index, is_probe: Cell::new(is_probe) };
         let counts = &picked.endpoint().counts;
         counts.active.fetch_add(1, Relaxed);
         counts.total.fetch_add(1, Relaxed);
@@ -219,6 +263,13 @@ impl Picked {
     /// The attempt is over; one that is dropped without this says nothing about the endpoint.
     pub fn ended(&self, verdict: Verdict) {
         self.endpoint().counts.ended(verdict);
+        let Some(policy) = &self.upstream.config.outlier else {
+            return;
+        };
+        let endpoints = &self.candidates.members.endpoints;
+        if let Some(change) = outlier::ended(policy, endpoints, self.index, verdict, self.is_probe.take()) {
+            self.upstream.tell(self.endpoint(), change);
+        }
     }
 
     /// Who judges its answers.
@@ -238,7 +289,11 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        self.endpoint().counts.active.fetch_sub(1, Relaxed);
+        let counts = &self.endpoint().counts;
+        counts.active.fetch_sub(1, Relaxed);
+        if self.is_probe.get() {
+            counts.circuit.probe_lost();
+        }
     }
 }
 

@@ -80,11 +80,19 @@ def _cluster(cluster: control.ClusterState) -> Json:
     return {
         "name": cluster.name,
         "version": cluster.version,
+        "requests_active": cluster.requests_active,
+        "requests_pending": cluster.requests_pending,
+        "connections_active": cluster.connections_active,
+        "retries_active": cluster.retries_active,
+        # Until one request finds out whether it is well again; null: the circuit is closed.
+        "open_ms": cluster.open_ms if cluster.HasField("open_ms") else None,
         "endpoints": [
             {
                 "id": endpoint.id,
                 "address": endpoint.address,
                 "healthy": endpoint.healthy,
+                # How long it is ejected for yet; null: it is not.
+                "ejected_ms": endpoint.ejected_ms if endpoint.HasField("ejected_ms") else None,
                 "weight": endpoint.weight,
                 "requests_active": endpoint.requests_active,
                 "requests_total": endpoint.requests_total,
@@ -116,6 +124,10 @@ def _failure(failure: control.Failure) -> Json:
             {"endpoint": attempt.endpoint, "why": attempt.why, "ms": attempt.duration_us / 1000}
             for attempt in failure.attempts
         ],
-        "candidates": {"total": failure.candidates_total, "healthy": failure.candidates_healthy},
+        "candidates": {
+            "total": failure.candidates_total,
+            "healthy": failure.candidates_healthy,
+            "ejected": failure.candidates_ejected,
+        },
         "ms": failure.duration_us / 1000,
     }

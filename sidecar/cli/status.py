@@ -59,12 +59,22 @@ def _ask(instance: "Instance") -> dict[str, Any]:
     known = {"role": instance.role, "name": instance.name, "pid": instance.pid, "admin": instance.admin}
     try:
         ready, config = _get(instance.admin, "/ready"), _get(instance.admin, "/api/v1/config")
+        clusters = _get(instance.admin, "/api/v1/clusters")["clusters"]
     except (OSError, ValueError, HTTPException) as error:
         return {**known, "error": f"its admin server does not answer: {error}"}
     told = {key: ready[key] for key in ready if key not in ("role", "name")}
     # Of the registration, and of config entries.
     missing = [*told.get("not_carried_out", ()), *config["not_carried_out"]]
-    return {**known, **told, "documents": len(config["documents"]), "not_carried_out": missing}
+    out = [line for cluster in clusters for line in _out(cluster)]
+    return {**known, **told, "documents": len(config["documents"]), "not_carried_out": missing, "out": out}
+
+
+def _out(cluster: dict[str, Any]) -> list[str]:
+    """Who of it gets no requests at the moment."""
+    name, whole = cluster["name"], cluster["open_ms"]
+    ejected = {who["address"]: who["ejected_ms"] for who in cluster["endpoints"] if who["ejected_ms"] is not None}
+    found = [] if whole is None else [f"{name} gets no requests for {whole / 1000:g} s: too many have failed"]
+    return found + [f"{who} of {name} is ejected for {left / 1000:g} s: it fails" for who, left in ejected.items()]
 
 
 def _get(admin: str, path: str) -> Any:
@@ -102,6 +112,7 @@ def _trouble(instance: dict[str, Any]) -> list[str]:
         found.append(f"what Consul told is {instance['stale_seconds']:g} s old: {reason}")
     if instance.get("refused"):
         found.append(f"the last change was refused: {instance['refused']}")
+    found += instance["out"]
     found += [f"held: {what}" for what in instance.get("held", ())]
     return found + [f"refused: {_problem(problem)}" for problem in instance.get("refusals", ())]
 

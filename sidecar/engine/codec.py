@@ -15,6 +15,7 @@ from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import load
 from sidecar.config.model.path import parse_path
+from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
 from sidecar.errors import ConfigError, Problem
 from sidecar.identity.authority import Leaf
@@ -185,7 +186,7 @@ def _encode_route(route: ChainRoute) -> Json:
         "headers": [[test.name, test.kind, test.value] for test in route.match.headers],
         "rewrite": str(route.rewrite) if route.rewrite else None,
         "timeout": _encode_time(route.timeout),
-        "attempts": route.attempts,
+        "retry": route.retry.model_dump(mode="json", exclude_defaults=True) if route.retry else None,
     }
 
 
@@ -200,8 +201,14 @@ def _decode_route(value: Json) -> ChainRoute:
         ),
         rewrite=parse_path(value["rewrite"]) if value["rewrite"] is not None else None,
         timeout=_decode_time(value["timeout"]),
-        attempts=value["attempts"],
+        retry=_decode_retry(value["retry"]),
     )
+
+
+def _decode_retry(value: Json | None) -> Retry | None:
+    if value is None:
+        return None
+    return Retry.model_validate({**value, "on": tuple(value["on"])} if "on" in value else value)
 
 
 def _encode_plain(settings: Calls | Local) -> Json:

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from sidecar.config.document import Key
 from sidecar.config.load import RESERVED
-from sidecar.config.model.traffic import GRPC_STATUSES, CircuitBreaker, Failures
+from sidecar.config.model.traffic import GRPC_STATUSES, Failures
+from sidecar.snapshot.breaking import error_rate, limits, outlier
+from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
 
@@ -58,6 +60,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
     settings = world.service(called, caller)
     mesh = world.mesh
     connect_timeout = mesh.connect_timeout if settings.connect_timeout is None else settings.connect_timeout
+    breaker = settings.circuit_breaker or mesh.circuit_breaker
     return wire.Cluster(
         name=cluster,
         service=called,
@@ -66,7 +69,9 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
         tls=_client_tls(world, target) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),
-        limits=_limits(settings.circuit_breaker or mesh.circuit_breaker),
+        limits=limits(breaker),
+        breaker=error_rate(breaker),
+        outlier=outlier(settings.outlier_detection or mesh.outlier_detection),
         failures=_failures(settings.failures or mesh.failures),
         origin=origin(world, called, *(("subsets", target.subset) if target.subset else ())),
     )
@@ -82,19 +87,6 @@ def origin(world: World, service: str, *path: str | int) -> wire.Origin | None:
     """Where the part at `path` of a service's document stands; None without a document."""
     document = world.documents.get(Key("service", service))
     return wire.Origin(place=document.origin(*path), index=document.index) if document is not None else None
-
-
-def milliseconds(duration: timedelta) -> int:
-    """As the wire has it."""
-    return duration // timedelta(milliseconds=1)
-
-
-def _limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
-    return wire.ClusterLimits(
-        max_connections=breaker.max_connections,
-        max_pending=breaker.max_pending,
-        max_requests=breaker.max_requests,
-    )
 
 
 def _failures(failures: Failures) -> wire.FailureStatuses:

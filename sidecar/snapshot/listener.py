@@ -10,7 +10,8 @@ from sidecar.config.model import Gateway
 from sidecar.config.model.gateway import GatewayListener
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.tls import Certificate, ListenerTls
-from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, milliseconds
+from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
+from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
 

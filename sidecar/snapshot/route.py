@@ -11,10 +11,12 @@ from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
 from sidecar.config.model.route import Route
 from sidecar.config.model.service import ServiceRoute
 from sidecar.snapshot import tcp
-from sidecar.snapshot.cluster import APP, milliseconds, origin
+from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.parts import Memo, Part, Table
+from sidecar.snapshot.retry import retry_policy
 from sidecar.snapshot.scope import Narrowed, Scope
+from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import ChainMatch, ChainRoute, Target, World, is_callable
 
@@ -280,7 +282,7 @@ def _route(
         match=narrowed.match,
         destinations=destinations,
         timeout_ms=milliseconds(timeout),
-        retry=wire.RetryPolicy(attempts=retry.attempts),
+        retry=retry_policy(retry),
         origin=place,
         rewrite=narrowed.rewrite,
         max_request_body=next((most for most in rules if most is not None), 0),

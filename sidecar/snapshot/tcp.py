@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sidecar.config.model import Service
-from sidecar.snapshot.cluster import APP, milliseconds, origin
+from sidecar.snapshot.cluster import APP, origin
+from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
 

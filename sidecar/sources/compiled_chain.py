@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from pydantic import ValidationError
 
 from sidecar.config.model.path import PathPattern
+from sidecar.config.model.retry import CONDITIONS, Retry
 from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
 from sidecar.consul.fields import Json, written
@@ -21,12 +23,12 @@ Destinations = tuple[tuple[Target, int], ...]
 
 # Consul's name: ours. The others are named as not carried out.
 _POLICIES = {"random": "random", "round_robin": "round_robin", "least_request": "least_request"}
-# Envoy's names of what is tried again on another endpoint without being asked for.
-_RETRIED = frozenset({"connect-failure", "refused-stream", "reset-before-request"})
+# Those of Envoy's names that a document may have.
+_CONDITIONS = frozenset(CONDITIONS)
 # Of a resolver that does not say it; ours comes from the mesh document then.
 _DEFAULT_CONNECT_TIMEOUT = timedelta(seconds=5)
 # The bound of a document's `retry.attempts`.
-_MOST_ATTEMPTS = 10
+_MOST_ATTEMPTS = 8
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -91,9 +93,9 @@ class _Compiler:
         destination: Json,
         what: str,
     ) -> ChainRoute:
-        retry_on = sorted(set(destination.get("RetryOn") or ()) - _RETRIED)
-        self._miss(what, [f"RetryOn {condition}" for condition in retry_on])
-        retries = destination.get("NumRetries") or (1 if _is_retried(destination) else 0)
+        asked = _retry_on(destination)
+        missing = sorted(on for on in asked if isinstance(on, str) and on not in _CONDITIONS)
+        self._miss(what, [f"RetryOn {condition}" for condition in missing])
         rewrite = destination.get("PrefixRewrite")
         own = duration(destination.get("RequestTimeout"))
         return ChainRoute(
@@ -102,7 +104,7 @@ class _Compiler:
             match,
             PathPattern(rewrite.rstrip("/"), star=True) if rewrite else None,
             own if own is not None else timeout,
-            min(retries + 1, _MOST_ATTEMPTS) if retries else None,
+            _retry(destination, tuple(on for on in asked if on not in missing)),
         )
 
     def _match(self, http: Json, is_rewritten: bool, what: str) -> ChainMatch | None:
@@ -258,8 +260,18 @@ def by_target(chains: Mapping[str, Chain], other: Chain) -> dict[str, Chain]:
     return found
 
 
-def _is_retried(destination: Json) -> bool:
-    return bool(destination.get("RetryOnConnectFailure")) or bool(_RETRIED & set(destination.get("RetryOn") or ()))
+def _retry_on(destination: Json) -> tuple[Any, ...]:
+    """What is asked for, in our names, each once."""
+    conditions = [*(destination.get("RetryOn") or ()), *(destination.get("RetryOnStatusCodes") or ())]
+    if destination.get("RetryOnConnectFailure"):
+        conditions.append("connect-failure")
+    return tuple(dict.fromkeys("refused-stream" if on == "reset-before-request" else on for on in conditions))
+
+
+def _retry(destination: Json, on: tuple[Any, ...]) -> Retry | None:
+    """Consul tries once more where it is told when and not how often. Told only how often, it has Envoy do nothing."""
+    retries = destination.get("NumRetries") or (1 if on else 0)
+    return Retry(attempts=min(retries + 1, _MOST_ATTEMPTS), on=on) if retries else None
 
 
 def _header_test(header: Json) -> HeaderTest | None:

@@ -35,7 +35,8 @@ _ROUTE: Done = {
     },
     "Destination": {
         **_WHERE_TO,
-        **dict.fromkeys(("PrefixRewrite", "RequestTimeout", "NumRetries", "RetryOn", "RetryOnConnectFailure")),
+        **dict.fromkeys(("PrefixRewrite", "RequestTimeout", "NumRetries")),
+        **dict.fromkeys(("RetryOn", "RetryOnConnectFailure", "RetryOnStatusCodes")),
     },
 }
 DONE: Mapping[str, Done] = {

@@ -96,18 +96,22 @@ class Events(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., dropped: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked")
+    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_WANTED_FIELD_NUMBER: _ClassVar[int]
     LISTENER_BOUND_FIELD_NUMBER: _ClassVar[int]
     DRAINED_FIELD_NUMBER: _ClassVar[int]
     PANICKED_FIELD_NUMBER: _ClassVar[int]
+    EJECTION_FIELD_NUMBER: _ClassVar[int]
+    CIRCUIT_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     cluster_wanted: ClusterWanted
     listener_bound: ListenerBound
     drained: Drained
     panicked: Panicked
-    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ...) -> None: ...
+    ejection: Ejection
+    circuit: Circuit
+    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ...) -> None: ...
 
 class ClusterWanted(_message.Message):
     __slots__ = ("cluster",)
@@ -128,6 +132,30 @@ class Drained(_message.Message):
     ABORTED_FIELD_NUMBER: _ClassVar[int]
     aborted: int
     def __init__(self, aborted: _Optional[int] = ...) -> None: ...
+
+class Ejection(_message.Message):
+    __slots__ = ("cluster", "endpoint", "address", "cause", "ejected_ms")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    endpoint: str
+    address: str
+    cause: str
+    ejected_ms: int
+    def __init__(self, cluster: _Optional[str] = ..., endpoint: _Optional[str] = ..., address: _Optional[str] = ..., cause: _Optional[str] = ..., ejected_ms: _Optional[int] = ...) -> None: ...
+
+class Circuit(_message.Message):
+    __slots__ = ("cluster", "cause", "open_ms")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    OPEN_MS_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    cause: str
+    open_ms: int
+    def __init__(self, cluster: _Optional[str] = ..., cause: _Optional[str] = ..., open_ms: _Optional[int] = ...) -> None: ...
 
 class Panicked(_message.Message):
     __slots__ = ("message",)
@@ -228,17 +256,27 @@ class Clusters(_message.Message):
     def __init__(self, clusters: _Optional[_Iterable[_Union[ClusterState, _Mapping]]] = ...) -> None: ...
 
 class ClusterState(_message.Message):
-    __slots__ = ("name", "version", "endpoints")
+    __slots__ = ("name", "version", "endpoints", "requests_active", "requests_pending", "connections_active", "retries_active", "open_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    OPEN_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     endpoints: _containers.RepeatedCompositeFieldContainer[EndpointState]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ...) -> None: ...
+    requests_active: int
+    requests_pending: int
+    connections_active: int
+    retries_active: int
+    open_ms: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ..., requests_active: _Optional[int] = ..., requests_pending: _Optional[int] = ..., connections_active: _Optional[int] = ..., retries_active: _Optional[int] = ..., open_ms: _Optional[int] = ...) -> None: ...
 
 class EndpointState(_message.Message):
-    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total")
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +286,7 @@ class EndpointState(_message.Message):
     FAILURES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     OVERLOADS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     healthy: bool
@@ -257,7 +296,8 @@ class EndpointState(_message.Message):
     failures_total: int
     connections_active: int
     overloads_total: int
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ...) -> None: ...
+    ejected_ms: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ...) -> None: ...
 
 class Failures(_message.Message):
     __slots__ = ("failures",)
@@ -266,7 +306,7 @@ class Failures(_message.Message):
     def __init__(self, failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "origin", "duration_us")
+    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "candidates_ejected", "origin", "duration_us")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +322,7 @@ class Failure(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_EJECTED_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     DURATION_US_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
@@ -299,9 +340,10 @@ class Failure(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
     candidates_total: int
     candidates_healthy: int
+    candidates_ejected: int
     origin: str
     duration_us: int
-    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...
+    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("endpoint", "why", "duration_us")

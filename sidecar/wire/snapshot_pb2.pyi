@@ -258,13 +258,35 @@ class Destination(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
-    __slots__ = ("attempts",)
+    __slots__ = ("attempts", "reset", "statuses", "calls", "per_try_timeout_ms", "backoff_ms", "backoff_max_ms", "budget")
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    PER_TRY_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_MS_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     attempts: int
-    def __init__(self, attempts: _Optional[int] = ...) -> None: ...
+    reset: bool
+    statuses: _containers.RepeatedCompositeFieldContainer[StatusRange]
+    calls: _containers.RepeatedScalarFieldContainer[int]
+    per_try_timeout_ms: int
+    backoff_ms: int
+    backoff_max_ms: int
+    budget: int
+    def __init__(self, attempts: _Optional[int] = ..., reset: _Optional[bool] = ..., statuses: _Optional[_Iterable[_Union[StatusRange, _Mapping]]] = ..., calls: _Optional[_Iterable[int]] = ..., per_try_timeout_ms: _Optional[int] = ..., backoff_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., budget: _Optional[int] = ...) -> None: ...
+
+class StatusRange(_message.Message):
+    __slots__ = ("first", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Cluster(_message.Message):
-    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures")
+    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures", "outlier", "breaker")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     SUBSET_FIELD_NUMBER: _ClassVar[int]
@@ -276,6 +298,8 @@ class Cluster(_message.Message):
     WARM_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    OUTLIER_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
     name: str
     service: str
     subset: str
@@ -287,7 +311,35 @@ class Cluster(_message.Message):
     warm_timeout_ms: int
     origin: Origin
     failures: FailureStatuses
-    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ...) -> None: ...
+    outlier: Outlier
+    breaker: ErrorRate
+    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., breaker: _Optional[_Union[ErrorRate, _Mapping]] = ...) -> None: ...
+
+class Outlier(_message.Message):
+    __slots__ = ("consecutive_errors", "success_rate", "min_requests", "ejection_ms", "max_ejection_ms", "max_ejected")
+    CONSECUTIVE_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_RATE_FIELD_NUMBER: _ClassVar[int]
+    MIN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    EJECTION_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_EJECTION_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_EJECTED_FIELD_NUMBER: _ClassVar[int]
+    consecutive_errors: int
+    success_rate: int
+    min_requests: int
+    ejection_ms: int
+    max_ejection_ms: int
+    max_ejected: int
+    def __init__(self, consecutive_errors: _Optional[int] = ..., success_rate: _Optional[int] = ..., min_requests: _Optional[int] = ..., ejection_ms: _Optional[int] = ..., max_ejection_ms: _Optional[int] = ..., max_ejected: _Optional[int] = ...) -> None: ...
+
+class ErrorRate(_message.Message):
+    __slots__ = ("failures", "min_requests", "open_ms")
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    MIN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_MS_FIELD_NUMBER: _ClassVar[int]
+    failures: int
+    min_requests: int
+    open_ms: int
+    def __init__(self, failures: _Optional[int] = ..., min_requests: _Optional[int] = ..., open_ms: _Optional[int] = ...) -> None: ...
 
 class FailureStatuses(_message.Message):
     __slots__ = ("http", "grpc")
@@ -297,23 +349,17 @@ class FailureStatuses(_message.Message):
     grpc: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, http: _Optional[_Iterable[_Union[StatusRange, _Mapping]]] = ..., grpc: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class StatusRange(_message.Message):
-    __slots__ = ("first", "last")
-    FIRST_FIELD_NUMBER: _ClassVar[int]
-    LAST_FIELD_NUMBER: _ClassVar[int]
-    first: int
-    last: int
-    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
-
 class ClusterLimits(_message.Message):
-    __slots__ = ("max_connections", "max_pending", "max_requests")
+    __slots__ = ("max_connections", "max_pending", "max_requests", "max_retries")
     MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_PENDING_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
     max_connections: int
     max_pending: int
     max_requests: int
-    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ...) -> None: ...
+    max_retries: int
+    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_retries: _Optional[int] = ...) -> None: ...
 
 class ClientTls(_message.Message):
     __slots__ = ("identity", "trust_bundle", "spiffe_ids", "server_name")

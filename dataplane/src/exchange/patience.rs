@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::Call;
+use crate::clock;
 use crate::error::{Error, Reason};
 use crate::verdict::Verdict;
 
@@ -21,12 +23,26 @@ impl Call {
         .await
     }
 
-    /// Ready when the caller is gone or the deadline is over.
+    /// Ready when the caller is gone, or the deadline or the time of one try is over.
     pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         if let Poll::Ready(error) = self.responder.poll_reset(cx) {
             return Poll::Ready(Error::new(Reason::DownstreamReset).because(error));
         }
+        if let Some(timer) = &mut self.try_timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Error::new(Reason::TryTimeout));
+        }
         self.deadline.poll(cx)
+    }
+
+    /// Waits before the next try.
+    pub(super) async fn pause(&mut self, wait: Duration) -> Result<(), Error> {
+        self.try_timer = None;
+        match wait.is_zero() {
+            true => Ok(()),
+            false => self.patiently(Box::pin(clock::sleep(wait))).await,
+        }
     }
 
     /// Of an attempt that ended before there was an answer. A caller that gives up when its time is over says what the

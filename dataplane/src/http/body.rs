@@ -99,6 +99,8 @@ pub enum Body {
     H2(h2::Incoming),
     /// One of the others, in base64.
     Text(Box<grpc_web::Text>),
+    /// The trailer section alone, which has come already.
+    Trailers(Box<HeaderMap>),
 }
 
 impl Body {
@@ -110,6 +112,11 @@ impl Body {
             Body::H1Response(incoming) => incoming.poll_frame(cx),
             Body::H2(incoming) => incoming.poll_frame(cx),
             Body::Text(text) => text.poll_frame(cx),
+            Body::Trailers(trailers) => {
+                let trailers = std::mem::take(&mut **trailers);
+                *self = Body::Empty;
+                Poll::Ready(Some(Ok(Frame::Trailers(trailers))))
+            }
         }
     }
 
@@ -121,6 +128,7 @@ impl Body {
             Body::H1Response(incoming) => incoming.is_end(),
             Body::H2(incoming) => incoming.is_end(),
             Body::Text(text) => text.is_end(),
+            Body::Trailers(_) => false,
         }
     }
 
@@ -130,7 +138,7 @@ impl Body {
         match self {
             Body::H2(incoming) => incoming.gather(cx),
             Body::Text(text) => text.gather(cx),
-            Body::Empty | Body::H1Request(_) | Body::H1Response(_) => {}
+            Body::Empty | Body::H1Request(_) | Body::H1Response(_) | Body::Trailers(_) => {}
         }
     }
 

@@ -14,6 +14,9 @@ pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The time that is left for the call.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
+/// How often the call was tried before.
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
 /// True when the message is gRPC: `application/grpc`, alone or with a message format or parameter.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| {
@@ -22,6 +25,18 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
             .strip_prefix(b"application/grpc")
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     })
+}
+
+/// Adds tries of ours to those that the caller tells of
+/// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md#exposed-retry-metadata>).
+pub fn add_previous_attempts(headers: &mut HeaderMap, tries: usize) {
+    let told = headers
+        .get(PREVIOUS_ATTEMPTS)
+        .and_then(|field| field.to_str().ok()?.parse().ok());
+    headers.insert(
+        PREVIOUS_ATTEMPTS,
+        HeaderValue::from(told.unwrap_or(0usize).saturating_add(tries)),
+    );
 }
 
 /// The `grpc-timeout` of a request: at most 8 digits and a unit
@@ -118,6 +133,15 @@ mod tests {
             assert_eq!(is_grpc(&with(header::CONTENT_TYPE, value)), expected, "{value}");
         }
         assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn our_tries_come_on_top_of_the_callers() {
+        let mut headers = HeaderMap::new();
+        add_previous_attempts(&mut headers, 1);
+        assert_eq!(headers[PREVIOUS_ATTEMPTS], "1");
+        add_previous_attempts(&mut headers, 2);
+        assert_eq!(headers[PREVIOUS_ATTEMPTS], "3");
     }
 
     #[test]

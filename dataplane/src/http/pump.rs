@@ -65,6 +65,13 @@ impl Pump {
         self.most = most;
     }
 
+    /// Content that was taken from the body before, to be sent first.
+    pub fn ahead(&mut self, data: Bytes) {
+        self.taken += data.len() as u64;
+        self.owed += data.len();
+        self.held.push_back(data);
+    }
+
     /// Starts over towards another sink: `again` is sent before what the body still has.
     pub fn restart(&mut self, sink: Sink, again: impl Iterator<Item = Bytes>) {
         self.sink = sink;

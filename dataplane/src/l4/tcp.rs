@@ -94,11 +94,10 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
     if !upstream.is_warm() {
         upstream.warm().await?;
     }
-    let (total, healthy) = upstream.candidates();
-    record.candidates(total, healthy);
+    record.candidates(upstream.candidates());
     let permit = upstream.enter()?;
 
-    let mut attempts = Attempts::new(route.attempts);
+    let mut attempts = Attempts::new(route.retry.attempts);
     loop {
         let picked = upstream.pick(attempts.tried())?;
         attempts.made(picked.index());
@@ -108,12 +107,14 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
                 record.attempt_connected(connection.peer.clone());
                 // Nobody reads what follows.
                 picked.ended(Verdict::Success);
+                permit.ended(Verdict::Success);
                 return Ok(Upstream { connection, _picked: picked, _permit: permit });
             }
             Err(error) => {
                 picked.ended(Verdict::of(&error));
                 record.attempt_ended(Some(error.reason));
-                if !attempts.again(&error, true) {
+                if !attempts.again_unprocessed(&error) {
+                    permit.ended(Verdict::of(&error));
                     return Err(error);
                 }
             }

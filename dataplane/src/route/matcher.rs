@@ -213,7 +213,7 @@ mod tests {
             destinations: Vec::new(),
             total_weight: 0,
             timeout: None,
-            attempts: 3,
+            retry: crate::snapshot::model::Retry::once(),
             idle_timeout: Duration::from_secs(3600),
             rewrite_prefix: prefix.map(Into::into),
             max_request_body: u64::MAX,

@@ -105,7 +105,7 @@ mod tests {
             destinations: Vec::new(),
             total_weight: 0,
             timeout: None,
-            attempts: 3,
+            retry: crate::snapshot::model::Retry::once(),
             rewrite_prefix: None,
             max_request_body: u64::MAX,
             cors: None,

@@ -16,7 +16,9 @@ use super::model::{
 use crate::proto;
 use crate::verdict::Judge;
 
+mod breaking;
 mod cors;
+mod retry;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -255,6 +257,9 @@ fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked
         max_pending: or(limits.max_pending, CLUSTER_LIMIT),
         max_requests: or(limits.max_requests, CLUSTER_LIMIT),
         judge: message.failures.map(judge).transpose()?.unwrap_or_else(Judge::usual),
+        max_retries: or(limits.max_retries, CLUSTER_LIMIT),
+        outlier: message.outlier.map(breaking::outlier).transpose()?,
+        breaker: message.breaker.map(breaking::error_rate).transpose()?,
         origin: origin.clone(),
     })
 }

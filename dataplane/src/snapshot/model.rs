@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,8 +178,8 @@ pub struct Route {
     pub total_weight: u32,
     /// Whole exchange; None: no limit.
     pub timeout: Option<Duration>,
-    /// Tries, the first included. Default 3.
-    pub attempts: u32,
+    /// When it is tried again.
+    pub retry: Retry,
     /// Replaces what the path match matched.
     pub rewrite_prefix: Option<Box<str>>,
     /// Bytes of a request's content; `u64::MAX`: no limit.
@@ -191,6 +192,44 @@ pub struct Route {
     pub idle_timeout: Duration,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// When and how often a request is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries, the first included. Default 3.
+    pub attempts: u32,
+    /// When the endpoint broke off before its answer began.
+    pub reset: bool,
+    /// When it answered with one of these.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// When it answered a call with one of these gRPC statuses: the bit of each.
+    pub calls: u32,
+    /// How long an endpoint may take to begin its answer.
+    pub per_try_timeout: Option<Duration>,
+    /// The longest wait before the first retry; it doubles with each. Default 25 ms, as Envoy.
+    pub backoff: Duration,
+    /// The longest wait before any. Default 250 ms, as Envoy.
+    pub backoff_max: Duration,
+    /// Thousandths of the cluster's requests that may be retries. Default 200, as Envoy and Linkerd.
+    pub budget: u32,
+}
+
+#[cfg(test)]
+impl Retry {
+    /// One try.
+    pub fn once() -> Self {
+        Retry {
+            attempts: 1,
+            reset: false,
+            statuses: Vec::new(),
+            calls: 0,
+            per_try_timeout: None,
+            backoff: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+            budget: 0,
+        }
+    }
 }
 
 /// Which web pages may read answers, as the fields that say so.
@@ -334,8 +373,42 @@ pub struct Cluster {
     pub max_requests: u32,
     /// What the end of an attempt says about its endpoint.
     pub judge: Arc<Judge>,
+    /// Retries in flight. Default 1024; the budget is what usually bounds them.
+    pub max_retries: u32,
+    /// None: nobody is ejected.
+    pub outlier: Option<Outlier>,
+    /// None: it is never opened.
+    pub breaker: Option<ErrorRate>,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// When an endpoint gets no requests for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlier {
+    /// So many failures in a row; 0: any number. Default 5, as Envoy.
+    pub consecutive_errors: u32,
+    /// Fewer thousandths of its requests in ten seconds succeeded; 0: none need. Default 500.
+    pub success_rate: u32,
+    /// Requests that must be for that. Default 20.
+    pub min_requests: u32,
+    /// For how long; it doubles each time. Default 30 s, as Envoy.
+    pub ejection: Duration,
+    /// The longest. Default 300 s, as Envoy.
+    pub max_ejection: Duration,
+    /// Thousandths of the endpoints that may be out, of two or more at least one. Default 500.
+    pub max_ejected: u32,
+}
+
+/// When a cluster gets no requests for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorRate {
+    /// More thousandths of its requests in ten seconds failed.
+    pub failures: u32,
+    /// Requests that must be for that. Default 20.
+    pub min_requests: u32,
+    /// For how long; it doubles each time, up to ten times this. Default 5 s.
+    pub open: Duration,
 }
 
 /// How a cluster's connections speak TLS.

@@ -76,6 +76,7 @@ fn explain(failure: &Finished) -> proto::Failure {
         attempts: failure.attempts.iter().map(attempt).collect(),
         candidates_total: failure.candidates.total,
         candidates_healthy: failure.candidates.healthy,
+        candidates_ejected: failure.candidates.ejected,
         origin: failure
             .route
             .as_ref()

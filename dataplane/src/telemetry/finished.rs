@@ -151,6 +151,16 @@ pub struct Candidates {
     pub total: u32,
     /// Endpoints that may be picked.
     pub healthy: u32,
+    /// Of these the ones that are ejected.
+    pub ejected: u32,
+}
+
+impl Candidates {
+    /// So many of each.
+    pub fn new(total: usize, healthy: usize, ejected: usize) -> Self {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Candidates { total: count(total), healthy: count(healthy), ejected: count(ejected) }
+    }
 }
 
 /// One try.

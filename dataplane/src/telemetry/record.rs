@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::Authority;
-use http::{Method, StatusCode, Uri, request, response};
+use http::{Method, Response, StatusCode, Uri, request, response};
 
 use super::Hub;
 use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
@@ -261,9 +261,8 @@ impl Record {
     }
 
     /// What the pick could choose from.
-    pub fn candidates(&mut self, total: usize, healthy: usize) {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.exchange.candidates = Candidates { total: count(total), healthy: count(healthy) };
+    pub fn candidates(&mut self, candidates: Candidates) {
+        self.exchange.candidates = candidates;
     }
 
     /// An endpoint was picked and is tried; an attempt that still goes on ends here.
@@ -317,6 +316,21 @@ impl Record {
             open.why = why;
             open.ended = Some(clock::now().duration_since(self.started));
         }
+    }
+
+    /// The current attempt was answered, and the answer is not passed on: another try is made.
+    pub fn attempt_answered(&mut self, head: &Response<()>, trailers: Option<&HeaderMap>) {
+        let is_call = self.exchange.grpc;
+        if let Some(open) = self.exchange.attempts.open() {
+            open.status = Some(head.status());
+            let status = trailers.unwrap_or(head.headers()).get(GRPC_STATUS).filter(|_| is_call);
+            open.grpc_status = status.map(GrpcStatus::parse);
+        }
+    }
+
+    /// True when the status of the call can be read.
+    pub fn is_call(&self) -> bool {
+        self.exchange.grpc && !self.status_is_content
     }
 
     /// The head of a response goes to the caller: the upstream's, or one that the proxy made. Informational heads

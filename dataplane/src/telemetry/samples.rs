@@ -15,7 +15,7 @@ pub(super) fn route() -> Arc<Route> {
         destinations: vec![Destination { cluster: "orders".into(), weight: 1 }],
         total_weight: 1,
         timeout: None,
-        attempts: 3,
+        retry: crate::snapshot::model::Retry::once(),
         rewrite_prefix: None,
         max_request_body: u64::MAX,
         idle_timeout: Duration::from_secs(3600),
@@ -39,6 +39,9 @@ pub(super) fn cluster() -> Arc<Cluster> {
         max_connections: 1,
         max_pending: 1,
         max_requests: 1,
+        max_retries: 1,
+        outlier: None,
+        breaker: None,
         judge: Judge::usual(),
         origin: Origin::default(),
     })

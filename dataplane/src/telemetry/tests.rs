@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use prost::Message;
 
 use super::Hub;
+use super::finished::Candidates;
 use super::metrics::{ListenerLabel, RouteMetrics};
 use super::otlp::{self, Span};
 use super::record::{Observer, Record};
@@ -70,7 +71,7 @@ impl Bench {
         let mut record = self.start(request);
         record.routed(&self.route, &self.metrics);
         record.cluster(&self.cluster, 0);
-        record.candidates(2, 1);
+        record.candidates(Candidates::new(2, 1, 0));
         record
     }
 

@@ -9,9 +9,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from sidecar.config.model.base import Domain, Duration, Model, Share
+from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
 from sidecar.config.model.limits import Limits
+from sidecar.config.model.retry import Retry
 from sidecar.config.model.tls import MeshTls
-from sidecar.config.model.traffic import CircuitBreaker, Failures, LoadBalancer, Retry, Traffic
+from sidecar.config.model.traffic import Failures, LoadBalancer, Traffic
 
 
 class Tracing(Model):
@@ -37,7 +39,7 @@ class AccessLog(Model):
 class Mesh(Traffic):
     """What holds for every service unless its own document says otherwise."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"outlier_detection", "health_check", "trust_domains", "plugins"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"health_check", "trust_domains", "plugins"})
 
     trust_domain: Domain = Field(default="mesh.local", description="The domain of the SPIFFE ids of this mesh.")
     tracing: Tracing = Field(default=Tracing(), description="Spans of the exchanges.")
@@ -56,4 +58,7 @@ class Mesh(Traffic):
     )
     retry: Retry = Field(default=Retry(), description="Tries on other endpoints.")
     circuit_breaker: CircuitBreaker = Field(default=CircuitBreaker(), description="Bounds of what is open at once.")
+    outlier_detection: OutlierDetection = Field(
+        default=OutlierDetection(), description="When an endpoint that fails gets no requests for a while."
+    )
     failures: Failures = Field(default=Failures(), description="Which answers are an endpoint's failure.")

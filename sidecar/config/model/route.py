@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from sidecar.config.model.base import Duration, Finding, Model, RouteName, Size, refusal, size_between
 from sidecar.config.model.path import Path
-from sidecar.config.model.traffic import Retry
+from sidecar.config.model.retry import Retry
 
 # RFC 9110 5.6.2 token.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -217,7 +217,6 @@ class Service(Traffic):
 
     not_yet: ClassVar[frozenset[str]] = frozenset(
         {
-            "outlier_detection",
             "health_check",
             "rate_limit",
             "concurrency",

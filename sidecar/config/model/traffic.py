@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from sidecar.config.model.base import Duration, Model, later, refusal
+from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
+from sidecar.config.model.retry import Retry
 
 _LATER_POLICIES = ("peak_ewma", "ring_hash", "maglev")
 
@@ -19,15 +21,6 @@ def _later_policy(value: object) -> str | None:
 
 
 LoadBalancer = Annotated[Literal["round_robin", "least_request", "random"], later(_later_policy)]
-
-
-class Retry(Model):
-    """When a request that failed before it reached an app is tried on another endpoint."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"on", "per_try_timeout", "budget", "backoff"})
-
-    # Three, and a bound of ten: attempts multiply along a chain of services.
-    attempts: int = Field(default=3, ge=1, le=10, description="Tries in all, the first one counted; 1 = no retry.")
 
 
 _RANGE = re.compile(r"([1-5][0-9][0-9])-([1-5][0-9][0-9])")
@@ -124,15 +117,6 @@ class Failures(Model):
     )
 
 
-class CircuitBreaker(Model):
-    """Bounds of what one caller has open to one service; beyond them requests fail at once."""
-
-    # Envoy's defaults (config.cluster.v3.CircuitBreakers.Thresholds).
-    max_requests: int = Field(default=1024, ge=1, le=1_000_000, description="Requests in flight.")
-    max_pending: int = Field(default=1024, ge=1, le=1_000_000, description="Requests that wait for a connection.")
-    max_connections: int = Field(default=1024, ge=1, le=1_000_000, description="Connections.")
-
-
 class Traffic(Model):
     """The caller's side of a service. A field that is left out has the mesh document's value."""
 
@@ -148,4 +132,7 @@ class Traffic(Model):
     connect_timeout: Duration | None = Field(default=None, description="Limit of opening a connection to an endpoint.")
     retry: Retry | None = Field(default=None, description="Tries on other endpoints.")
     circuit_breaker: CircuitBreaker | None = Field(default=None, description="Bounds of what is open at once.")
+    outlier_detection: OutlierDetection | None = Field(
+        default=None, description="When an endpoint that fails gets no requests for a while."
+    )
     failures: Failures | None = Field(default=None, description="Which answers are an endpoint's failure.")

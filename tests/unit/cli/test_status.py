@@ -13,6 +13,8 @@ from sidecar.cli import main
 from sidecar.rundir import RunDirectory
 
 WELL: dict[str, Any] = {"ready": True, "state": "ready", "config_version": 4, "role": "sidecar", "name": "orders"}
+ENDPOINT: dict[str, Any] = {"address": "10.0.0.7:21000", "ejected_ms": None}
+CLUSTER: dict[str, Any] = {"name": "stock", "open_ms": None, "endpoints": [ENDPOINT]}
 CONFIG: dict[str, Any] = {"documents": [{}, {}], "not_carried_out": []}
 
 
@@ -41,7 +43,7 @@ def admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
     """An instance in the run directory whose answers a test chooses."""
     monkeypatch.setenv("SIDECAR_RUN_DIR", str(tmp_path / "run"))
     with Admin(("127.0.0.1", 0), Handler) as server:
-        server.answers = {"/ready": WELL, "/api/v1/config": CONFIG}
+        server.answers = {"/ready": WELL, "/api/v1/config": CONFIG, "/api/v1/clusters": {"clusters": [CLUSTER]}}
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         RunDirectory(tmp_path / "run").write("sidecar", "orders", f"127.0.0.1:{server.server_port}", {})
@@ -74,10 +76,14 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
     told = {"refusals": [refusal], "held": ["2 instances of web held"], "not_carried_out": ["Proxy.Expose"]}
     admin.answers["/ready"] = {**WELL, **stale, **told}
     admin.answers["/api/v1/config"] = {**CONFIG, "not_carried_out": ["service-defaults web: Mode"]}
+    out = {**CLUSTER, "open_ms": 2500, "endpoints": [{**ENDPOINT, "ejected_ms": 30_000}]}
+    admin.answers["/api/v1/clusters"] = {"clusters": [out]}
 
     assert status(monkeypatch) == 3
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  what Consul told is 12 s old: Consul at 127.0.0.1:8500 cannot be reached",
+        "  stock gets no requests for 2.5 s: too many have failed",
+        "  10.0.0.7:21000 of stock is ejected for 30 s: it fails",
         "  held: 2 instances of web held",
         "  refused: sidecar/services/web:1:1 (index 12): unknown field `protcol`",
         "  not carried out: Proxy.Expose",

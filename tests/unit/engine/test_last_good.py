@@ -13,6 +13,7 @@ from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import load
 from sidecar.config.model.path import parse_path
+from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
 from sidecar.engine import codec
 from sidecar.engine.last_good import Store
@@ -55,7 +56,7 @@ def world() -> World:
         ),
         rewrite=parse_path("/*"),
         timeout=timedelta(seconds=1.5),
-        attempts=2,
+        retry=Retry(attempts=2, on=("5xx", 409)),
     )
     subsets = {("orders", "v1"): where.parse('meta.version == "1"'), ("orders", "odd"): None}
     chains = {

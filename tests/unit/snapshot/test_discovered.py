@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from sidecar.config.model.path import PathPattern
+from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
 from sidecar.config.where import parse
 from sidecar.snapshot import SidecarRole, compile, endpoints, watched
@@ -104,7 +105,7 @@ def test_a_chain_makes_routes_unless_the_document_writes_its_own() -> None:
         ChainMatch(Match(path=PathPattern("/api", star=True))),
         PathPattern("/v2", star=True),
         timedelta(seconds=2),
-        5,
+        Retry(attempts=5),
     )
     chain = Chain("grpc", (route,), {("orders", "v2"): parse("meta.version == 2"), ("orders", "odd"): None})
     entries = ChainsUpdate({"orders": chain})

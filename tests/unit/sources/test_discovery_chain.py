@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.model.retry import Retry
 from sidecar.sources import discovery_chain
 from sidecar.sources.compiled_chain import compile_chain, duration
 from sidecar.sources.discovery_chain import DiscoveryChains
@@ -78,12 +79,31 @@ def test_a_redirect_leads_to_another_service_and_another_datacenter() -> None:
 
 def test_a_route_has_its_match_rewrite_timeout_and_retries() -> None:
     match = {"PathPrefix": "/api/", "Methods": ["GET"], "Header": [{"Name": "X-Beta", "Exact": "1"}]}
-    start = router(match, PrefixRewrite="/v2", RequestTimeout="1m30s", NumRetries=2)
-    (route,) = compile_chain(chain(start, {"orders": target("orders")})).routes
+    start = router(match, PrefixRewrite="/v2", RequestTimeout="1m30s", NumRetries=2, RetryOn=["5xx", "nonsense"])
+    read = compile_chain(chain(start, {"orders": target("orders")}))
+    (route,) = read.routes
 
     plain = route.match.plain
     assert (str(plain.path), plain.methods, plain.headers) == ("/api/*", ("GET",), {"x-beta": "1"})
-    assert (str(route.rewrite), route.timeout, route.attempts) == ("/v2/*", timedelta(seconds=90), 3)
+    assert (str(route.rewrite), route.timeout) == ("/v2/*", timedelta(seconds=90))
+    assert route.retry == Retry(attempts=3, on=("5xx",))
+    assert read.not_carried_out == ("service-router orders: route 1: RetryOn nonsense",)
+
+
+@pytest.mark.parametrize(
+    ("told", "retry"),
+    [
+        ({}, None),
+        ({"RetryOnConnectFailure": True}, Retry(attempts=2, on=("connect-failure",))),
+        ({"RetryOn": ["reset-before-request"]}, Retry(attempts=2, on=("refused-stream",))),
+        ({"RetryOnStatusCodes": [503, 409]}, Retry(attempts=2, on=(503, 409))),
+        ({"NumRetries": 99, "RetryOn": ["unavailable"]}, Retry(attempts=8, on=("unavailable",))),
+    ],
+)
+def test_retries_are_those_that_consul_has_envoy_make(told: dict[str, Any], retry: Retry | None) -> None:
+    (route,) = compile_chain(chain(router({"PathPrefix": "/"}, **told), {"orders": target("orders")})).routes
+
+    assert route.retry == retry
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 use regex::{Regex, RegexBuilder};
 
-use super::cors;
-use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, or, rejected};
+use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
+use super::{cors, retry};
 use crate::proto;
 use crate::snapshot::model::{
     Destination, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
@@ -19,11 +19,8 @@ use crate::snapshot::model::{
 const REGEX_SIZE: usize = 1 << 20;
 /// Bytes that the lazy automaton of one regular expression may take in each thread.
 const REGEX_CACHE: usize = 1 << 18;
-/// Tries of one exchange; each is kept for the log and the trace.
-const MAX_ATTEMPTS: u32 = 16;
 /// A DNS name has at most 253 characters (RFC 1035 section 2.3.4).
 const MAX_HOST: usize = 253;
-const ATTEMPTS: u32 = 3;
 
 /// All route tables by name.
 pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters) -> Result<RouteTables, Rejected> {
@@ -104,12 +101,6 @@ fn checked(
         };
         return Err(format!("{words} cluster {:?}", stray.cluster));
     }
-    let attempts = or(message.retry.unwrap_or_default().attempts, ATTEMPTS);
-    if attempts > MAX_ATTEMPTS {
-        return Err(format!(
-            "retry.attempts is {attempts}; at most {MAX_ATTEMPTS} are allowed"
-        ));
-    }
     Ok(Route {
         name: named(name)?,
         rewrite_prefix: message
@@ -125,7 +116,7 @@ fn checked(
         },
         idle_timeout: millis_or(message.idle_timeout_ms, TCP_IDLE_TIMEOUT_MS),
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
-        attempts,
+        retry: retry::retry(message.retry.unwrap_or_default())?,
         cors,
         is_preflight: message.preflight,
         origin: origin.clone(),

@@ -114,7 +114,7 @@ fn the_smallest_snapshot_gets_every_default() {
         }
     );
     let route = &snapshot.route_tables["mesh"].http[0];
-    assert_eq!((route.timeout, route.attempts, route.total_weight), (None, 3, 1));
+    assert_eq!((route.timeout, route.retry.attempts, route.total_weight), (None, 3, 1));
     assert!(route.rewrite_prefix.is_none() && route.matcher.path.is_none() && route.matcher.hosts.is_empty());
     let cluster = &snapshot.clusters["orders"];
     assert_eq!(
@@ -142,7 +142,7 @@ fn every_field_arrives() {
     message.clusters[0].tls = Some(client_tls());
     let route = &mut message.route_tables[0].routes[0];
     route.timeout_ms = 1500;
-    route.retry = Some(proto::RetryPolicy { attempts: 2 });
+    route.retry = Some(proto::RetryPolicy { attempts: 2, ..Default::default() });
     route.rewrite = Some(proto::PathRewrite { prefix: "/v2/".into() });
     route.r#match = Some(proto::Match {
         hosts: vec!["orders.mesh".into(), "*.example.com".into(), "[::1]".into()],
@@ -176,7 +176,8 @@ fn every_field_arrives() {
         Some("web")
     );
     let route = &snapshot.route_tables["mesh"].http[0];
-    assert_eq!((route.timeout, route.attempts), (Some(Duration::from_millis(1500)), 2));
+    assert_eq!(route.retry.attempts, 2);
+    assert_eq!(route.timeout, Some(Duration::from_millis(1500)));
     assert_eq!(
         route.rewrite_prefix.as_deref(),
         Some("/v2"),
@@ -295,7 +296,7 @@ fn a_bad_route_is_refused() {
             .push(proto::Destination { cluster: "orders".into(), weight: 1 });
     });
     assert_eq!(heavy, "the sum of the weights is above 2^32 - 1");
-    let attempts = route_refusal(|r| r.retry = Some(proto::RetryPolicy { attempts: 17 }));
+    let attempts = route_refusal(|r| r.retry.get_or_insert_default().attempts = 17);
     assert_eq!(attempts, "retry.attempts is 17; at most 16 are allowed");
     assert!(refusal(|message| message.route_tables[0].routes[0].name.clear()).ends_with("it has no name"));
 }

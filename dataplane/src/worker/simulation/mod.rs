@@ -122,6 +122,7 @@ impl Plan {
                 max_connections: most(1024),
                 max_pending: most(1024),
                 max_requests: most(1024),
+                ..Default::default()
             },
         }
     }
@@ -149,7 +150,7 @@ impl Plan {
                     name: ORDERS.into(),
                     destinations: vec![proto::Destination { cluster: ORDERS.into(), weight: 1 }],
                     timeout_ms: 3000,
-                    retry: Some(proto::RetryPolicy { attempts }),
+                    retry: Some(proto::RetryPolicy { attempts, ..Default::default() }),
                     ..Default::default()
                 }],
             }],

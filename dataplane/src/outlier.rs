@@ -1,0 +1,131 @@
+//! Endpoints that fail more than they should get no requests for a while.
+//!
+//! What is counted stands in the endpoint's [`Counts`](crate::cluster::Counts), for all workers; an ejected endpoint is one
+//! whose [`Circuit`](crate::breaker::Circuit) is open. No more are ejected than `max_ejected`, and what comes first when
+//! there is nobody else is the request: with no endpoint left the ejected ones are picked all the same.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::breaker::Pass;
+use crate::cluster::Endpoint;
+use crate::snapshot::model::Outlier;
+use crate::verdict::Verdict;
+
+/// What an attempt has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The endpoint is out.
+    Ejected(Cause),
+    /// It is back.
+    Returned,
+}
+
+/// Why an endpoint is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// So many attempts in a row.
+    Consecutive(u32),
+    /// So many of so many requests of the window succeeded.
+    SuccessRate(u32, u32),
+    /// It was tried again, and failed again.
+    Probe,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Consecutive(errors) => write!(f, "{errors} errors in a row"),
+            Cause::SuccessRate(succeeded, requests) => write!(f, "{succeeded} of {requests} requests succeeded"),
+            Cause::Probe => f.write_str("it was tried again and failed"),
+        }
+    }
+}
+
+/// Whether the endpoint may be picked.
+pub fn pass(endpoint: &Endpoint) -> Pass {
+    endpoint.counts.circuit.pass()
+}
+
+/// How many of them are out.
+pub fn ejected(endpoints: &[Arc<Endpoint>]) -> usize {
+    endpoints
+        .iter()
+        .filter(|endpoint| endpoint.counts.circuit.is_open())
+        .count()
+}
+
+/// An attempt at `endpoints[index]` is over. `is_probe`: it was to find out whether it is well again.
+pub fn ended(
+    policy: &Outlier,
+    endpoints: &[Arc<Endpoint>],
+    index: usize,
+    verdict: Verdict,
+    is_probe: bool,
+) -> Option<Change> {
+    let counts = &endpoints[index].counts;
+    match verdict {
+        Verdict::Success => {
+            // Read first: most of the time there is nothing to write.
+            if counts.consecutive.load(Relaxed) != 0 {
+                counts.consecutive.store(0, Relaxed);
+            }
+            is_probe.then(|| {
+                counts.circuit.probe_succeeded();
+                Change::Returned
+            })
+        }
+        Verdict::Failure if is_probe => {
+            counts.circuit.probe_failed(policy.ejection, policy.max_ejection);
+            Some(Change::Ejected(Cause::Probe))
+        }
+        Verdict::Failure => {
+            let cause = cause(policy, &endpoints[index])?;
+            let most = most_ejected(policy, endpoints);
+            if ejected(endpoints) >= most || !counts.circuit.trip(policy.ejection, policy.max_ejection) {
+                return None;
+            }
+            counts.consecutive.store(0, Relaxed);
+            counts.window.forget();
+            if ejected(endpoints) > most {
+                // Another worker ejected one at the same time.
+                counts.circuit.probe_succeeded();
+                return None;
+            }
+            Some(Change::Ejected(cause))
+        }
+        // Too much to do is no fault, and says that the endpoint is there.
+        Verdict::Overload | Verdict::CallersFault if is_probe => {
+            counts.circuit.probe_lost();
+            None
+        }
+        Verdict::Overload | Verdict::CallersFault => None,
+    }
+}
+
+/// Whether this failure is one too many.
+fn cause(policy: &Outlier, endpoint: &Endpoint) -> Option<Cause> {
+    let counts = &endpoint.counts;
+    let consecutive = counts.consecutive.fetch_add(1, Relaxed) + 1;
+    let (requests, failures) = counts.window.failed(counts.total.load(Relaxed) as u32);
+    if policy.consecutive_errors > 0 && consecutive >= policy.consecutive_errors {
+        return Some(Cause::Consecutive(consecutive));
+    }
+    let succeeded = requests - failures;
+    let is_low = u64::from(succeeded) * 1000 < u64::from(requests) * u64::from(policy.success_rate);
+    (requests >= policy.min_requests && is_low).then_some(Cause::SuccessRate(succeeded, requests))
+}
+
+/// How many may be out: the share rounds down, but one of two or more always may.
+fn most_ejected(policy: &Outlier, endpoints: &[Arc<Endpoint>]) -> usize {
+    let healthy = endpoints.iter().filter(|endpoint| endpoint.healthy).count();
+    let share = healthy * policy.max_ejected as usize / 1000;
+    match healthy > 1 && policy.max_ejected > 0 {
+        true => share.max(1),
+        false => share,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+"""When endpoints, and whole services, get no requests for a while."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from sidecar.config.model.base import Model, PositiveDuration, Share, refusal
+
+
+def _check_below_all(share: Decimal) -> Decimal:
+    if not 0 < share < 1:
+        raise refusal("no rate is above this", expected="more than 0% and less than 100%, such as 50%")
+    return share
+
+
+class CircuitBreaker(Model):
+    """Bounds of what one caller has open to one service; beyond them requests fail at once."""
+
+    # Envoy's defaults (config.cluster.v3.CircuitBreakers.Thresholds).
+    max_requests: int = Field(default=1024, ge=1, le=1_000_000, description="Requests in flight.")
+    max_pending: int = Field(default=1024, ge=1, le=1_000_000, description="Requests that wait for a connection.")
+    max_connections: int = Field(default=1024, ge=1, le=1_000_000, description="Connections.")
+    # Envoy has 3; here the budget of `retry` bounds them.
+    max_retries: int = Field(default=1024, ge=1, le=1_000_000, description="Requests in flight that are tried again.")
+    failure_rate: Annotated[Share, AfterValidator(_check_below_all)] | None = Field(
+        default=None,
+        description="When more of the requests to the service fail in ten seconds, it gets none for a while; then a "
+        "single one finds out. Left out: never.",
+    )
+    min_requests: int = Field(default=20, ge=1, le=1_000_000, description="Requests that must be for `failure_rate`.")
+    # For so long a service that restarts is away; it doubles up to ten times this.
+    open: PositiveDuration = Field(
+        default=timedelta(seconds=5), description="How long the service gets none; the next time twice as long."
+    )
+
+
+class OutlierDetection(Model):
+    """When one endpoint that fails more than it should gets no requests for a while. All workers count together."""
+
+    enabled: bool = Field(default=True, description="false: nobody is ejected.")
+    # Envoy's defaults (config.cluster.v3.OutlierDetection), but for the share, with which Envoy ejects nobody of three.
+    consecutive_errors: int = Field(default=5, ge=0, le=1_000_000, description="Failures in a row; 0 = any number.")
+    success_rate: Share = Field(
+        default=Decimal("0.5"),
+        description="Share of its requests in ten seconds that must succeed; 0% = none need.",
+    )
+    min_requests: int = Field(default=20, ge=1, le=1_000_000, description="Requests that must be for `success_rate`.")
+    ejection: PositiveDuration = Field(
+        default=timedelta(seconds=30),
+        description="How long it gets none, then a single request finds out; the next time twice as long.",
+    )
+    max_ejection: PositiveDuration = Field(default=timedelta(minutes=5), description="The longest.")
+    max_ejected: Share = Field(
+        default=Decimal("0.5"),
+        description="Share of the endpoints that may be out, rounded down; of two or more one always may. 0% = none.",
+    )
