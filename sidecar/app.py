@@ -15,6 +15,7 @@ from typing import Protocol
 import aiohttp
 
 from sidecar import dataplane, rundir
+from sidecar.admin.certificates import Certificates
 from sidecar.admin.metrics import Family
 from sidecar.admin.server import AdminServer
 from sidecar.admin.status import Status
@@ -24,6 +25,8 @@ from sidecar.dataplane import DataPlane
 from sidecar.engine import Announcement, Beginning, Engine, SidecarFor
 from sidecar.engine.directory import DirectoryEngine
 from sidecar.errors import SeamError
+from sidecar.identity.choice import CONSUL, LOCAL, Choice
+from sidecar.identity.lifetime import Lifetime
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.cluster import APP
 from sidecar.telemetry.export import Exporter
@@ -60,6 +63,8 @@ class Settings:
     command: tuple[str, ...]
     environ: Mapping[str, str]
     announcement: Announcement = field(default_factory=Announcement)
+    # Who signs our certificate; None: Consul with Consul, else the local CA.
+    identity: Choice | None = None
     # Instead of what the environment says; "" for that.
     consul_address: str = ""
     consul_token_file: str = ""
@@ -91,7 +96,7 @@ def choose(settings: Settings, session: aiohttp.ClientSession) -> Engine:
     """A directory of documents when one is named, else Consul: never one for the other."""
     role = settings.role
     if settings.config is not None and not isinstance(role, SidecarFor):
-        return DirectoryEngine(settings.config, settings.state_directory, role)
+        return DirectoryEngine(settings.config, settings.state_directory, role, settings.identity or LOCAL)
     # Here, so that a sidecar without Consul does not carry its libraries.
     from sidecar.consul.client import ConsulClient
     from sidecar.consul.settings import read
@@ -105,7 +110,7 @@ def choose(settings: Settings, session: aiohttp.ClientSession) -> Engine:
         if isinstance(role, SidecarFor)
         else Registered(client, session, role, settings.announcement)
     )
-    return ConsulEngine(client, presence, settings.state_directory)
+    return ConsulEngine(client, presence, settings.state_directory, settings.identity or CONSUL)
 
 
 def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp.ClientSession) -> "App":
@@ -122,14 +127,22 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
     metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
     pumps = [pump for pump in (AccessLogPump(plane, write_stdout), spans, metrics) if pump is not None]
+    controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant)
+    authority = begun.authority
+    lifetime = Lifetime(lambda: controlled.leaf, authority)
+    certificates = Certificates(
+        authority, lambda: controlled.leaf, lambda: controlled.rotations, lambda: controlled.chains
+    )
+    found = [*families(status, spans), *identity_families(controlled, lifetime), *engine.families()]
     return App(
         settings=settings,
         engine=engine,
         begun=begun,
         status=status,
         plane=plane,
-        control=Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant),
-        admin=AdminServer(plane, status, [*families(status, spans), *engine.families()]),
+        control=controlled,
+        lifetime=lifetime,
+        admin=AdminServer(plane, status, found, certificates),
         pumps=pumps,
     )
 
@@ -179,6 +192,24 @@ def families(status: Status, spans: SpanPump | None) -> list[Family]:
     return found
 
 
+def identity_families(controlled: Control, lifetime: Lifetime) -> list[Family]:
+    """The metrics of our own certificate."""
+    return [
+        Family(
+            "sidecar_certificate_seconds_left",
+            "gauge",
+            "Until our certificate in the mesh ends; negative when it has.",
+            lambda: {"": round(lifetime.left().total_seconds(), 1)},
+        ),
+        Family(
+            "sidecar_certificate_rotations",
+            "counter",
+            "How often our certificate, or the roots of the mesh, were replaced by others.",
+            lambda: {"": controlled.rotations},
+        ),
+    ]
+
+
 class Pump(Protocol):
     """Moves one kind of record for ever; `flush` moves the rest, within so many seconds."""
 
@@ -196,6 +227,7 @@ class App:
     status: Status
     plane: DataPlane
     control: Control
+    lifetime: Lifetime
     admin: AdminServer
     pumps: Sequence[Pump]
     child: Child | None = None
@@ -251,6 +283,7 @@ class App:
                 fault.set_result(error)
 
         work = [*self.engine.loops(self.control), self.follow_events(), *(pump.run() for pump in self.pumps)]
+        work.append(self.lifetime.warn())
         if isinstance(self.begun.role, GatewayRole):
             work.append(self.control.follow_keys())
         for part in work:

@@ -6,7 +6,7 @@ and `Status.refused` says why.
 
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -73,12 +73,14 @@ class Control:
         self._used_at: dict[str, float] = {}
         # The clusters whose endpoints come from there.
         self._clusters: dict[Target, list[str]] = {}
+        # How often another leaf came.
+        self.rotations = 0
         # The listeners that the snapshot in force has: configured address by name.
         self.listeners: Mapping[str, str] = {}
 
     def start(self, world: World, leaf: Leaf) -> None:
         """Apply the first world. Raises SidecarError: there is no last good one to fall back on."""
-        self._leaf = leaf
+        self.leaf = leaf
         self._trust_domain = world.trust_domain
         self._apply(world)
 
@@ -111,6 +113,11 @@ class Control:
             self._role = before
 
     @property
+    def chains(self) -> Mapping[str, Sequence[bytes]]:
+        """A gateway's own certificates (DER, leaf first), by name."""
+        return {name: identity.certificate_chain for name, identity in self._keys.identities.items()}
+
+    @property
     def world(self) -> World:
         """What is in force."""
         return self._status.world
@@ -121,9 +128,11 @@ class Control:
         log.error("change refused, the last good configuration keeps serving: %s", why)
 
     def install(self, leaf: Leaf) -> None:
-        """Show this leaf from the next handshake on."""
-        self._leaf = leaf
+        """Show this leaf, and trust its roots, from the next handshake on."""
+        self.leaf = leaf
         self._send_secrets(self._keys)
+        self.rotations += 1
+        log.info("certificate renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
 
     async def follow_keys(self) -> None:
         """Show what certificate files hold from the next handshake on, for ever."""
@@ -248,9 +257,9 @@ class Control:
     def _send_secrets(self, keys: KeyMaterial) -> None:
         self._secrets_version += 1
         own = control.Identity(
-            name=MESH_IDENTITY, certificate_chain=self._leaf.certificate_chain, private_key=self._leaf.private_key
+            name=MESH_IDENTITY, certificate_chain=self.leaf.certificate_chain, private_key=self.leaf.private_key
         )
-        bundle = control.TrustBundle(name=MESH_TRUST_BUNDLE, roots=self._leaf.roots, trust_domains=[self._trust_domain])
+        bundle = control.TrustBundle(name=MESH_TRUST_BUNDLE, roots=self.leaf.roots, trust_domains=[self._trust_domain])
         self._dataplane.apply_secrets(
             control.Secrets(
                 version=self._secrets_version,

@@ -15,7 +15,7 @@ use http::StatusCode;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::connect;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
@@ -29,10 +29,12 @@ use crate::scope::{Caller, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
 use crate::telemetry::metrics::OpenConnection;
 use crate::telemetry::record::Refused;
-use crate::tls;
+use crate::tls::{self, peer::Peer};
 
 /// How long accepting pauses when the process has no descriptor left; connections in flight go on.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What a connection gets to say goodbye once nothing may be on it any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One listener of one worker. What changes with a snapshot is swapped in here; connections look at it anew for each
 /// request.
@@ -89,7 +91,7 @@ pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
             None => return,
             Some(Ok((stream, address))) => {
                 let local_port = stream.local_addr().map_or(0, |local| local.port());
-                let caller = Caller { peer: None, address, local_port, is_tls: false, tunnel: None };
+                let caller = Caller { peer: None, term: None, address, local_port, is_tls: false, tunnel: None };
                 // The kernel has completed it already: closing it is all the answer there is.
                 if let Some(open) = listening.admit(&caller) {
                     tokio::task::spawn_local(connection(Rc::clone(&listening), open, stream, caller));
@@ -132,6 +134,7 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
                 Ok(accepted) => accepted,
                 Err(error) => return listening.refused(&caller, &error, None),
             };
+            caller.term = accepted.peer.as_ref().map(Peer::term);
             caller.peer = accepted.peer.map(|peer| peer.uri);
             let protocol = match mode {
                 Mode::Tcp => Protocol::Tcp,
@@ -173,16 +176,27 @@ fn age(limits: &ListenerLimits) -> Duration {
     limits.max_connection_age / 1000 * thousandths
 }
 
+/// When a connection should take no more requests: at its age, or before the client's certificate ends.
+fn last_call(limits: &ListenerLimits, caller: &Caller) -> Instant {
+    let aged = clock::now() + age(limits);
+    caller.term.map_or(aged, |term| term.last_call.min(aged))
+}
+
 /// One request after the other.
 async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits: ListenerLimits) {
     let mut connection = h1::server::Connection::new(io, &limits);
-    let expiry = clock::now() + age(&limits);
+    let expiry = last_call(&limits, &caller);
+    // With a request on it, it ends behind that one; without, at the certificate's last call.
+    let mut lapse = caller.term.map(|term| Box::pin(clock::sleep_until(term.last_call)));
     let mut ending = pin!(listening.connections.begun());
     loop {
         let next = {
             let mut next = pin!(connection.next());
             std::future::poll_fn(|cx| match next.as_mut().poll(cx) {
                 Poll::Ready(next) => Poll::Ready(Some(next)),
+                Poll::Pending if lapse.as_mut().is_some_and(|lapse| lapse.as_mut().poll(cx).is_ready()) => {
+                    Poll::Ready(None)
+                }
                 Poll::Pending => ending.as_mut().poll(cx).map(|()| None),
             })
             .await
@@ -230,13 +244,26 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
     };
     let mut ending = pin!(listening.connections.begun());
     let mut idle = pin!(clock::sleep(limits.idle_timeout));
-    let mut expiry = pin!(clock::sleep(age(&limits)));
+    let mut expiry = pin!(clock::sleep_until(last_call(&limits, &caller)));
     let mut is_ending = false;
     loop {
         let call = std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(call) = server.poll_accept(cx) {
                     return Poll::Ready(call);
+                }
+                if is_ending && let Some(term) = caller.term {
+                    // Everything on it has ended by then, and has had a moment to be told.
+                    let over = term.end + FAREWELL;
+                    if clock::now() >= over {
+                        return Poll::Ready(None);
+                    }
+                    if expiry.deadline() != over {
+                        expiry.as_mut().reset(over);
+                    }
+                    if expiry.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
                 }
                 if !is_ending && (ending.as_mut().poll(cx).is_ready() || expiry.as_mut().poll(cx).is_ready()) {
                     is_ending = true;

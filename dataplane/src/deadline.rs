@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use crate::clock::{self, Instant, Sleep};
 use crate::error::{Error, Reason};
+use crate::tls::peer::Term;
 
 /// When the exchange must be over: the route's timeout after the last progress of the request, so that a long upload has
 /// the time it needs, or what the caller asked for, whichever is earlier.
 #[derive(Debug, Default)]
 pub struct Deadline {
     at: Option<Instant>,
+    /// The ends of the certificates of both ends.
+    client: Option<Instant>,
+    endpoint: Option<Instant>,
     asked: Option<Instant>,
     /// How long that was.
     given: Duration,
@@ -25,7 +29,8 @@ impl Deadline {
     pub fn begin(&mut self, timeout: Option<Duration>, asked: Option<Duration>) {
         self.asked = self.asked.or_else(|| asked.map(|asked| clock::now() + asked));
         let given = asked.unwrap_or_default();
-        *self = Deadline { at: self.asked, asked: self.asked, given, timeout, timer: None };
+        let (client, endpoint) = (self.client, self.endpoint);
+        *self = Deadline { at: self.asked, client, endpoint, asked: self.asked, given, timeout, timer: None };
         self.progress();
     }
 
@@ -35,6 +40,21 @@ impl Deadline {
             let at = clock::now() + timeout;
             self.at = Some(self.asked.map_or(at, |asked| asked.min(at)));
         }
+    }
+
+    /// No longer than the client's connection may live.
+    pub fn of_client(term: Option<Term>) -> Self {
+        Deadline { client: term.map(|term| term.end), ..Deadline::default() }
+    }
+
+    /// Nor than the endpoint's that it goes by now.
+    pub fn endpoint(&mut self, term: Option<Term>) {
+        self.endpoint = term.map(|term| term.end);
+    }
+
+    /// Takes as long as it likes, but for certificates.
+    pub fn lift(&mut self) {
+        *self = Deadline { client: self.client, endpoint: self.endpoint, ..Deadline::default() };
     }
 
     /// The time that is left; `None`: no limit.
@@ -58,18 +78,33 @@ impl Deadline {
 
     /// Ready when it is over.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let Some(at) = self.at else {
+        let certificates = earlier(self.client, self.endpoint);
+        let Some(at) = earlier(self.at, certificates) else {
             return Poll::Pending;
         };
         let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(at)));
+        if timer.deadline() > at {
+            // A certificate that ends sooner has joined.
+            timer.as_mut().reset(at);
+        }
         loop {
             ready!(timer.as_mut().poll(cx));
             if timer.deadline() >= at {
-                return Poll::Ready(Error::new(Reason::Timeout));
+                return Poll::Ready(Error::new(match certificates == Some(at) {
+                    true => Reason::CertificateEnded,
+                    false => Reason::Timeout,
+                }));
             }
             // There was progress meanwhile.
             timer.as_mut().reset(at);
         }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -101,6 +136,34 @@ mod tests {
             deadline.progress();
         }
         assert_eq!(over(&mut deadline).await.as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_outlives_the_certificates() {
+        let term = |seconds| {
+            let end = clock::now() + seconds * SECOND;
+            Some(Term { last_call: end, end })
+        };
+        let mut deadline = Deadline::of_client(term(5));
+        deadline.begin(Some(9 * SECOND), None);
+        assert!(is_waiting(&mut deadline).await);
+        deadline.endpoint(term(1));
+        deadline.endpoint(term(3));
+        let started = clock::now();
+        let error = poll_fn(|cx| deadline.poll(cx)).await;
+        assert_eq!(
+            (error.reason, (clock::now() - started).as_secs()),
+            (Reason::CertificateEnded, 3)
+        );
+
+        let mut lifted = Deadline::of_client(term(3));
+        lifted.begin(Some(SECOND), None);
+        lifted.lift();
+        assert_eq!(over(&mut lifted).await.as_secs(), 3);
+
+        let mut sooner = Deadline::of_client(term(3));
+        sooner.begin(Some(SECOND), None);
+        assert_eq!(poll_fn(|cx| sooner.poll(cx)).await.reason, Reason::Timeout);
     }
 
     #[tokio::test(start_paused = true)]

@@ -80,6 +80,8 @@ reasons! {
     Draining = "draining", Proxy, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
     /// Key material for the connection is missing or unusable.
     NoIdentity = "no-identity", Proxy, 503, 14, "This proxy holds no certificate for the connection.", "Look at the certificate authority's state.";
+    /// The certificate at one end of a connection has ended, and with it what was on the connection.
+    CertificateEnded = "certificate-ended", Proxy, 503, 14, "A certificate that the connection was opened with has ended.", "Have what lasts longer than certificates live connect anew in time: HTTP/2 is told so by GOAWAY.";
     /// Nothing moved on a connection for too long.
     IdleTimeout = "idle-timeout", Proxy, 408, 4, "Nothing moved on the connection for too long.", "Raise idle_timeout in the service's document, or have an end send keep-alives.";
     /// A mistake of this proxy.

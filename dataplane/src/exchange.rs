@@ -58,7 +58,7 @@ pub fn exchange(
         record,
         upload,
         responder,
-        deadline: Deadline::default(),
+        deadline: Deadline::of_client(caller.term),
         try_timer: None,
         web: None,
         trusted,
@@ -188,7 +188,7 @@ impl Call {
             // The timeout and the verdict are for the answer; what follows lasts as long as its two ends like.
             picked.ended(judged);
             permit.ended(judged);
-            self.deadline = Deadline::default();
+            self.deadline.lift();
         }
         let is_end = first.is_none() && body.is_end();
         self.upload.commit();

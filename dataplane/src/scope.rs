@@ -14,6 +14,7 @@ use crate::route::table::RouteTable;
 use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::Observer;
+use crate::tls::peer::Term;
 use crate::upstream::Upstream;
 
 /// What the exchanges of one listener share under one snapshot.
@@ -101,6 +102,8 @@ pub struct Target {
 pub struct Caller {
     /// The verified SPIFFE id, at the edge another name perhaps; `None` without a client certificate.
     pub peer: Option<Arc<str>>,
+    /// How long its connection may live; `None` without a client certificate.
+    pub term: Option<Term>,
     /// The TCP peer.
     pub address: SocketAddr,
     /// Where it connected to.

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sidecar.admin import views
+from sidecar.admin.certificates import Certificates
 from sidecar.admin.metrics import Family, append
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
-from sidecar.errors import SidecarError
+from sidecar.errors import IdentityError, SidecarError
 
 HOST = "127.0.0.1"
 # The media types of Prometheus's two text forms.
@@ -29,10 +30,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class AdminServer:
     """Serves from `start` to `close`."""
 
-    def __init__(self, dataplane: DataPlane, status: Status, families: Iterable[Family]) -> None:
+    def __init__(
+        self, dataplane: DataPlane, status: Status, families: Iterable[Family], certificates: Certificates
+    ) -> None:
         self._dataplane = dataplane
         self._status = status
         self._families = tuple(families)
+        self._certificates = certificates
         application = web.Application(middlewares=[_guard])
         for path, handler in (
             ("/live", self._live),
@@ -42,6 +46,7 @@ class AdminServer:
             ("/api/v1/clusters", self._clusters),
             ("/api/v1/listeners", self._listeners),
             ("/api/v1/failures", self._failures),
+            ("/api/v1/certs", self._certs),
         ):
             application.router.add_get(path, handler)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=CLOSE_WITHIN)
@@ -86,6 +91,12 @@ class AdminServer:
 
     async def _listeners(self, _: web.Request) -> web.Response:
         return _json(views.listeners(self._dataplane.listeners()))
+
+    async def _certs(self, _: web.Request) -> web.Response:
+        try:
+            return _json(await self._certificates.view())
+        except IdentityError as error:
+            return _problem(503, str(error))
 
     async def _failures(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", str(FAILURES))

@@ -78,6 +78,17 @@ StateDir = Annotated[
         help="Where the local CA keeps its key; one directory for all sidecars of a host.",
     ),
 ]
+Identity = Annotated[
+    str,
+    typer.Option(
+        "--identity",
+        envvar="SIDECAR_IDENTITY",
+        metavar="AUTHORITY",
+        show_default="consul with Consul, local with --config",
+        help="Who signs our certificate: consul, local, files:DIR (tls.crt, tls.key and ca.crt in there), or spire "
+        "(the Workload API at $SPIFFE_ENDPOINT_SOCKET, or spire:ADDRESS).",
+    ),
+]
 Grace = Annotated[
     str, typer.Option(metavar="DURATION", help="How long requests may take to end after a signal: 500ms, 30s, 2m.")
 ]
@@ -150,7 +161,10 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def _state_directory(environ: Mapping[str, str]) -> Path:
+def state_directory(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where keys and what was last good are kept."""
+    if given is not None:
+        return given
     if chosen := environ.get("SIDECAR_STATE_DIR"):
         return Path(chosen)
     if state_home := environ.get("XDG_STATE_HOME"):
@@ -167,6 +181,7 @@ def start(
     announcement: "Announcement",
     consul_address: str,
     consul_token_file: str,
+    identity: str,
     command: Sequence[str] = (),
 ) -> None:
     """Run to the end in this process."""
@@ -174,12 +189,13 @@ def start(
     import asyncio
 
     from sidecar import app, rundir
+    from sidecar.identity import choice
 
     settings = app.Settings(
         role=role,
         config=config,
         admin_port=admin_port,
-        state_directory=state_dir or _state_directory(os.environ),
+        state_directory=state_directory(state_dir),
         run_directory=rundir.default_directory(os.environ),
         grace=grace,
         command=tuple(command),
@@ -187,5 +203,6 @@ def start(
         announcement=announcement,
         consul_address=consul_address,
         consul_token_file=consul_token_file,
+        identity=choice.parse(identity, os.environ, with_consul=config is None),
     )
     raise typer.Exit(asyncio.run(app.run(settings)))

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from sidecar.cli import config, gateway, run, status, version
+from sidecar.cli import ca, certs, config, gateway, run, status, version
 from sidecar.errors import ConfigError, ConsulError, SidecarError, SourceError
 
 FAILED = 1
@@ -25,6 +25,8 @@ cli.command(short_help="Run the sidecar of one service.", help=run.HELP)(run.run
 cli.command(short_help="Run a gateway at the edge of the mesh.", help=gateway.HELP)(gateway.gateway)
 cli.add_typer(config.cli, name="config")
 cli.command(short_help="Tell how the sidecars of this host are.", help=status.HELP)(status.status)
+cli.command(short_help="Tell which certificates are shown and trusted.", help=certs.HELP)(certs.certs)
+cli.add_typer(ca.cli, name="ca")
 cli.command(short_help="Tell the version.", help=version.HELP)(version.version)
 
 

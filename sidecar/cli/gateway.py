@@ -30,6 +30,7 @@ def gateway(
     config: arguments.Config = None,
     admin_port: arguments.AdminPort = 19000,
     state_dir: arguments.StateDir = None,
+    identity: arguments.Identity = "",
     grace: arguments.Grace = "30s",
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
@@ -54,4 +55,5 @@ def gateway(
         announcement,
         consul_addr,
         consul_token_file,
+        identity,
     )

@@ -65,6 +65,7 @@ def run(
     ] = 15001,
     admin_port: arguments.AdminPort = 19000,
     state_dir: arguments.StateDir = None,
+    identity: arguments.Identity = "",
     grace: arguments.Grace = "30s",
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
@@ -120,5 +121,6 @@ def run(
         announcement,
         consul_addr,
         consul_token_file,
+        identity,
         command or (),
     )

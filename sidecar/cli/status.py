@@ -1,11 +1,12 @@
 """`sidecar status`: the sidecars and gateways of this host, as they say themselves."""
 
 import json
-import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from sidecar.cli import instances
 
 if TYPE_CHECKING:
     from sidecar.rundir import Instance
@@ -24,8 +25,6 @@ Examples:
 
 # Exit code when something is not well.
 TROUBLE = 3
-# Seconds for an answer of an admin server on this host.
-ANSWER_WITHIN = 3.0
 
 
 class Output(StrEnum):
@@ -37,13 +36,7 @@ class Output(StrEnum):
 
 def status(output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TEXT) -> None:
     """Ask every instance in the run directory."""
-    from sidecar.errors import SidecarError
-    from sidecar.rundir import RunDirectory, default_directory
-
-    directory = default_directory(os.environ)
-    found = [_ask(instance) for instance in RunDirectory(directory).instances()]
-    if not found:
-        raise SidecarError(f"no sidecar or gateway of this user runs here: there is none in {directory}")
+    found = [_ask(instance) for instance in instances.running()]
     if output is Output.JSON:
         typer.echo(json.dumps(found, indent=2))
     else:
@@ -58,8 +51,8 @@ def _ask(instance: "Instance") -> dict[str, Any]:
 
     known = {"role": instance.role, "name": instance.name, "pid": instance.pid, "admin": instance.admin}
     try:
-        ready, config = _get(instance.admin, "/ready"), _get(instance.admin, "/api/v1/config")
-        clusters = _get(instance.admin, "/api/v1/clusters")["clusters"]
+        ready, config = instances.get(instance.admin, "/ready"), instances.get(instance.admin, "/api/v1/config")
+        clusters = instances.get(instance.admin, "/api/v1/clusters")["clusters"]
     except (OSError, ValueError, HTTPException) as error:
         return {**known, "error": f"its admin server does not answer: {error}"}
     told = {key: ready[key] for key in ready if key not in ("role", "name")}
@@ -75,18 +68,6 @@ def _out(cluster: dict[str, Any]) -> list[str]:
     ejected = {who["address"]: who["ejected_ms"] for who in cluster["endpoints"] if who["ejected_ms"] is not None}
     found = [] if whole is None else [f"{name} gets no requests for {whole / 1000:g} s: too many have failed"]
     return found + [f"{who} of {name} is ejected for {left / 1000:g} s: it fails" for who, left in ejected.items()]
-
-
-def _get(admin: str, path: str) -> Any:
-    """A JSON answer, whatever its status: an instance that is not ready says so with 503."""
-    from http.client import HTTPConnection
-
-    connection = HTTPConnection(admin, timeout=ANSWER_WITHIN)
-    try:
-        connection.request("GET", path)
-        return json.load(connection.getresponse())
-    finally:
-        connection.close()
 
 
 def _lines(instance: dict[str, Any]) -> list[str]:

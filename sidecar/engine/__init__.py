@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from sidecar.admin.metrics import Family
 from sidecar.control import Control
-from sidecar.identity.authority import Leaf
+from sidecar.identity.authority import Authority, Leaf
 from sidecar.snapshot import Role
 from sidecar.world import Target, World
 
@@ -40,11 +40,12 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a start needs: who we are, what is known, and our certificate."""
+    """What a start needs: who we are, what is known, our certificate, and who says so."""
 
     role: Role
     world: World
     leaf: Leaf
+    authority: Authority
 
 
 class Engine(Protocol):

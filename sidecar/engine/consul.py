@@ -21,7 +21,8 @@ from sidecar.engine.last_good import LastGood, Store
 from sidecar.engine.presence import Presence
 from sidecar.engine.stream import Stream
 from sidecar.errors import ConsulError
-from sidecar.identity.authority import Leaf
+from sidecar.identity.authority import Authority, Leaf
+from sidecar.identity.choice import CONSUL, Choice, authority
 from sidecar.identity.consul_connect import ConsulConnect
 from sidecar.snapshot import GatewayRole, Role
 from sidecar.sources.catalog import Catalog
@@ -50,10 +51,17 @@ class ConsulEngine:
     """One agent's mesh."""
 
     def __init__(
-        self, client: ConsulClient, presence: Presence, state_directory: Path, answer_within: float = ANSWER_WITHIN
+        self,
+        client: ConsulClient,
+        presence: Presence,
+        state_directory: Path,
+        choice: Choice = CONSUL,
+        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         # Documents in KV have no directory: relative paths in them are meant from where we were started.
         self.directory = Path.cwd()
+        self._choice = choice
+        self._state_directory = state_directory
         self._client = client
         self._presence = presence
         self._store = Store(state_directory, presence.file_name)
@@ -105,7 +113,7 @@ class ConsulEngine:
         self._keep(world)
         self._store.keep_leaf(leaf)
         self._show(leaf)
-        return Beginning(role, world, leaf)
+        return Beginning(role, world, leaf, identity.authority)
 
     async def _reach(self, call: Callable[[], Awaitable[T]], *, patient: bool) -> T:
         """The call's result; if `patient` it is tried again while the agent is not there or not ready."""
@@ -125,7 +133,8 @@ class ConsulEngine:
 
     async def _try_leaf(self, role: Role) -> None:
         """Tell early, and why, when this agent gives us no certificate; the watch of it would try for ever."""
-        await self._client.get(f"/v1/agent/connect/ca/leaf/{_service(role)}")
+        if self._choice.kind == "consul":
+            await self._client.get(f"/v1/agent/connect/ca/leaf/{_service(role)}")
 
     def _begin_from_disk(self, last_good: LastGood, why: ConsulError) -> Beginning:
         leaf = last_good.leaf
@@ -136,13 +145,18 @@ class ConsulEngine:
         role = self._presence.restore(last_good.presence)
         self._from_disk = last_good.true_at
         log.error("%s; serving what it told until %s", why, last_good.true_at.isoformat(timespec="seconds"))
-        self._ask_identity(role)
+        identity = self._ask_identity(role)
         self._ask_updates(role, last_good.world)
-        return Beginning(role, last_good.world, leaf)
+        return Beginning(role, last_good.world, leaf, identity.authority)
 
     def _ask_identity(self, role: Role) -> Identity:
         if self._identity is None:
-            self._identity = Identity(ConsulConnect(self._client, _service(role)))
+            chosen = (
+                ConsulConnect(self._client, _service(role))
+                if self._choice.kind == "consul"
+                else authority(self._choice, _service(role), "", self._state_directory)
+            )
+            self._identity = Identity(chosen)
         return self._identity
 
     def _ask_updates(self, role: Role, world: World) -> tuple[Stream[Update], ...]:
@@ -202,7 +216,6 @@ class ConsulEngine:
             control.install(leaf)
             self._show(leaf)
             self._store.keep_leaf(leaf)
-            log.info("leaf renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
 
     def want(self, target: Target, mesh: bool) -> None:
         """Watch its endpoints."""
@@ -309,13 +322,13 @@ class ConsulEngine:
 class Identity:
     """Our leaf as a stream, and where it says that we are."""
 
-    def __init__(self, authority: ConsulConnect) -> None:
-        self._authority = authority
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
         self.leaves: Stream[Leaf] = Stream(authority.watch())
 
     def on_site(self, world: World) -> World:
         """The world with the trust domain and the datacenter of the newest leaf."""
-        site = self._authority.site
+        site = self.authority.site
         return world if site is None or site == world.site else world.apply(site)
 
 

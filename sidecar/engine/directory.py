@@ -1,4 +1,4 @@
-"""The embedded engine: a directory of documents and the local CA. Nothing else need run."""
+"""The embedded engine: a directory of documents, and an authority, by itself the local CA. Nothing else need run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 from sidecar.admin.metrics import Family
 from sidecar.control import Control
 from sidecar.engine import Beginning
+from sidecar.engine.stream import Stream
 from sidecar.errors import ConfigError, Problem, SourceError
 from sidecar.identity.authority import Leaf
-from sidecar.identity.process import LocalIssuer
-from sidecar.identity.rotation import Rotation
-from sidecar.identity.spiffe import ServiceId
+from sidecar.identity.choice import LOCAL, Choice, authority
 from sidecar.snapshot import GatewayRole, Role
 from sidecar.sources.files import FileSource
 from sidecar.world import Target, World
@@ -32,8 +31,10 @@ log = logging.getLogger(__name__)
 class DirectoryEngine:
     """One host's mesh."""
 
-    def __init__(self, directory: Path, state_directory: Path, role: Role) -> None:
+    def __init__(self, directory: Path, state_directory: Path, role: Role, choice: Choice = LOCAL) -> None:
         self.directory = directory
+        self._choice = choice
+        self._leaves: Stream[Leaf] | None = None
         self._state_directory = state_directory
         self._role = role
         self._source = FileSource(directory, frozenset() if isinstance(role, GatewayRole) else NOT_A_SIDECARS)
@@ -41,15 +42,15 @@ class DirectoryEngine:
     async def begin(self) -> Beginning:
         """Every document must be good: there is no last good one. Raises ConfigError, SourceError or IdentityError."""
         world = first_world(self._source, self._role)
-        domain = world.mesh.trust_domain
         name = self._role.name if isinstance(self._role, GatewayRole) else self._role.service
-        self._identity = ServiceId(domain, name)
-        self._authority = LocalIssuer(self._state_directory, domain)
-        self._leaf = await asyncio.to_thread(self._authority.issue, self._identity)
-        return Beginning(self._role, world, self._leaf)
+        chosen = authority(self._choice, name, world.mesh.trust_domain, self._state_directory)
+        self._leaves = Stream(chosen.watch())
+        leaf = await self._leaves.peek()
+        self._leaves.take()
+        return Beginning(self._role, world, leaf, chosen)
 
     def loops(self, control: Control) -> Sequence[Coroutine[Any, Any, None]]:
-        return self._watch(control), self._rotate(control)
+        return (self._watch(control), *([self._follow(self._leaves, control)] if self._leaves else []))
 
     async def _watch(self, control: Control) -> None:
         """A source that fails is tried again; the last good serves."""
@@ -61,11 +62,9 @@ class DirectoryEngine:
                 control.refuse(str(error))
             await asyncio.sleep(WATCH_AGAIN_AFTER)
 
-    async def _rotate(self, control: Control) -> None:
-        async def issue() -> Leaf:
-            return await asyncio.to_thread(self._authority.issue, self._identity)
-
-        await Rotation().run(self._leaf, issue, control.install)
+    async def _follow(self, leaves: Stream[Leaf], control: Control) -> None:
+        async for leaf in leaves:
+            control.install(leaf)
 
     def want(self, target: Target, mesh: bool) -> None:
         """Its endpoints stand in its document."""
@@ -80,7 +79,9 @@ class DirectoryEngine:
         """As above."""
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Ask for no more leaves."""
+        if self._leaves is not None:
+            await self._leaves.close()
 
     def families(self) -> Sequence[Family]:
         return ()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from sidecar.identity.spiffe import ServiceId
+from sidecar.world import Site
 
 # As the data plane has it (dataplane/src/tls/verify.rs): so long before its beginning it takes a certificate.
 EARLY_MINUTES = 60
@@ -44,14 +44,20 @@ class Leaf(KeyPair):
 
 
 class Authority(Protocol):
-    """Signs for one trust domain when it is asked."""
+    """Who says that we are who we are: one service's identity, and by whom others' are known."""
 
-    def issue(self, identity: ServiceId) -> Leaf:
-        """A new leaf with a new key. May block; raises IdentityError with the next step."""
-
-
-class WatchedAuthority(Protocol):
-    """Signs by itself whenever a new leaf is due, or the roots have changed."""
+    # For people: "Consul's Connect CA", "the local CA", …
+    name: str
+    # Where the newest leaf says that we are; None before the first.
+    site: Site | None
+    # Why its newest answer is not used; "" when it is.
+    failure: str
+    # When it is asked for the next leaf; None where it tells by itself.
+    due: datetime | None
 
     def watch(self) -> AsyncGenerator[Leaf, None]:
-        """The leaf now, and each that follows it, for ever. What fails is logged and tried again."""
+        """The leaf now, and whenever leaf or roots are others, for ever.
+
+        Raises IdentityError, with the next step, when there is nothing to begin with. What fails later is logged and
+        tried again, and the leaf before stays.
+        """

@@ -37,9 +37,11 @@ class ConsulConnect:
     def __init__(self, client: ConsulClient, service: str) -> None:
         self._client = client
         self._service = service
+        self.name = "Consul's Connect CA"
         self.site: Site | None = None
-        # Why the newest answer is not used; "" when it is.
         self.failure = ""
+        # The agent renews between 60 and 90 % of a leaf's life, and tells.
+        self.due: datetime | None = None
 
     async def watch(self) -> AsyncGenerator[Leaf, None]:
         """The leaf with the roots in force, once both are known, and again whenever one of them has changed."""

@@ -107,10 +107,10 @@ class KeyReader:
 
     def _look(self, files: KeyFiles) -> Stamps:
         paths = [path for pair in files.pairs.values() for path in (pair.cert, pair.key)]
-        return {path: _stamp(path) for path in (self._directory / path for path in (*paths, *files.roots.values()))}
+        return {path: stamp(path) for path in (self._directory / path for path in (*paths, *files.roots.values()))}
 
 
-def _stamp(path: Path) -> object:
+def stamp(path: Path) -> object:
     """Differs when the file was written anew; None when it cannot be looked at."""
     try:
         status = path.stat()

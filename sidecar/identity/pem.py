@@ -41,6 +41,19 @@ def private_key(text: str) -> bytes:
     raise IdentityError("expected a private key in PEM form (PKCS#8, EC or RSA), found none")
 
 
+def elements(data: bytes) -> tuple[bytes, ...]:
+    """DER values that stand one after the other. Raises IdentityError when the last one is cut off."""
+    found = []
+    while data:
+        try:
+            _, _, rest = _element(data)
+        except IndexError:
+            raise IdentityError("certificates in DER form are cut off") from None
+        found.append(data[: len(data) - len(rest)])
+        data = rest
+    return tuple(found)
+
+
 def _blocks(text: str) -> list[tuple[str, bytes]]:
     try:
         return [(label, base64.b64decode("".join(body.split()), validate=True)) for label, body in _BLOCK.findall(text)]

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from sidecar.errors import IdentityError
 from sidecar.identity.authority import KeyPair, Leaf
-from sidecar.identity.spiffe import ServiceId
+from sidecar.identity.spiffe import ServiceId, expect
 
 # Seconds. A call takes a quarter of one; a CA lock that somebody holds for ever must not hold us too.
 ANSWER_WITHIN = 30.0
@@ -27,14 +27,21 @@ Json = dict[str, Any]
 
 
 class LocalIssuer:
-    """The local CA as an authority. Every call raises IdentityError with the next step."""
+    """The local CA, to be asked for leaves."""
 
     def __init__(self, state_directory: Path, trust_domain: str) -> None:
         self._state_directory = state_directory
         self._trust_domain = trust_domain
 
+    def mark(self) -> object:
+        """Which CA is in force: its directory never changes. None before there is one."""
+        try:
+            return str((self._state_directory / "ca").readlink())
+        except OSError:
+            return None
+
     def issue(self, identity: ServiceId) -> Leaf:
-        """A new leaf, from a CA that is made on the first use."""
+        """A new leaf, from a CA that is made on the first use. Raises IdentityError with the next step."""
         reply = _call(
             {
                 "issue": {
@@ -74,6 +81,39 @@ def load(
     )
 
 
+def describe(certificates: Sequence[bytes]) -> list[Json]:
+    """What stands in each of these certificates (DER), as `certificates.describe` has it. Raises IdentityError."""
+    told: list[Json] = _call({"describe": {"certificates": [b64encode(each).decode() for each in certificates]}})[
+        "told"
+    ]
+    return told
+
+
+def load_leaf(chain: Path, key: Path, roots: Path, service: str, trust_domain: str) -> tuple[Leaf, ServiceId]:
+    """Our own leaf as others keep it in files, of whatever trust domain where that is "". Raises IdentityError."""
+    pairs, bundles = load({"leaf": (chain, key)}, {"roots": roots})
+    return checked(pairs["leaf"], bundles["roots"], service, trust_domain)
+
+
+def checked(pair: KeyPair, roots: tuple[bytes, ...], service: str, trust_domain: str) -> tuple[Leaf, ServiceId]:
+    """A leaf that peers will take for our service, and its id. Raises IdentityError naming what is wrong with it."""
+    told = describe(pair.certificate_chain[:1])[0]
+    identity = expect(told["uris"], service, trust_domain)
+    if missing := {"client", "server"} - set(told["for"]):
+        raise IdentityError(
+            f"our certificate is not for {' and '.join(sorted(missing))} authentication: "
+            "have its issuer name both in the extended key usage"
+        )
+    leaf = Leaf(
+        certificate_chain=pair.certificate_chain,
+        private_key=pair.private_key,
+        not_before=datetime.fromisoformat(told["not_before"]),
+        not_after=datetime.fromisoformat(told["not_after"]),
+        roots=roots,
+    )
+    return leaf, identity
+
+
 def _call(request: Json) -> Json:
     try:
         done = subprocess.run(
@@ -107,6 +147,8 @@ def _answer(request: Json) -> Json:
     try:
         if "issue" in request:
             return _issue(**request["issue"])
+        if "describe" in request:
+            return _describe(**request["describe"])
         return _load(**request["load"])
     except IdentityError as error:
         return {"refused": str(error)}
@@ -131,6 +173,12 @@ def _load(pairs: Mapping[str, list[str]], roots: Mapping[str, str]) -> Json:
         "pairs": {name: _plain(load_pair(Path(chain), Path(key))) for name, (chain, key) in pairs.items()},
         "roots": {name: [b64encode(root).decode() for root in load_roots(Path(path))] for name, path in roots.items()},
     }
+
+
+def _describe(certificates: list[str]) -> Json:
+    from sidecar.identity.certificates import describe
+
+    return {"told": describe([b64decode(certificate) for certificate in certificates])}
 
 
 def _plain(pair: KeyPair) -> Json:

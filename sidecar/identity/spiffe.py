@@ -1,6 +1,9 @@
 """SPIFFE ids of services, written the way Consul writes them."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.errors import IdentityError
@@ -8,6 +11,7 @@ from sidecar.errors import IdentityError
 # SPIFFE-ID section 2.1: a trust domain is at most 255 of these; section 2.2: a path segment's letters.
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_URI = re.compile(r"spiffe://([^/]*)/ns/([^/]*)/dc/([^/]*)/svc/([^/]*)")
 
 
 @dataclass(frozen=True)
@@ -35,3 +39,29 @@ class ServiceId:
 
     def __str__(self) -> str:
         return f"spiffe://{self.trust_domain}/ns/{self.namespace}/dc/{self.datacenter}/svc/{self.service}"
+
+    @classmethod
+    def parse(cls, uri: str) -> ServiceId:
+        """The other way. Raises IdentityError."""
+        found = _URI.fullmatch(uri)
+        if found is None:
+            raise IdentityError(
+                f"{uri!r} is not the id of a service of this mesh: "
+                "expected spiffe://<trust domain>/ns/<namespace>/dc/<datacenter>/svc/<service>, as Consul writes it"
+            )
+        trust_domain, namespace, datacenter, service = found.groups()
+        return cls(trust_domain, service, datacenter, namespace)
+
+
+def expect(uris: Sequence[str], service: str, trust_domain: str) -> ServiceId:
+    """The id among `uris`, of which there is one, when it is that of `service`; any trust domain where that is "".
+
+    Raises IdentityError naming what was expected and what was seen.
+    """
+    expected = f"spiffe://{trust_domain or '<trust domain>'}/ns/default/dc/<datacenter>/svc/{service}"
+    seen = " and ".join(uris) or "no URI"
+    if len(uris) == 1:
+        found = ServiceId.parse(uris[0])
+        if found.service == service and found.trust_domain == (trust_domain or found.trust_domain):
+            return found
+    raise IdentityError(f"our certificate is for {seen}, expected {expected}")

@@ -84,6 +84,7 @@ impl Call {
             None => self.patiently(Box::pin(picked.checkout())).await??,
         };
         self.record.attempt_connected(lease.peer().cloned());
+        self.deadline.endpoint(lease.term());
         if parts.extensions.get::<Upgrade>().is_some() {
             self.patiently(Box::pin(lease.settled())).await?;
         }

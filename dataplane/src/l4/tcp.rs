@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::copy::Way;
 use crate::clock;
+use crate::deadline::Deadline;
 use crate::drain::Guard;
 use crate::error::{Error, Reason};
 use crate::net::Io;
@@ -29,6 +30,7 @@ pub struct Relay {
     record: Record,
     upstream: Upstream,
     idle_timeout: Duration,
+    deadline: Deadline,
     _in_flight: Guard,
 }
 
@@ -66,8 +68,10 @@ pub async fn open(scope: &Rc<Scope>, caller: &Caller, target: &Rc<Target>) -> Re
         record.routed(&target.route, &target.metrics);
         let error = match connect(&mut record, &target).await {
             Ok(upstream) => {
+                let mut deadline = Deadline::of_client(caller.term);
+                deadline.endpoint(upstream.connection.term);
                 let idle_timeout = target.route.idle_timeout;
-                return Ok(Relay { record, upstream, idle_timeout, _in_flight: in_flight });
+                return Ok(Relay { record, upstream, idle_timeout, deadline, _in_flight: in_flight });
             }
             Err(error) => error,
         };
@@ -123,7 +127,7 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
 }
 
 impl Relay {
-    /// Copies both ways until both are over, one end breaks, or nothing has moved for too long.
+    /// Copies both ways until both are over, one end breaks, nothing has moved for too long, or a certificate ends.
     pub async fn run(mut self, mut client: Io) {
         let upstream = &mut self.upstream.connection.io;
         let (mut up, mut down) = (Way::default(), Way::default());
@@ -139,6 +143,9 @@ impl Relay {
             }
             if up.is_over() && down.is_over() {
                 return Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(error) = self.deadline.poll(cx) {
+                return Poll::Ready(Err(error));
             }
             if up.moved() + down.moved() != before {
                 moved_at = clock::now();

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::error::{Error, Reason};
 use crate::net::{self, Io};
 use crate::snapshot::model::{ClientTls, Protocol};
+use crate::tls::peer::Peer;
 use crate::tls::{self, Identity, Secrets, TrustBundle};
 
 /// The worker's current key material.
@@ -79,7 +80,7 @@ impl Transport {
     }
 
     /// Connects; every failure leaves the request unprocessed.
-    pub async fn connect(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Arc<str>>), Error> {
+    pub async fn connect(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Peer>), Error> {
         let connect = self.connect_untimed(address, sessions);
         let timeout = clock::sleep(self.timeout);
         tokio::select! {
@@ -90,7 +91,7 @@ impl Transport {
         }
     }
 
-    async fn connect_untimed(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Arc<str>>), Error> {
+    async fn connect_untimed(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Peer>), Error> {
         let unreachable =
             |error| Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}"));
         let Some(tls) = &self.tls else {
@@ -99,7 +100,7 @@ impl Transport {
         let stream = net::connect(address).await.map_err(unreachable)?;
         let config = sessions.under(self.config(tls)?);
         let (io, peer) = tls::client::connect(stream, tls, config).await?;
-        Ok((io, Some(peer.uri)))
+        Ok((io, Some(peer)))
     }
 
     fn config(&self, tls: &ClientTls) -> Result<Arc<ClientConfig>, Error> {

@@ -13,6 +13,7 @@ use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Error, Reason};
 use crate::http::h1::client::{Client, Outgoing, ResponseHead};
+use crate::tls::peer::{Peer, Term};
 
 /// Unused connections kept per endpoint and worker.
 const MAX_IDLE: usize = 256;
@@ -39,8 +40,16 @@ struct Idle {
 struct Connection {
     client: Client,
     peer: Option<Arc<str>>,
+    term: Option<Term>,
     epoch: u32,
     _counted: Counted,
+}
+
+impl Connection {
+    /// Can it take another request? Only TLS is asked for the time.
+    fn is_ready(&self) -> bool {
+        self.client.is_ready() && self.term.is_none_or(|term| clock::now() < term.last_call)
+    }
 }
 
 impl Pool {
@@ -57,7 +66,7 @@ impl Pool {
     pub fn ready(self: &Rc<Self>) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop() {
-            if connection.client.is_ready() {
+            if connection.is_ready() {
                 return Some(self.lease(connection));
             }
             self.closed();
@@ -92,9 +101,10 @@ impl Pool {
 
     async fn open(self: &Rc<Self>, counted: Counted) -> Result<Lease, Error> {
         let (io, peer) = self.target.connect().await?;
-        let client = Client::new(io);
+        let (client, term) = (Client::new(io), peer.as_ref().map(Peer::term));
+        let peer = peer.map(|peer| peer.uri);
         self.open.set(self.open.get() + 1);
-        Ok(self.lease(Connection { client, peer, epoch: self.epoch.get(), _counted: counted }))
+        Ok(self.lease(Connection { client, peer, term, epoch: self.epoch.get(), _counted: counted }))
     }
 
     fn lease(self: &Rc<Self>, connection: Connection) -> Lease {
@@ -103,7 +113,7 @@ impl Pool {
 
     fn give_back(&self, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && connection.epoch == self.epoch.get() && connection.client.is_ready() {
+        if idle.len() < MAX_IDLE && connection.epoch == self.epoch.get() && connection.is_ready() {
             idle.push(Idle { connection, since: clock::now() });
             self.returned.notify_one();
         } else {
@@ -128,7 +138,7 @@ impl Pool {
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|kept| kept.connection.client.is_ready() && now.duration_since(kept.since) < IDLE_TIMEOUT);
+        idle.retain(|kept| kept.connection.is_ready() && now.duration_since(kept.since) < IDLE_TIMEOUT);
         self.open.set(self.open.get() - (before - idle.len()) as u32);
     }
 
@@ -167,6 +177,10 @@ impl Lease {
 
     pub fn peer(&self) -> Option<&Arc<str>> {
         self.connection.as_ref()?.peer.as_ref()
+    }
+
+    pub fn term(&self) -> Option<Term> {
+        self.connection.as_ref()?.term
     }
 
     pub fn completed(&mut self) {

@@ -14,6 +14,7 @@ use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Error, Reason};
 use crate::http::h2::{self, Client, Outgoing, ResponseHead};
+use crate::tls::peer::{Peer, Term};
 
 /// Streams that a connection is expected to take while none has shown how many: what RFC 9113 section 6.5.2 advises
 /// servers to allow at least.
@@ -40,6 +41,7 @@ pub struct Pool {
 struct Connection {
     client: RefCell<Client>,
     peer: Option<Arc<str>>,
+    term: Option<Term>,
     streams: Cell<usize>,
     /// A stream has ended: what the server says of its limit has been in force for a whole exchange.
     is_proven: Cell<bool>,
@@ -146,10 +148,12 @@ impl Pool {
         self.failures.set(self.failures.get() + 1);
     }
 
-    async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Arc<str>>, counted: Counted) {
+    async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Peer>, counted: Counted) {
+        let term = peer.as_ref().map(Peer::term);
         let connection = Rc::new(Connection {
             client: RefCell::new(client),
-            peer,
+            peer: peer.map(|peer| peer.uri),
+            term,
             streams: Cell::new(0),
             is_proven: Cell::new(false),
             idle_since: Cell::new(clock::now()),
@@ -158,12 +162,24 @@ impl Pool {
         let settled = connection.client.borrow().clone();
         let (pool, weak) = (Rc::downgrade(self), Rc::downgrade(&connection));
         tokio::task::spawn_local(async move {
+            let take_out = || {
+                if let (Some(pool), Some(connection)) = (pool.upgrade(), weak.upgrade()) {
+                    pool.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &connection));
+                    pool.changed.notify_waiters();
+                }
+            };
+            let mut driver = pin!(driver);
+            if let Some(term) = term {
+                tokio::select! {
+                    biased;
+                    () = &mut driver => return take_out(),
+                    // What is on it may end; it gets no more.
+                    () = clock::sleep_until(term.last_call) => take_out(),
+                }
+            }
             // Its end only takes it out of the pool.
             driver.await;
-            if let (Some(pool), Some(connection)) = (pool.upgrade(), weak.upgrade()) {
-                pool.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &connection));
-                pool.changed.notify_waiters();
-            }
+            take_out();
         });
         // Until the server has said how many streams it takes, more than one could be too many.
         settled.settled().await;
@@ -231,6 +247,10 @@ impl Lease {
 
     pub fn peer(&self) -> Option<&Arc<str>> {
         self.connection.peer.as_ref()
+    }
+
+    pub fn term(&self) -> Option<Term> {
+        self.connection.term
     }
 
     pub async fn settled(&self) {

@@ -22,6 +22,7 @@ use crate::http::body::{Head, Sink};
 use crate::http::{h1 as codec1, h2 as codec2};
 use crate::net::Io;
 use crate::snapshot::model::Protocol;
+use crate::tls::peer::{Peer, Term};
 
 /// How long an unused connection is kept. Shorter than the keep-alive of common servers (nginx 75 s, Node 5 s excepted),
 /// so that we close first.
@@ -130,6 +131,8 @@ pub struct Connection {
     pub io: Io,
     /// The verified identity of the endpoint; `None` without TLS.
     pub peer: Option<Arc<str>>,
+    /// How long it may live.
+    pub term: Option<Term>,
     _counted: Counted,
 }
 
@@ -146,7 +149,7 @@ impl Target {
     }
 
     /// A new connection, and the verified identity at its other end.
-    async fn connect(&self) -> Result<(Io, Option<Arc<str>>), Error> {
+    async fn connect(&self) -> Result<(Io, Option<Peer>), Error> {
         self.transport.connect(self.address, &self.sessions).await
     }
 
@@ -155,7 +158,8 @@ impl Target {
         let full = || Error::new(Reason::Overflow).because(format_args!("max_connections: {limit} are open"));
         let counted = self.count(limit, false).ok_or_else(full)?;
         let (io, peer) = self.connect().await?;
-        Ok(Connection { io, peer, _counted: counted })
+        let term = peer.as_ref().map(Peer::term);
+        Ok(Connection { io, peer: peer.map(|peer| peer.uri), term, _counted: counted })
     }
 
     /// Counts a connection, unless the cluster holds its share. A worker without any gets its first in any case.
@@ -220,6 +224,14 @@ impl Lease {
         match self {
             Lease::H1(lease) => lease.peer(),
             Lease::H2(lease) => lease.peer(),
+        }
+    }
+
+    /// How long its connection may live; `None` without TLS.
+    pub fn term(&self) -> Option<Term> {
+        match self {
+            Lease::H1(lease) => lease.term(),
+            Lease::H2(lease) => lease.term(),
         }
     }
 

@@ -1,8 +1,10 @@
 """The admin server answers what runs here, on loopback, to loopback, and changes nothing."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,17 @@ from aiohttp import ClientSession
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from sidecar.admin.certificates import Certificates
 from sidecar.admin.metrics import Family
 from sidecar.admin.server import AdminServer
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
 from sidecar.errors import SidecarError
+from sidecar.identity.authority import Leaf
+from sidecar.identity.local_ca import LocalAuthority
+from sidecar.identity.process import LocalIssuer
+from sidecar.identity.rotation import IssuedAuthority
+from sidecar.identity.spiffe import ServiceId
 from sidecar.sources.files import FileSource
 from sidecar.wire import control_pb2 as control
 from sidecar.world import World
@@ -38,11 +46,22 @@ class Admin:
         return json.loads((await self.ask(path))[1])
 
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ORDERS = ServiceId("mesh.local", "orders")
+
+
+def certificates(leaf: Leaf | None = None) -> Certificates:
+    """Of a sidecar that shows this leaf, else one that is no certificate."""
+    shown = leaf or Leaf((b"no certificate",), b"key", NOW, NOW, (b"root",))
+    authority = IssuedAuthority("the local CA", LocalIssuer(Path("unused"), "mesh.local"), ORDERS)
+    return Certificates(authority, lambda: shown, lambda: 2, lambda: {"edge/0": shown.certificate_chain}, lambda: NOW)
+
+
 @asynccontextmanager
-async def admin() -> AsyncIterator[Admin]:
+async def admin(shown: Certificates | None = None) -> AsyncIterator[Admin]:
     seam, status = SeamDouble(), Status("sidecar", "orders")
     families = [Family("sidecar_exported_spans", "counter", "Spans.", lambda: {'outcome="lost"': 12345678})]
-    server = AdminServer(DataPlane(seam), status, families)
+    server = AdminServer(DataPlane(seam), status, families, shown or certificates())
     address = await server.start(0)
     async with ClientSession() as session:
         yield Admin(address, status, seam, session)
@@ -193,9 +212,33 @@ async def test_a_limit_out_of_bounds_is_refused(limit: str) -> None:
     assert "is not a number from 1 to 1000" in json.loads(body)["detail"]
 
 
+async def test_certificates_are_shown_with_their_time_and_without_their_key(tmp_path: Path) -> None:
+    leaf = LocalAuthority(tmp_path, "mesh.local", clock=lambda: NOW).issue(ORDERS)
+    async with admin(certificates(leaf)) as server:
+        status, body, _ = await server.ask("/api/v1/certs")
+
+    told = json.loads(body)
+    own = told["identity"]
+    assert status == 200
+    assert (own["uri"], own["seconds_left"], own["rotations"]) == (str(ORDERS), 24 * 3600, 2)
+    assert [one["for"] for one in own["chain"]] == [["client", "server"]]
+    assert own["chain"][0]["issuer"] == told["roots"][0]["subject"]
+    assert told["listeners"]["edge/0"]["ends"] == own["ends"]
+    key = leaf.private_key
+    assert not any(form in body for form in (b64encode(key).decode(), key.hex(), "PRIVATE", "private"))
+
+
+async def test_a_certificate_that_cannot_be_read_is_told() -> None:
+    async with admin() as server:
+        status, body, _ = await server.ask("/api/v1/certs")
+
+    assert status == 503
+    assert "cannot be read" in json.loads(body)["detail"]
+
+
 async def test_a_port_in_use_is_told_with_the_way_out() -> None:
     async with admin() as server:
-        second = AdminServer(DataPlane(SeamDouble()), Status("sidecar", "web"), [])
+        second = AdminServer(DataPlane(SeamDouble()), Status("sidecar", "web"), [], certificates())
         port = int(server.address.rpartition(":")[2])
         with pytest.raises(SidecarError, match=rf"cannot listen on 127.0.0.1:{port}: .*--admin-port N"):
             await second.start(port)

@@ -10,9 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from sidecar.errors import IdentityError
+from sidecar.identity import local_ca
+from sidecar.identity.authority import Leaf
 from sidecar.identity.local_ca import LocalAuthority
+from sidecar.identity.process import LocalIssuer
 from sidecar.identity.spiffe import ServiceId
 
 ORDERS = ServiceId("mesh.local", "orders")
@@ -119,7 +123,8 @@ def test_sidecars_that_start_together_agree_on_one_ca(tmp_path: Path) -> None:
         roots = pool.map(_root, [str(tmp_path)] * 8, chunksize=1)
 
     assert len(set(roots)) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca", "ca.lock"]
+    in_force = (tmp_path / "ca").readlink().name
+    assert sorted(path.name for path in tmp_path.iterdir()) == [in_force, "ca", "ca.lock"]
 
 
 def test_what_a_kill_left_half_done_is_cleared_and_not_used(tmp_path: Path) -> None:
@@ -183,10 +188,93 @@ def test_an_ended_ca_is_refused(tmp_path: Path) -> None:
 def test_a_state_directory_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(IdentityError, match=r"cannot be made in .*file/state: Not a directory; .* --state-dir"):
+    with pytest.raises(IdentityError, match=r"cannot be kept in .*file/state: Not a directory; .* --state-dir"):
         LocalAuthority(tmp_path / "file/state", "mesh.local")
 
 
 def test_the_ca_signs_for_its_own_trust_domain_only(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="does not sign for"):
         LocalAuthority(tmp_path, "mesh.local").issue(ServiceId("other.local", "orders"))
+
+
+def test_a_ca_is_made_once_and_shown(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match=r"there is no local CA in .*`sidecar ca create`"):
+        local_ca.show(tmp_path)
+
+    made = local_ca.create(tmp_path, "mesh.local", timedelta(minutes=10))
+    shown = local_ca.show(tmp_path)
+    assert (shown.certificate, shown.leaf_lifetime) == (made.certificate, timedelta(minutes=10))
+    leaf = LocalAuthority(tmp_path, "mesh.local").issue(ORDERS)
+    assert leaf.not_after - leaf.not_before == timedelta(minutes=11)
+    with pytest.raises(IdentityError, match="already: `sidecar ca rotate`"):
+        local_ca.create(tmp_path, "mesh.local", timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(seconds=4), timedelta(days=31)])
+def test_leaves_that_live_too_short_or_long_are_refused(tmp_path: Path, lifetime: timedelta) -> None:
+    with pytest.raises(IdentityError, match="expected 5 s to 30 days"):
+        local_ca.create(tmp_path, "mesh.local", lifetime)
+    assert not (tmp_path / "ca").exists()
+
+
+def verifies(leaf: Leaf, roots: tuple[bytes, ...], now: datetime) -> bool:
+    """Whether a peer with these roots finds a chain to one of them."""
+    builder = PolicyBuilder().store(Store([x509.load_der_x509_certificate(root) for root in roots])).time(now)
+    builder = builder.extension_policies(
+        ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all()
+    )
+    shown, *rest = (x509.load_der_x509_certificate(each) for each in leaf.certificate_chain)
+    try:
+        builder.build_client_verifier().verify(shown, rest)
+    except VerificationError:
+        return False
+    return True
+
+
+def test_a_rotated_root_is_trusted_in_whichever_order_it_arrives(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    before = LocalAuthority(tmp_path, "mesh.local").issue(ORDERS)
+    local_ca.rotate(tmp_path)
+    after = LocalAuthority(tmp_path, "mesh.local").issue(ORDERS)
+
+    assert after.roots != before.roots
+    assert set(before.roots) < set(after.roots)
+    # Either leaf, towards a peer that has either bundle.
+    for leaf in (before, after):
+        for roots in (before.roots, after.roots):
+            assert verifies(leaf, roots, now)
+
+
+def test_an_earlier_root_is_trusted_until_its_last_leaf_has_ended(tmp_path: Path) -> None:
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    first = LocalAuthority(tmp_path, "mesh.local", clock=lambda: made).issue(ORDERS).roots[0]
+    local_ca.rotate(tmp_path, clock=lambda: made)
+
+    def roots(hours: int) -> tuple[bytes, ...]:
+        return LocalAuthority(tmp_path, "mesh.local", clock=lambda: made + timedelta(hours=hours)).issue(ORDERS).roots
+
+    assert first in roots(24)
+    assert first not in roots(25)
+    assert len(roots(25)) == 1
+
+
+def test_a_distrusted_root_verifies_nothing_any_more(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    before = LocalAuthority(tmp_path, "mesh.local").issue(ORDERS)
+    local_ca.rotate(tmp_path, distrust=True)
+    after = LocalAuthority(tmp_path, "mesh.local").issue(ORDERS)
+
+    assert len(after.roots) == 1
+    assert not verifies(before, after.roots, now)
+    assert not verifies(after, before.roots, now)
+    assert verifies(after, after.roots, now)
+
+
+def test_a_rotation_leaves_one_ca_and_no_other_key(tmp_path: Path) -> None:
+    LocalAuthority(tmp_path, "mesh.local")
+    for _ in range(3):
+        local_ca.rotate(tmp_path)
+
+    assert len(list(tmp_path.rglob("key.pem"))) == 1
+    assert (tmp_path / "ca/key.pem").stat().st_mode & 0o777 == 0o600
+    assert LocalIssuer(tmp_path, "mesh.local").mark() == (tmp_path / "ca").readlink().name

@@ -70,3 +70,11 @@ def test_what_is_no_key_is_refused_and_not_quoted(text: str) -> None:
 def test_no_certificate_is_refused() -> None:
     with pytest.raises(IdentityError, match="found none"):
         pem.certificates("x")
+
+
+def test_values_that_stand_one_after_the_other_are_told_apart() -> None:
+    first, second = b"\x30\x03\x02\x01\x07", b"\x30\x81\x80" + bytes(128)
+    assert pem.elements(first + second) == (first, second)
+    assert pem.elements(b"") == ()
+    with pytest.raises(IdentityError, match="cut off"):
+        pem.elements(first + second[:-1])

@@ -2,7 +2,7 @@
 
 use rustls::client::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{HandshakeKind, SupportedProtocolVersion};
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, SupportedProtocolVersion};
 use tokio_rustls::TlsConnector;
 
 use super::super::{PROVIDER, Wall};
@@ -215,4 +215,36 @@ async fn at_the_edge_a_client_may_have_any_name_that_a_root_vouches_for() {
     let stranger = Authority::called("stranger");
     let (accepted, _) = met(&terms(&server, &orders), &caller(&shown(&stranger, vec![san_uri(WEB)]))).await;
     assert_eq!(accepted.unwrap_err().reason, Reason::ClientUntrusted);
+}
+
+#[tokio::test]
+async fn what_is_recorded_today_cannot_be_read_by_a_quantum_computer() {
+    let (orders, web) = pair(&Authority::new());
+    let (near, far) = sockets().await;
+    let config = terms(&server_tls(true), &orders).config;
+    let name = ServerName::try_from("orders.mesh").unwrap();
+    let (accepted, connected) = tokio::join!(
+        server::accept(far, config, TIMEOUT),
+        TlsConnector::from(caller(&web)).connect(name, near)
+    );
+    accepted.unwrap();
+    let stream = connected.unwrap();
+    let session = stream.get_ref().1;
+    assert_eq!(
+        session.negotiated_key_exchange_group().map(|group| group.name()),
+        Some(NamedGroup::X25519MLKEM768)
+    );
+    assert_eq!(session.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+}
+
+#[test]
+fn every_suite_is_forward_secret_and_authenticates_what_it_encrypts() {
+    for suite in &PROVIDER.cipher_suites {
+        let name = format!("{:?}", suite.suite());
+        let is_forward_secret = name.starts_with("TLS13_") || name.starts_with("TLS_ECDHE_");
+        assert!(
+            is_forward_secret && (name.contains("GCM") || name.contains("POLY1305")),
+            "{name}"
+        );
+    }
 }

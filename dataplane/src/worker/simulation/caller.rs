@@ -71,6 +71,7 @@ impl Caller {
         let (near, far) = pair();
         let who = scope::Caller {
             peer: None,
+            term: None,
             address: ([127, 0, 0, 1], 9).into(),
             local_port: 15001,
             is_tls: false,
