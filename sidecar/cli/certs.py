@@ -26,6 +26,8 @@ Examples:
 
 # Exit code when something is not well.
 TROUBLE = 3
+# Seconds: certificates that are new are read first, by a process of its own.
+ANSWER_WITHIN = 15.0
 
 
 class Output(StrEnum):
@@ -52,7 +54,7 @@ def _ask(instance: "Instance") -> dict[str, Any]:
 
     known = {"role": instance.role, "name": instance.name, "pid": instance.pid}
     try:
-        return {**known, **instances.get(instance.admin, "/api/v1/certs")}
+        return {**known, **instances.get(instance.admin, "/api/v1/certs", ANSWER_WITHIN)}
     except (OSError, ValueError, HTTPException) as error:
         return {**known, "error": f"its admin server does not answer: {error}"}
 

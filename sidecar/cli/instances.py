@@ -23,14 +23,14 @@ def running() -> "list[Instance]":
     return found
 
 
-def get(admin: str, path: str) -> Any:
+def get(admin: str, path: str, within: float = ANSWER_WITHIN) -> Any:
     """A JSON answer, whatever its status: an instance that is not ready says so with 503.
 
     Raises OSError, ValueError or HTTPException when there is none.
     """
     from http.client import HTTPConnection
 
-    connection = HTTPConnection(admin, timeout=ANSWER_WITHIN)
+    connection = HTTPConnection(admin, timeout=within)
     try:
         connection.request("GET", path)
         return json.load(connection.getresponse())
