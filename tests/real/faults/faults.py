@@ -142,7 +142,7 @@ _ALL = (
     Fault("refuse", reach=Reach.NO, reasons=_UNREACHABLE),
     Fault("reset before headers", _one(_reset_before), reasons=_BROKEN),
     Fault("reset after headers", _one(_reset_after), reasons=_BROKEN),
-    Fault("hang", _one(_hang), reasons=frozenset({"timeout"})),
+    Fault("hang", _one(_hang), reasons=frozenset({"timeout", "per-try-timeout"})),
     # All three: nothing is to be gained by a second try.
     Fault("slow headers", _one(_slow_head), faulty=3, takes=LATE),
     Fault("slow body", _one(_slow_body), faulty=3, takes=LATE),

@@ -60,8 +60,12 @@ class Phases:
 
 @dataclass(frozen=True)
 class Figures:
-    """What callers and endpoints saw while a fault lasted. Shares of one, times in seconds; None: cannot be told."""
+    """What callers and endpoints saw while a fault lasted. Shares of one, times in seconds; None: cannot be told.
 
+    `failed` is a number of calls.
+    """
+
+    failed: float
     success: float
     p50: float
     p99: float
@@ -141,8 +145,10 @@ class Rig:
         came = sum(begun <= arrival < ended for arrived in arrivals for arrival in arrived)
         # One that cannot be reached gets no requests either way.
         at_faulty = arrivals[0] if len(cell.faulty) == 1 < len(cell.ports) and cell.fault.reach is Reach.YES else []
+        failed = sum(bool(call.why) for call in calls)
         return Figures(
-            success=sum(not call.why for call in calls) / len(calls),
+            failed=failed,
+            success=1 - failed / len(calls),
             p50=quantile(calls, 0.5),
             p99=quantile(calls, 0.99),
             amplification=came / len(calls),

@@ -114,8 +114,8 @@ impl Endpoints {
     /// Notes a request, lets the time of its answer pass, and tells what is wrong.
     async fn take(&self, index: usize, path: &str) -> Option<Trouble> {
         let endpoint = &self.all[index];
-        self.ledger.borrow_mut().arrived(path, index);
         let trouble = endpoint.trouble(self.begun);
+        self.ledger.borrow_mut().arrived(path, index, trouble);
         clock::sleep(endpoint.service).await;
         match trouble {
             Some(Trouble::Hangs) => pending().await,

@@ -1,8 +1,19 @@
 //! What happened in a simulated world, as those outside the proxy saw it, and what must be true of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::endpoint::Trouble;
 use crate::clock::{self, Instant};
+use crate::events::Events;
+use crate::proto::event::Kind;
+
+/// Retries in ten seconds that need no requests.
+const FLOOR: usize = 30;
+/// What was spent fades away over the window of the budget, so that within one window twice as much may go out.
+const FADING: usize = 2;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// One call of one caller.
 #[derive(Debug)]
@@ -32,6 +43,8 @@ struct Arrival {
     call: usize,
     endpoint: usize,
     at: Instant,
+    /// What is wrong there.
+    trouble: Option<Trouble>,
 }
 
 /// When an endpoint may not be asked, from and to; `None`: it lasts.
@@ -42,17 +55,72 @@ struct Absence {
     to: Option<Instant>,
 }
 
+impl Absence {
+    /// True when it lasts from one moment to the other.
+    fn spans(&self, from: Instant, to: Instant) -> bool {
+        self.from < from && self.to.is_none_or(|end| to < end)
+    }
+
+    /// True when it has a moment between them.
+    fn touches(&self, from: Instant, to: Instant) -> bool {
+        self.from <= to && self.to.is_none_or(|end| from <= end)
+    }
+}
+
 /// All of it, in order.
 #[derive(Debug, Default)]
 pub struct Ledger {
     calls: Vec<Call>,
     arrivals: Vec<Arrival>,
     absences: Vec<Absence>,
+    /// When an ejected endpoint gets no request at all: until the time that was told is over, or it is back.
+    ejections: Vec<Absence>,
+    /// When an endpoint is out, or may be: until it is back.
+    doubts: Vec<Absence>,
+    /// Where the proxy tells of ejections, and when it was asked last.
+    events: Option<(Arc<Events>, Instant)>,
+    /// Believes ten times what is told.
+    exaggerates: bool,
 }
 
 impl Ledger {
+    /// Hears of ejections from now on.
+    pub fn listen(&mut self, events: Arc<Events>, exaggerates: bool) {
+        self.events = Some((events, clock::now()));
+        self.exaggerates = exaggerates;
+    }
+
+    /// Takes what the proxy has told since this was last asked; it happened somewhere in between.
+    fn hear(&mut self) {
+        let Some((events, asked)) = &mut self.events else {
+            return;
+        };
+        let (before, now) = (std::mem::replace(asked, clock::now()), clock::now());
+        for event in events.poll(usize::MAX, Duration::ZERO).events {
+            let Some(Kind::Ejection(told)) = event.kind else {
+                continue;
+            };
+            let endpoint = told.endpoint.parse().expect("endpoints are named by their place");
+            close(&mut self.ejections, endpoint, now);
+            if told.cause.is_empty() {
+                close(&mut self.doubts, endpoint, now);
+                continue;
+            }
+            let lasts = Duration::from_millis(told.ejected_ms) * if self.exaggerates { 10 } else { 1 };
+            self.ejections
+                .push(Absence { endpoint, from: now, to: Some(before + lasts) });
+            self.doubts.push(Absence { endpoint, from: before, to: None });
+        }
+    }
+
+    /// How often an endpoint was ejected.
+    pub fn ejections(&self) -> usize {
+        self.ejections.len()
+    }
+
     /// A call begins; returns its number.
     pub fn begin(&mut self) -> usize {
+        self.hear();
         self.calls.push(Call { began: clock::now(), ends: 0, end: End::Open });
         self.calls.len() - 1
     }
@@ -64,9 +132,11 @@ impl Ledger {
     }
 
     /// A request has come to an endpoint.
-    pub fn arrived(&mut self, path: &str, endpoint: usize) {
+    pub fn arrived(&mut self, path: &str, endpoint: usize, trouble: Option<Trouble>) {
+        self.hear();
         let call = number(path).expect("callers send numbers");
-        self.arrivals.push(Arrival { call, endpoint, at: clock::now() });
+        self.arrivals
+            .push(Arrival { call, endpoint, at: clock::now(), trouble });
     }
 
     /// From now on an endpoint may not be asked.
@@ -76,10 +146,7 @@ impl Ledger {
 
     /// From now on it may.
     pub fn returns(&mut self, endpoint: usize) {
-        let lasting = self.absences.iter_mut().rev();
-        for absence in lasting.filter(|absence| absence.endpoint == endpoint && absence.to.is_none()) {
-            absence.to = Some(clock::now());
-        }
+        close(&mut self.absences, endpoint, clock::now());
     }
 
     /// How many calls there were, and how many ended well.
@@ -134,21 +201,73 @@ impl Ledger {
         Ok(())
     }
 
-    /// No call that began after an endpoint had left comes there before it has returned.
-    pub fn the_absent_are_left_alone(&self) -> Result<(), String> {
+    /// Among the calls of each window of the budget there are no more retries of what an endpoint had begun to process
+    /// than `share`, in thousandths, and the floor.
+    pub fn retries_stay_within_budget(&self, share: u32) -> Result<(), String> {
+        let mut last: HashMap<usize, &Arrival> = HashMap::new();
+        let mut retried = Vec::new();
         for arrival in &self.arrivals {
-            let began = self.calls[arrival.call].began;
-            let absent = |absence: &&Absence| {
-                absence.endpoint == arrival.endpoint
-                    && absence.from < began
-                    && absence.to.is_none_or(|to| arrival.at < to)
-            };
-            if let Some(absence) = self.absences.iter().find(absent) {
-                return Err(format!("{arrival:?} of a call of {began:?} during {absence:?}"));
+            let before = last.insert(arrival.call, arrival).and_then(|before| before.trouble);
+            // What else may be tried again may also have been unprocessed.
+            if matches!(before, Some(Trouble::Fails | Trouble::Hangs)) {
+                retried.push(arrival.at);
+            }
+        }
+        for (index, &end) in retried.iter().enumerate() {
+            let retries = retried[..=index].iter().filter(|&&at| at + WINDOW > end).count();
+            let is_of_it = |call: &&Call| call.began <= end && call.began + WINDOW > end;
+            let calls = self.calls.iter().filter(is_of_it).count();
+            if retries > FADING * (FLOOR + calls * share as usize / 1000) {
+                return Err(format!("{retries} retries within {WINDOW:?}, of {calls} calls"));
             }
         }
         Ok(())
     }
+
+    /// No call that began after an endpoint had left comes there before it has returned.
+    pub fn the_absent_are_left_alone(&self) -> Result<(), String> {
+        for arrival in &self.arrivals {
+            let began = self.calls[arrival.call].began;
+            if spanning(&self.absences, arrival.endpoint, began, arrival.at) {
+                return Err(format!(
+                    "{arrival:?} of a call of {began:?} at an endpoint that had left"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// No call that began after an endpoint was ejected comes there before its time is over, if there was another one.
+    pub fn the_ejected_are_left_alone(&self, endpoints: usize) -> Result<(), String> {
+        for arrival in &self.arrivals {
+            let began = self.calls[arrival.call].began;
+            if !spanning(&self.ejections, arrival.endpoint, began, arrival.at) {
+                continue;
+            }
+            let is_free = |&other: &usize| {
+                let mut out = self.absences.iter().chain(&self.doubts);
+                !out.any(|absence| absence.endpoint == other && absence.touches(began, arrival.at))
+            };
+            if let Some(other) = (0..endpoints).find(is_free) {
+                return Err(format!(
+                    "{arrival:?} of a call of {began:?} at an endpoint that was ejected, and {other} was not"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn close(absences: &mut [Absence], endpoint: usize, at: Instant) {
+    let of_it = absences.iter_mut().filter(|absence| absence.endpoint == endpoint);
+    for absence in of_it.filter(|absence| absence.to.is_none_or(|to| at < to)) {
+        absence.to = Some(at);
+    }
+}
+
+fn spanning(absences: &[Absence], endpoint: usize, from: Instant, to: Instant) -> bool {
+    let mut of_it = absences.iter().filter(|absence| absence.endpoint == endpoint);
+    of_it.any(|absence| absence.spans(from, to))
 }
 
 /// The call that a path names.

@@ -1,8 +1,8 @@
 //! Worlds that never were: the whole path of a request, from its bytes to its endpoint's, on a clock that jumps and a
 //! network of memory, with endpoints that fail as their timetables say. One seed is one world, and the same one each time.
 //!
-//! What must hold in every world: each call ends once, no call is sent more often than it may be, nothing goes to an
-//! endpoint that is not there, and in the end nothing is held. A world that breaks one of them is told by its seed;
+//! What must hold in every world: each call ends once, no call is sent more often than it may be, retries stay within
+//! their budget, nothing goes to an endpoint that is not there or is ejected, and in the end nothing is held. A world that breaks one of them is told by its seed;
 //! `SEED=7 cargo test a_thousand_worlds` looks at it again, and `SEEDS=100000` at more than a thousand.
 
 mod caller;
@@ -39,6 +39,10 @@ const WORLDS: u64 = 1000;
 const HORIZON: f64 = 8.0;
 /// Longer than any idle connection is kept.
 const LONG_AFTER: Duration = Duration::from_secs(3600);
+/// One world of so many is a storm.
+const STORMS: usize = 50;
+/// Thousandths of the requests that may be retries.
+const BUDGET: u32 = 200;
 /// The only cluster.
 const ORDERS: &str = "orders";
 
@@ -50,6 +54,10 @@ enum Sabotage {
     Attempts,
     /// Endpoints that leave stay in the proxy's list.
     Absent,
+    /// Endpoints are ejected for a tenth of the time that is told.
+    Ejected,
+    /// Every request may be tried again.
+    Budget,
     /// A request in flight that never ends.
     Held,
     /// A call that ends for its caller, and again.
@@ -69,6 +77,7 @@ struct Plan {
     calls: usize,
     attempts: u32,
     limits: proto::ClusterLimits,
+    ejection: Duration,
 }
 
 fn seconds(most: f64) -> f64 {
@@ -82,6 +91,9 @@ fn one_of<T: Copy>(choices: &[T]) -> T {
 impl Plan {
     /// The one that the seed of this thread leads to.
     fn draw() -> Self {
+        if random::below(STORMS) == 0 {
+            return Plan::storm();
+        }
         let count = one_of(&[1, 2, 3, 3, 3, 5]);
         let endpoints = (0..count).map(|index| Endpoint {
             index,
@@ -124,6 +136,28 @@ impl Plan {
                 max_requests: most(1024),
                 ..Default::default()
             },
+            ejection: Duration::from_millis(200 + random::below(3000) as u64),
+        }
+    }
+
+    /// Everybody calls all the time, and nobody answers well.
+    fn storm() -> Self {
+        let endpoints = (0..3).map(|index| Endpoint {
+            index,
+            troubles: vec![(0.0, 1000.0, Trouble::Fails)],
+            service: Duration::from_millis(1),
+        });
+        Plan {
+            endpoints: endpoints.collect(),
+            absences: Vec::new(),
+            protocol: one_of(&[Protocol::Http1, Protocol::Http2]),
+            balance: proto::BalancePolicy::LeastRequest,
+            workers: 1 + random::below(2),
+            callers: 6,
+            calls: 40,
+            attempts: 4,
+            limits: proto::ClusterLimits::default(),
+            ejection: Duration::from_secs(1),
         }
     }
 
@@ -150,7 +184,15 @@ impl Plan {
                     name: ORDERS.into(),
                     destinations: vec![proto::Destination { cluster: ORDERS.into(), weight: 1 }],
                     timeout_ms: 3000,
-                    retry: Some(proto::RetryPolicy { attempts, ..Default::default() }),
+                    retry: Some(proto::RetryPolicy {
+                        attempts,
+                        reset: true,
+                        statuses: vec![proto::StatusRange { first: 500, last: 599 }],
+                        calls: vec![14],
+                        per_try_timeout_ms: 1000,
+                        budget: Some(if sabotage == Sabotage::Budget { 1000 } else { BUDGET }),
+                        ..Default::default()
+                    }),
                     ..Default::default()
                 }],
             }],
@@ -161,6 +203,11 @@ impl Plan {
                 balance: self.balance.into(),
                 connect_timeout_ms: 500,
                 limits: Some(self.limits),
+                outlier: Some(proto::Outlier {
+                    consecutive_errors: Some(3),
+                    ejection_ms: self.ejection.as_millis() as u32,
+                    ..Default::default()
+                }),
                 ..Default::default()
             }],
             telemetry: Some(proto::Telemetry { access_log, ..Default::default() }),
@@ -171,6 +218,7 @@ impl Plan {
 /// A proxy of some workers, without threads or sockets.
 struct Proxy {
     hub: Arc<Hub>,
+    events: Arc<Events>,
     registry: Registry,
     workers: Vec<Worker>,
     version: u64,
@@ -184,7 +232,7 @@ impl Proxy {
         registry.retain(&HashMap::from([(ORDERS.into(), ORDERS.into())]));
         let worker = |_| Worker::new(Arc::clone(&hub), Arc::clone(&events));
         let workers = (0..plan.workers).map(worker).collect();
-        let mut proxy = Proxy { hub, workers, registry, version: 0 };
+        let mut proxy = Proxy { hub, events, workers, registry, version: 0 };
         let snapshot = Arc::new(decode(&plan.snapshot(sabotage).encode_to_vec()).expect("a valid snapshot"));
         let live = proxy.registry.get(ORDERS).expect("it was just told");
         let clusters = Arc::new(HashMap::from([(ORDERS.into(), live)]));
@@ -236,8 +284,9 @@ impl Proxy {
     }
 }
 
-/// What came of a world: how many calls, how many of them ended well, how many requests came to endpoints.
-type Outcome = (usize, usize, usize);
+/// What came of a world: how many calls, how many of them ended well, how many requests came to endpoints, how often one
+/// was ejected.
+type Outcome = (usize, usize, usize, usize);
 
 /// Lives through the world of a seed; fails with what did not hold.
 fn world(seed: u64, sabotage: Sabotage) -> Result<Outcome, String> {
@@ -266,6 +315,9 @@ async fn live(plan: Plan, sabotage: Sabotage) -> Result<Outcome, String> {
     let _installed = simulated::install(move |address| network.connect(address));
     let mut proxy = Proxy::new(&plan, sabotage);
     proxy.list(plan.endpoints.iter());
+    ledger
+        .borrow_mut()
+        .listen(Arc::clone(&proxy.events), sabotage == Sabotage::Ejected);
 
     let callers: Vec<_> = (0..plan.callers)
         .map(|number| {
@@ -298,9 +350,11 @@ async fn live(plan: Plan, sabotage: Sabotage) -> Result<Outcome, String> {
     ledger.every_call_ends_once(&log)?;
     ledger.attempts_are_bounded(plan.attempts as usize)?;
     ledger.the_absent_are_left_alone()?;
+    ledger.the_ejected_are_left_alone(plan.endpoints.len())?;
+    ledger.retries_stay_within_budget(BUDGET)?;
     proxy.nothing_is_held()?;
     let (calls, well) = ledger.counts();
-    Ok((calls, well, ledger.arrivals()))
+    Ok((calls, well, ledger.arrivals(), ledger.ejections()))
 }
 
 /// Takes endpoints out of the list, and back.
@@ -342,20 +396,22 @@ fn a_thousand_worlds_keep_what_is_promised() {
         Some(seed) => seed..seed + 1,
         None => 0..asked("SEEDS").unwrap_or(WORLDS),
     };
-    let (mut calls, mut well, mut arrivals) = (0, 0, 0);
+    let (mut calls, mut well, mut arrivals, mut ejections) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let outcome = world(seed, Sabotage::No).unwrap_or_else(|broken| panic!("{broken}"));
         calls += outcome.0;
         well += outcome.1;
         arrivals += outcome.2;
+        ejections += outcome.3;
     }
-    println!("{calls} calls, {well} ended well, {arrivals} requests at endpoints");
+    println!("{calls} calls, {well} ended well, {arrivals} requests at endpoints, {ejections} ejections");
     if seeds.end - seeds.start >= WORLDS {
         // There is trouble enough to be worth looking, and not so much that nothing else is seen.
         assert!(
             well * 10 > calls * 5 && well * 20 < calls * 19,
             "{well} of {calls} ended well"
         );
+        assert!(ejections > 0, "nobody was ejected");
     }
 }
 
@@ -370,7 +426,9 @@ fn a_seed_is_the_same_world_each_time() {
 fn a_broken_world_is_noticed() {
     let broken = [
         (Sabotage::Attempts, "was sent"),
-        (Sabotage::Absent, "during Absence"),
+        (Sabotage::Absent, "that had left"),
+        (Sabotage::Ejected, "that was ejected"),
+        (Sabotage::Budget, "retries"),
         (Sabotage::Held, "requests are still held"),
         (Sabotage::Twice, "ended 2 times"),
     ];
