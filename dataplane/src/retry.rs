@@ -140,7 +140,7 @@ impl Failure {
     pub fn broken(error: &Error) -> Self {
         let kind = match (error.again, error.reason) {
             (Again::Unprocessed, _) => Kind::Unprocessed,
-            (Again::No, Reason::UpstreamReset) => Kind::Broken,
+            (Again::No, Reason::UpstreamReset | Reason::UpstreamProtocol) => Kind::Broken,
             (Again::No, Reason::TryTimeout) => Kind::TimedOut,
             (Again::No, _) => Kind::Final,
         };

@@ -39,7 +39,7 @@ MOST_FAILED = {
     "slow headers": 0,
     "slow body": 0,
     "cut body": EJECTING,
-    "wrong framing": EJECTING,
+    "wrong framing": FEW,
     "GOAWAY in flight": FEW,
     "flapping": EJECTING,
     "1 of 3 slow": 0,

@@ -95,7 +95,10 @@ fn a_broken_connection_is_tried_again_where_the_route_says_reset() {
     assert_eq!(again(Some(broken)), None);
     let eager = Retry { reset: true, ..policy() };
     assert!(attempts(1).again(broken, &eager, FINE, || true).is_some());
-    for reason in [Reason::Timeout, Reason::DownstreamReset, Reason::UpstreamProtocol] {
+    // As Envoy has it: what is no HTTP is no answer.
+    let garbled = Failure::broken(&Error::new(Reason::UpstreamProtocol));
+    assert!(attempts(1).again(garbled, &eager, FINE, || true).is_some());
+    for reason in [Reason::Timeout, Reason::DownstreamReset, Reason::BodyTooLarge] {
         let failure = Failure::broken(&Error::new(reason));
         assert_eq!(attempts(1).again(failure, &eager, FINE, || true), None, "{reason}");
     }

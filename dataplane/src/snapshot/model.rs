@@ -199,7 +199,7 @@ pub struct Route {
 pub struct Retry {
     /// Tries, the first included. Default 3.
     pub attempts: u32,
-    /// When the endpoint broke off before its answer began.
+    /// When the endpoint broke off before its answer began, or that was no valid HTTP.
     pub reset: bool,
     /// When it answered with one of these.
     pub statuses: Vec<RangeInclusive<u16>>,

@@ -69,9 +69,9 @@ class Retry(Model):
     # As Istio, but for `cancelled`: that is what a call ends with that its caller has given up.
     on: tuple[Condition, ...] = Field(
         default=("connect-failure", "refused-stream", "unavailable"),
-        description="What else is tried again: `reset` (the endpoint broke off before its answer began), `5xx`, "
-        "`gateway-error` (502, 503, 504), both with `reset`, `retriable-4xx` (409), a status such as 503; of gRPC "
-        "`unavailable`, `resource-exhausted`, `internal`, `cancelled`, `deadline-exceeded`.",
+        description="What else is tried again: `reset` (the endpoint broke off before its answer began, or that was no "
+        "valid HTTP), `5xx`, `gateway-error` (502, 503, 504), both with `reset`, `retriable-4xx` (409), a status such "
+        "as 503; of gRPC `unavailable`, `resource-exhausted`, `internal`, `cancelled`, `deadline-exceeded`.",
     )
     per_try_timeout: PositiveDuration | None = Field(
         default=None, description="How long an endpoint may take to begin its answer; then another one is tried."
