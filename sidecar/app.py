@@ -4,6 +4,7 @@ The only file that knows every part.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -27,7 +28,7 @@ from sidecar.engine.directory import DirectoryEngine
 from sidecar.errors import SeamError
 from sidecar.identity.choice import CONSUL, LOCAL, Choice
 from sidecar.identity.lifetime import Lifetime
-from sidecar.snapshot import GatewayRole, Role, SidecarRole
+from sidecar.snapshot import GatewayRole, Role, SidecarRole, untold
 from sidecar.snapshot.cluster import APP
 from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
@@ -82,6 +83,9 @@ async def run(settings: Settings) -> int:
             app = build(settings, engine, await engine.begin(), session)
             try:
                 await app.become_ready()
+                # What is there now stays to the end: the collector need not look through it.
+                gc.freeze()
+                gc.enable()
                 return await app.serve()
             finally:
                 await app.drain()
@@ -152,6 +156,8 @@ def details(role: Role, engine: Engine, status: Status) -> Mapping[str, object]:
     told = dict(engine.details())
     if isinstance(role, SidecarRole):
         told["authorization"] = OPEN_TO_THE_MESH
+    elif named := untold(status.world, role.name):
+        told["not_carried_out"] = named
     elif role.name not in status.world.gateways:
         told["document"] = f"there is none for the gateway {role.name} yet, so it listens nowhere"
     return told

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from sidecar.consul import opaque
 from sidecar.consul.client import ConsulClient
 from sidecar.control import Control
 from sidecar.engine import Announcement, SidecarFor
@@ -178,8 +179,17 @@ class Adopting:
         if found.not_carried_out and (self._found is None or found.not_carried_out != self._found.not_carried_out):
             log.warning("registration %s: not carried out yet: %s", found.proxy_id, "; ".join(found.not_carried_out))
         self._found = found
+        protocol = found.config.get("protocol")
         return SidecarRole(
-            found.service, found.app_address, found.inbound, self._asked.outbound, found.upstreams, found.exposed
+            found.service,
+            found.app_address,
+            found.inbound,
+            self._asked.outbound,
+            found.upstreams,
+            found.exposed,
+            protocol if protocol in opaque.PROTOCOLS else None,
+            opaque.local(found.config),
+            {service: opaque.calls(config) for service, config in found.upstream_configs.items()},
         )
 
     async def withdraw(self) -> bool:

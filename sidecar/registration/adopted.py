@@ -6,9 +6,10 @@ upstreams with their local ports. It is followed by hash-blocking, so a change i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
+from sidecar.consul import opaque
 from sidecar.consul.client import ConsulClient
 from sidecar.consul.fields import Done, Json, beyond
 from sidecar.consul.shape import fields, odd
@@ -21,7 +22,7 @@ WAIT, ANSWER_WITHIN = 60.0, 10.0
 # What of `Proxy` and of each of its upstreams is carried out.
 DONE: Done = {
     **dict.fromkeys(("DestinationServiceName", "DestinationServiceID", "LocalServiceAddress", "LocalServicePort")),
-    "Config": dict.fromkeys(("bind_address", "bind_port")),
+    "Config": {"bind_address": None, "bind_port": None, "protocol": frozenset(opaque.PROTOCOLS), **opaque.LOCAL},
     "Upstreams": None,
     "Mode": frozenset({"direct"}),
     # Of `Checks` the agent tells the ports that it takes, and neither the paths nor the application's ports.
@@ -31,6 +32,7 @@ DONE: Done = {
 UPSTREAM_DONE: Done = {
     **dict.fromkeys(("DestinationType", "DestinationName", "DestinationNamespace", "DestinationPartition")),
     **dict.fromkeys(("Datacenter", "LocalBindAddress", "LocalBindPort")),
+    "Config": opaque.CALLS,
     "MeshGateway": {"Mode": frozenset({"none"})},
 }
 
@@ -46,6 +48,9 @@ class Adopted:
     app_address: str
     upstreams: tuple[Upstream, ...] = ()
     exposed: tuple[Exposed, ...] = ()
+    # As they were written: of the proxy, and of its upstreams by service.
+    config: Json = field(default_factory=dict)
+    upstream_configs: Mapping[str, Json] = field(default_factory=dict)
     # What the registration asks for and this version does not do, for people.
     not_carried_out: tuple[str, ...] = ()
 
@@ -100,16 +105,16 @@ def read(proxy: Json) -> Adopted:
 
 def _read(proxy: Json) -> Adopted:
     told: Json = proxy.get("Proxy") or {}
-    opaque: Json = told.get("Config") or {}
+    config: Json = told.get("Config") or {}
     name = proxy["ID"]
     if told.get("LocalServiceSocketPath"):
         raise ConsulError(f"{name}: Proxy.LocalServiceSocketPath is not supported yet: give LocalServicePort")
-    port = opaque.get("bind_port") or proxy.get("Port")
+    port = config.get("bind_port") or proxy.get("Port")
     app_port = told.get("LocalServicePort")
     if not port or not app_port:
         lacking = "Port" if not port else "Proxy.LocalServicePort"
         raise ConsulError(f"{name}: the registration has no {lacking}: expected a port from 1 to 65535")
-    upstreams, ignored = [], []
+    upstreams, upstream_configs, ignored = [], {}, []
     for index, upstream in enumerate(told.get("Upstreams") or ()):
         what = f"Proxy.Upstreams[{index}] ({upstream.get('DestinationName')})"
         if reason := _beyond_us(upstream):
@@ -120,7 +125,9 @@ def _read(proxy: Json) -> Adopted:
         is_query = upstream.get("DestinationType") == "prepared_query"
         datacenter = "" if is_query else upstream.get("Datacenter") or ""
         upstreams.append(Upstream(upstream["DestinationName"], address, datacenter, is_query))
-    bind_address = opaque.get("bind_address") or "0.0.0.0"  # noqa: S104 - other hosts connect to it, by mTLS
+        if upstream.get("Config") and not is_query:
+            upstream_configs[upstream["DestinationName"]] = upstream["Config"]
+    bind_address = config.get("bind_address") or "0.0.0.0"  # noqa: S104 - other hosts connect to it, by mTLS
     exposed = []
     for index, path in enumerate((told.get("Expose") or {}).get("Paths") or ()):
         if reason := _beyond_probes(path):
@@ -137,6 +144,8 @@ def _read(proxy: Json) -> Adopted:
         app_address=_join(told.get("LocalServiceAddress") or "127.0.0.1", app_port),
         upstreams=tuple(upstreams),
         exposed=tuple(exposed),
+        config=config,
+        upstream_configs=upstream_configs,
         not_carried_out=tuple(ignored),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from sidecar.config.document import Key
 from sidecar.config.model import Gateway
 from sidecar.config.model.service import UpstreamPort
+from sidecar.snapshot import route
 from sidecar.snapshot.cluster import (
     app_cluster,
     is_local,
@@ -36,6 +37,7 @@ __all__ = [
     "endpoints",
     "endpoints_made_of",
     "key_files",
+    "untold",
     "watched",
 ]
 
@@ -50,6 +52,7 @@ class Compiler:
     def compile(self, world: World, role: Role, version: int) -> wire.Snapshot:
         """Everything but endpoints and secrets. Never fails: what a document lacks is a default."""
         if isinstance(role, SidecarRole):
+            world = role.heard_in(world)
             listeners, tables = _sidecar(world, role, self._parts)
         else:
             listeners, tables = _gateway(world, role, self._parts)
@@ -130,6 +133,14 @@ def _made_of(world: World, target: Target) -> object:
         world.written(target.service).endpoints,
         (world.subset(target.service, target.subset), world.is_only_passing(target.service, target.subset)),
     )
+
+
+def untold(world: World, gateway: str) -> list[str]:
+    """What config entries ask for and the routes of this gateway leave out, for people."""
+    document = world.documents.get(Key("gateway", gateway))
+    if document is None or not isinstance(document.model, Gateway):
+        return []
+    return list(route.untold(world, document, document.model))
 
 
 def key_files(world: World, role: Role) -> KeyFiles:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
 
 from sidecar.config.load import RESERVED
-from sidecar.world import Target
+from sidecar.world import Calls, Local, Target, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,25 @@ class SidecarRole:
     # Beside those of the service's document.
     upstreams: tuple[Upstream, ...] = ()
     exposed: tuple[Exposed, ...] = ()
+    # What the registration says of the application and of its calls, by service; it goes before config entries.
+    protocol: str | None = None
+    local: Local = field(default_factory=Local)
+    calls: Mapping[str, Calls] = field(default_factory=dict)
+
+    def heard_in(self, world: World) -> World:
+        """The world with what the registration says in place of what config entries say."""
+        if self.protocol is None and self.local == Local() and not self.calls:
+            return world
+        chain, entries = world.chain(self.service), world.entries
+        others = chain.calls.get("") or Calls()
+        calls = {name: _over(said, chain.calls.get(name) or others) for name, said in self.calls.items()}
+        own = replace(
+            chain,
+            protocol=self.protocol or chain.protocol,
+            local=_over(self.local, chain.local),
+            calls={**chain.calls, **calls},
+        )
+        return replace(world, entries=replace(entries, chains={**entries.chains, self.service: own}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +83,11 @@ class GatewayRole:
 
 
 Role = SidecarRole | GatewayRole
+
+S = TypeVar("S", Calls, Local)
+
+
+def _over(said: S, other: S) -> S:
+    """What `said` does not say, `other` says."""
+    found: dict[str, Any] = {name.name: getattr(said, name.name) for name in fields(said)}
+    return replace(other, **{name: value for name, value in found.items() if value is not None})

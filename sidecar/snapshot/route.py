@@ -213,11 +213,7 @@ def _service_destinations(name: str, route: ServiceRoute) -> list[wire.Destinati
 
 def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> Iterator[wire.Route]:
     """What stands for one route of a gateway; preflights of all of it come first."""
-    scope = Scope(
-        hosts=(route.match.host,) if route.match.host else (),
-        match=route.match,
-        rewrite=route.rewrite.path if route.rewrite else None,
-    )
+    scope = _gateway_scope(route)
     routes = list(_leading_routes(world, route, scope, place))
     if route.cors is not None and routes:
         cors = policy(route.cors)
@@ -226,6 +222,31 @@ def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> It
         for leading in routes:
             leading.cors.CopyFrom(cors)
     yield from routes
+
+
+def _gateway_scope(route: GatewayRoute) -> Scope:
+    return Scope(
+        hosts=(route.match.host,) if route.match.host else (),
+        match=route.match,
+        rewrite=route.rewrite.path if route.rewrite else None,
+    )
+
+
+def untold(world: World, document: Document, gateway: Gateway) -> Iterator[str]:
+    """The routes of services that a gateway's routes leave out, for no match of the data plane holds both paths."""
+    for index, route in enumerate(gateway.routes):
+        if not route.enabled or route.to is None or route.to.subset is not None:
+            continue
+        name, scope = route.to.service, _gateway_scope(route)
+        if "routes" in world.written(name).model_fields_set:
+            continue
+        for inner in world.chain(name).routes:
+            if not scope.can_tell(inner.match):
+                place = document.origin("routes", index)
+                yield (
+                    f"{place}: route {route.name}: its path leaves out {name}/{inner.name} of Consul's discovery "
+                    f"chain, which matches paths by the expression {inner.match.path_regex!r}"
+                )
 
 
 def _leading_routes(world: World, route: GatewayRoute, scope: Scope, place: wire.Origin) -> Iterator[wire.Route]:

@@ -15,7 +15,7 @@ from sidecar.config.model.retry import CONDITIONS, Retry
 from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
 from sidecar.consul.fields import Json, written
-from sidecar.sources.config_entries import PROTOCOLS
+from sidecar.consul.opaque import PROTOCOLS
 from sidecar.sources.regex import is_common
 from sidecar.world import Chain, ChainMatch, ChainRoute, HeaderTest, Target, is_callable
 

@@ -7,13 +7,10 @@ a newer Consul has cannot be ignored silently.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from sidecar.consul.fields import Done, Json, beyond
+from sidecar.consul.opaque import LOCAL, PROTOCOLS, milliseconds, number
 from sidecar.world import Calls, Local
-
-# Consul's protocols that a service document has, too.
-PROTOCOLS = ("tcp", "http", "http2", "grpc")
 
 # Every entry's own; they ask for nothing. Namespaces and partitions are those that we asked for.
 _PLAIN: Done = dict.fromkeys(("Kind", "Name", "Namespace", "Partition", "Meta", "CreateIndex", "ModifyIndex", "Hash"))
@@ -51,9 +48,7 @@ DONE: Mapping[str, Done] = {
         "UpstreamConfig": {"Defaults": _UPSTREAM, "Overrides": _UPSTREAM},
     },
     "proxy-defaults": {
-        "Config": dict.fromkeys(
-            ("protocol", "local_connect_timeout_ms", "local_request_timeout_ms", "max_inbound_connections")
-        ),
+        "Config": {"protocol": None, **LOCAL},
         "Mode": frozenset({"direct"}),
         "MutualTLSMode": frozenset({"strict"}),
         "MeshGateway": _MESH_GATEWAY,
@@ -98,21 +93,12 @@ def protocol_of(entry: Json, value: object) -> tuple[str | None, list[str]]:
 
 def local_of_service(entry: Json) -> Local:
     """What service-defaults say of the service's own sidecar."""
-    header_kilobytes = _number(entry.get("MaxRequestHeadersKB"))
+    header_kilobytes = number(entry.get("MaxRequestHeadersKB"))
     return Local(
-        connect_timeout=_milliseconds(entry.get("LocalConnectTimeoutMs")),
-        request_timeout=_milliseconds(entry.get("LocalRequestTimeoutMs")),
-        max_connections=_number(entry.get("MaxInboundConnections")),
+        connect_timeout=milliseconds(entry.get("LocalConnectTimeoutMs")),
+        request_timeout=milliseconds(entry.get("LocalRequestTimeoutMs")),
+        max_connections=number(entry.get("MaxInboundConnections")),
         max_header_bytes=header_kilobytes * 1024 if header_kilobytes else None,
-    )
-
-
-def local_of_all(config: Json) -> Local:
-    """What the opaque `Config` of proxy-defaults, or of a registration, says of every sidecar."""
-    return Local(
-        connect_timeout=_milliseconds(config.get("local_connect_timeout_ms")),
-        request_timeout=_milliseconds(config.get("local_request_timeout_ms")),
-        max_connections=_number(config.get("max_inbound_connections")),
     )
 
 
@@ -127,18 +113,8 @@ def calls_of(entry: Json) -> dict[str, Calls]:
 def _calls(item: Json) -> Calls:
     limits = item.get("Limits") or {}
     return Calls(
-        connect_timeout=_milliseconds(item.get("ConnectTimeoutMs")),
-        max_connections=_number(limits.get("MaxConnections")),
-        max_pending=_number(limits.get("MaxPendingRequests")),
-        max_requests=_number(limits.get("MaxConcurrentRequests")),
+        connect_timeout=milliseconds(item.get("ConnectTimeoutMs")),
+        max_connections=number(limits.get("MaxConnections")),
+        max_pending=number(limits.get("MaxPendingRequests")),
+        max_requests=number(limits.get("MaxConcurrentRequests")),
     )
-
-
-def _milliseconds(value: object) -> timedelta | None:
-    number = _number(value)
-    return timedelta(milliseconds=number) if number else None
-
-
-def _number(value: object) -> int | None:
-    """A positive number; Consul's 0 stands for its default."""
-    return int(value) if isinstance(value, int | float) and value > 0 else None

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import asdict, replace
 from types import MappingProxyType
 
+from sidecar.consul import opaque
 from sidecar.consul.client import ConsulClient
 from sidecar.consul.fields import Json
 from sidecar.consul.shape import odd, rows
@@ -21,7 +22,6 @@ from sidecar.sources.config_entries import (
     calls_of,
     label,
     left_out,
-    local_of_all,
     local_of_service,
     protocol_of,
 )
@@ -169,5 +169,5 @@ def _proxy_defaults(entries: list[Json]) -> Chain:
     for entry in entries:
         config = entry.get("Config") or {}
         protocol, missing = protocol_of(entry, config.get("protocol"))
-        return Chain(protocol=protocol, local=local_of_all(config), not_carried_out=(*missing, *left_out(entry)))
+        return Chain(protocol=protocol, local=opaque.local(config), not_carried_out=(*missing, *left_out(entry)))
     return Chain()

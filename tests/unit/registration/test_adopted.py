@@ -26,15 +26,17 @@ def test_ports_and_addresses_have_the_defaults_of_consul() -> None:
 
 
 def test_where_to_bind_is_said_by_the_opaque_config() -> None:
-    config = {"bind_address": "10.0.0.7", "bind_port": 22000, "protocol": "grpc"}
+    config = {"bind_address": "10.0.0.7", "bind_port": 22000, "envoy_listener_tracing_json": "{}"}
     adopted = read(proxy(LocalServiceAddress="10.0.0.8", Config=config))
 
     assert adopted.inbound == "10.0.0.7:22000"
     assert adopted.app_address == "10.0.0.8:8080"
-    assert adopted.not_carried_out == ("Proxy.Config.protocol",)
+    assert adopted.not_carried_out == ("Proxy.Config.envoy_listener_tracing_json",)
+    assert read(proxy(Config={"protocol": "kafka"})).not_carried_out == ("Proxy.Config.protocol kafka",)
 
 
 def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
+    tuned = {"connect_timeout_ms": 5, "passive_health_check": {"max_failures": 1}}
     upstreams = [
         {"DestinationType": "service", "DestinationName": "orders", "LocalBindPort": 9191},
         {"DestinationName": "far", "LocalBindPort": 9192, "Datacenter": "dc2"},
@@ -42,7 +44,7 @@ def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
         {"DestinationName": "sock", "LocalBindSocketPath": "/run/s"},
         {"DestinationName": "peered", "DestinationPeer": "other", "LocalBindPort": 9194},
         {"DestinationName": "a b", "LocalBindPort": 9195},
-        {"DestinationName": "tuned", "LocalBindPort": 9196, "Config": {"connect_timeout_ms": 5, "limits": {}}},
+        {"DestinationName": "tuned", "LocalBindPort": 9196, "Config": tuned},
     ]
     adopted = read(proxy(Upstreams=upstreams, Mode="transparent", Expose={}, MeshGateway={"Mode": "local"}))
 
@@ -56,7 +58,7 @@ def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
         "Proxy.Upstreams[3] (sock): without a LocalBindPort",
         "Proxy.Upstreams[4] (peered): DestinationPeer other",
         "Proxy.Upstreams[5] (a b): its name is not one label of a host name",
-        "Proxy.Upstreams[6] (tuned): Config",
+        "Proxy.Upstreams[6] (tuned): Config.passive_health_check",
         "Proxy.MeshGateway.Mode local",
         "Proxy.Mode transparent",
     )

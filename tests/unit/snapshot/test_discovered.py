@@ -7,7 +7,7 @@ from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
 from sidecar.config.where import parse
-from sidecar.snapshot import SidecarRole, compile, endpoints, watched
+from sidecar.snapshot import GatewayRole, SidecarRole, compile, endpoints, untold, watched
 from sidecar.snapshot.role import Upstream
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import (
@@ -251,3 +251,54 @@ def test_an_upstream_may_be_in_another_datacenter_or_be_a_prepared_query() -> No
     update = endpoints(world.apply(EndpointsUpdate(near, (found,))), role, "query:near", 1)
     assert update is not None
     assert list(update.endpoints[0].spiffe_ids) == ["spiffe://abc.consul/ns/default/dc/west/svc/orders"]
+
+
+def test_what_a_registration_says_goes_before_what_config_entries_say() -> None:
+    seconds = [timedelta(seconds=number) for number in range(6)]
+    calls = {"": Calls(seconds[1], max_requests=9), "orders": Calls(seconds[2], max_connections=8)}
+    web = Chain(protocol="http", local=Local(seconds[1], seconds[2], 5), calls=calls)
+    world = World(discovered=True).apply(ChainsUpdate({"web": web, "orders": Chain(), "stock": Chain()}))
+    told = SidecarRole(
+        "web",
+        protocol="grpc",
+        local=Local(request_timeout=seconds[4]),
+        calls={"orders": Calls(max_pending=7), "stock": Calls(seconds[5])},
+    )
+
+    before, after = (
+        {cluster.name: cluster for cluster in compile(world, role, 1).clusters} for role in (SidecarRole("web"), told)
+    )
+    (inbound,) = [table for table in compile(world, told, 1).route_tables if table.name == "inbound"]
+
+    assert (before["app"].protocol, after["app"].protocol) == (
+        wire.UPSTREAM_PROTOCOL_HTTP1,
+        wire.UPSTREAM_PROTOCOL_GRPC,
+    )
+    assert after["app"].connect_timeout_ms == 1000
+    assert inbound.routes[0].timeout_ms == 4000
+    assert (after["orders"].connect_timeout_ms, after["orders"].limits.max_connections) == (2000, 8)
+    assert (before["orders"].limits.max_pending, after["orders"].limits.max_pending) == (1024, 7)
+    assert (before["stock"].connect_timeout_ms, after["stock"].connect_timeout_ms) == (1000, 5000)
+    assert after["stock"].limits.max_requests == 9
+
+
+def test_a_gateways_path_above_an_expression_of_the_service_is_named() -> None:
+    routes = (
+        ChainRoute("route-0", ((ORDERS, 1),), ChainMatch(path_regex="/v[0-9]+")),
+        ChainRoute("default", ((ORDERS, 1),)),
+    )
+    gateway = """listeners: [{port: 8080}]
+routes:
+  - {name: api, match: {path: /api/*}, to: {service: orders}}
+  - {name: all, to: {service: orders}}
+"""
+    documents = replace(document_set({"gateways/edge.yaml": gateway}), discovered=True)
+    world = World().apply(documents).apply(ChainsUpdate({"orders": Chain(protocol="http", routes=routes)}))
+
+    (named,) = untold(world, "edge")
+    assert named == (
+        "gateways/edge.yaml:3:5: route api: its path leaves out orders/route-0 of Consul's discovery chain, "
+        "which matches paths by the expression '/v[0-9]+'"
+    )
+    (table,) = compile(world, GatewayRole("edge"), 1).route_tables
+    assert [route.name for route in table.routes] == ["api/default", "all/route-0", "all/default"]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.sources.config_entries import DONE, calls_of, left_out, local_of_all, local_of_service
+from sidecar.consul import opaque
+from sidecar.sources.config_entries import DONE, calls_of, left_out, local_of_service
 from sidecar.world import Calls, Local
 
 
@@ -53,10 +54,10 @@ def test_a_value_that_asks_for_what_we_do_anyway_is_not_named() -> None:
 def test_service_defaults_say_how_the_own_sidecar_treats_its_application() -> None:
     times = {"LocalConnectTimeoutMs": 5, "LocalRequestTimeoutMs": 7}
     bounds = {"MaxInboundConnections": 9, "MaxRequestHeadersKB": 2}
-    opaque = {"local_connect_timeout_ms": 5, "local_request_timeout_ms": 7.0, "max_inbound_connections": 9}
+    config = {"local_connect_timeout_ms": 5, "local_request_timeout_ms": 7.0, "max_inbound_connections": 9}
 
     said = Local(timedelta(milliseconds=5), timedelta(milliseconds=7), 9)
-    assert local_of_all(opaque) == said
+    assert opaque.local(config) == said
     assert local_of_service({**times, **bounds}) == Local(said.connect_timeout, said.request_timeout, 9, 2048)
     assert local_of_service({"MaxInboundConnections": 0}) == Local()
 
