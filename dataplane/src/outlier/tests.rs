@@ -35,7 +35,7 @@ fn attempts(endpoints: &[Arc<Endpoint>], index: usize, verdict: Verdict, count: 
         endpoints[index].counts.total.fetch_add(1, Relaxed);
         ended(&POLICY, endpoints, index, verdict, false)
     };
-    (0..count).filter_map(attempt).last()
+    (0..count).filter_map(attempt).fold(None, |_, change| Some(change))
 }
 
 #[tokio::test(start_paused = true)]
