@@ -85,6 +85,9 @@ class Endpoint:
         await (self._behaviour if self._lasts else answer)(exchange)
 
     async def _http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            # Accepted just before the endpoint went down.
+            return writer.transport.abort()
         self._connections.add(writer.transport)
         try:
             await speak_http1(self._serve, reader, writer)
