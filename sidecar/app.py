@@ -4,7 +4,6 @@ The only file that knows every part.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -83,9 +82,6 @@ async def run(settings: Settings) -> int:
             app = build(settings, engine, await engine.begin(), session)
             try:
                 await app.become_ready()
-                # What is there now stays to the end: the collector need not look through it.
-                gc.freeze()
-                gc.enable()
                 return await app.serve()
             finally:
                 await app.drain()

@@ -187,10 +187,7 @@ def start(
     """Run to the end in this process."""
     # Here, so that help, version and usage errors do not wait for what a running sidecar needs.
     import asyncio
-    import gc
 
-    # Until it is ready: what a start makes stays, and looking for garbage in it took an eighth of the time.
-    gc.disable()
     from sidecar import app, rundir
     from sidecar.identity import choice
 

@@ -104,9 +104,9 @@ def test_a_wrong_endpoint_gets_no_request(running: Running, mesh_ca: Issuer, tmp
 
     assert (status, received) == (503, [])
     assert reason in ("peer-mismatch", "tls-failure")
-    detail = last_failure(running.web, "orders")["detail"]
-    assert f"Expected {spiffe('orders')}, seen " in detail
-    assert words in detail
+    # It stands in the list a moment after its answer.
+    eventually(f"an explanation: {words}", lambda: words in last_failure(running.web, "orders")["detail"])
+    assert f"Expected {spiffe('orders')}, seen " in last_failure(running.web, "orders")["detail"]
 
 
 def asked(proxy: Proxy, context: ssl.SSLContext) -> bytes:
