@@ -29,7 +29,7 @@ def strict_agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def mesh(agent: Agent, tmp_path: Path) -> Iterator[Mesh]:
+def consul_mesh(agent: Agent, tmp_path: Path) -> Iterator[Mesh]:
     """A mesh whose proxies ask that agent."""
     with Mesh(tmp_path, agent.address) as mesh:
         yield mesh

@@ -34,10 +34,10 @@ def reaches(proxy: Proxy, host: str, body: str) -> Callable[[], bool]:
     return lambda: call(proxy.outbound, host) == (200, body)
 
 
-def test_two_services_call_each_other_with_nothing_written(agent: Agent, mesh: Mesh) -> None:
+def test_two_services_call_each_other_with_nothing_written(agent: Agent, consul_mesh: Mesh) -> None:
     with application("orders") as port:
-        orders = mesh.sidecar("orders", port)
-        web = mesh.sidecar("web", 1)
+        orders = consul_mesh.sidecar("orders", port)
+        web = consul_mesh.sidecar("web", 1)
         eventually("orders is passing", lambda: registered(agent, "orders") == ["passing"], SOON)
 
         assert eventually("a call", reaches(web, "orders", "orders"), SOON)
@@ -60,12 +60,12 @@ def certificate_of(address: str) -> bytes:
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port))))
 
 
-def test_names_that_no_host_can_have_are_named_and_take_nothing_else_away(agent: Agent, mesh: Mesh) -> None:
+def test_names_that_no_host_can_have_are_named_and_take_nothing_else_away(agent: Agent, consul_mesh: Mesh) -> None:
     for name in ("a b", "a/b", "50%", "a?b#c", 'q"q', "app"):
         agent.put("/v1/agent/service/register", {"Name": name, "Port": 7})
     with application("stock") as port:
-        mesh.sidecar("Stock_v2", port)
-        web = mesh.sidecar("web", 1)
+        consul_mesh.sidecar("Stock_v2", port)
+        web = consul_mesh.sidecar("web", 1)
         eventually("a call", reaches(web, "stock_v2.service.consul", "stock"), SOON)
         assert call(web.outbound, "app")[0] == 404
     said = web.get("/api/v1/config")[1]
@@ -73,18 +73,18 @@ def test_names_that_no_host_can_have_are_named_and_take_nothing_else_away(agent:
     assert "service 'app': no request can be led to it" in said
 
 
-def test_a_gateway_needs_its_document_only(agent: Agent, mesh: Mesh) -> None:
+def test_a_gateway_needs_its_document_only(agent: Agent, consul_mesh: Mesh) -> None:
     agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
     with application("orders") as port:
-        mesh.sidecar("orders", port)
-        edge = mesh.gateway("edge")
+        consul_mesh.sidecar("orders", port)
+        edge = consul_mesh.gateway("edge")
 
         assert eventually("a call", lambda: call(edge.edge, "shop.example.com") == (200, "orders"), SOON)
     assert "edge" in agent.get("/v1/catalog/services")
 
 
-def test_a_gateway_waits_for_its_document(agent: Agent, mesh: Mesh) -> None:
-    edge = mesh.gateway("edge")
+def test_a_gateway_waits_for_its_document(agent: Agent, consul_mesh: Mesh) -> None:
+    edge = consul_mesh.gateway("edge")
     assert edge.listeners == {}
     assert told(edge)["document"] == "there is none for the gateway edge yet, so it listens nowhere"
 
@@ -101,12 +101,12 @@ def test_a_gateway_waits_for_its_document(agent: Agent, mesh: Mesh) -> None:
     eventually("the listener answers", answers, SOON)
 
 
-def test_a_key_moves_the_traffic(agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_moves_the_traffic(agent: Agent, consul_mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     subsets = {f"v{n}": {"where": f'meta.version == "{n}"'} for n in (1, 2)}
     with application("one") as one, application("two") as two:
         for version, port in (("1", one), ("2", two)):
-            mesh.sidecar("orders", port, "--meta", f"version={version}")
-        web = mesh.sidecar("web", 1)
+            consul_mesh.sidecar("orders", port, "--meta", f"version={version}")
+        web = consul_mesh.sidecar("web", 1)
         took = []
         for turn in range(11):
             subset, answer = (("v1", "one"), ("v2", "two"))[turn % 2]
@@ -120,16 +120,16 @@ def test_a_key_moves_the_traffic(agent: Agent, mesh: Mesh, capsys: pytest.Captur
         print(f"\nkv put → routed: p50 {statistics.median(took[1:]) * 1000:.0f} ms, max {max(took[1:]) * 1000:.0f} ms")
 
 
-def test_another_service_takes_over_with_its_own_identity_and_gives_back(agent: Agent, mesh: Mesh) -> None:
+def test_another_service_takes_over_with_its_own_identity_and_gives_back(agent: Agent, consul_mesh: Mesh) -> None:
     for service in ("orders", "backup"):
         agent.put("/v1/config", {"Kind": "service-defaults", "Name": service, "Protocol": "http"})
     resolver = {"Kind": "service-resolver", "Name": "orders", "Failover": {"*": {"Targets": [{"Service": "backup"}]}}}
     agent.put("/v1/config", resolver)
     first = free_port()
     with application("backup") as port:
-        mesh.sidecar("backup", port)
-        mesh.sidecar("orders", first)
-        web = mesh.sidecar("web", 1)
+        consul_mesh.sidecar("backup", port)
+        consul_mesh.sidecar("orders", first)
+        web = consul_mesh.sidecar("web", 1)
         eventually("nobody of orders is healthy", lambda: registered(agent, "orders") == ["critical"], SOON)
         eventually("the other one answers", reaches(web, "orders", "backup"), SOON)
 
@@ -139,16 +139,16 @@ def test_another_service_takes_over_with_its_own_identity_and_gives_back(agent: 
     assert "not_carried_out" not in told(web)
 
 
-def test_a_router_of_consul_leads_by_expression_and_header(agent: Agent, mesh: Mesh) -> None:
+def test_a_router_of_consul_leads_by_expression_and_header(agent: Agent, consul_mesh: Mesh) -> None:
     for service in ("orders", "beta"):
         agent.put("/v1/config", {"Kind": "service-defaults", "Name": service, "Protocol": "http"})
     matches = [{"PathRegex": "/v[0-9]+"}, {"Header": [{"Name": "x-beta", "Suffix": "-on"}]}]
     routes = [{"Match": {"HTTP": match}, "Destination": {"Service": "beta"}} for match in matches]
     agent.put("/v1/config", {"Kind": "service-router", "Name": "orders", "Routes": routes})
     with application("orders") as orders, application("beta") as beta:
-        mesh.sidecar("orders", orders)
-        mesh.sidecar("beta", beta)
-        web = mesh.sidecar("web", 1)
+        consul_mesh.sidecar("orders", orders)
+        consul_mesh.sidecar("beta", beta)
+        web = consul_mesh.sidecar("web", 1)
 
         def answer(path: str, **headers: str) -> str:
             return call(web.outbound, "orders", path, headers)[1]
@@ -161,12 +161,12 @@ def test_a_router_of_consul_leads_by_expression_and_header(agent: Agent, mesh: M
 
 
 def test_an_instance_that_ends_is_not_called_any_more_and_nobody_notices(
-    agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]
+    agent: Agent, consul_mesh: Mesh, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with application("stays") as stays, application("goes") as goes:
-        mesh.sidecar("orders", stays)
-        going = mesh.sidecar("orders", goes)
-        web = mesh.sidecar("web", 1)
+        consul_mesh.sidecar("orders", stays)
+        going = consul_mesh.sidecar("orders", goes)
+        web = consul_mesh.sidecar("web", 1)
         eventually("both are passing", lambda: registered(agent, "orders") == ["passing"] * 2, SOON)
         eventually("the last one answers", reaches(web, "orders", "goes"), SOON)
         with Caller(web.outbound, "orders") as caller:
@@ -182,9 +182,9 @@ def test_an_instance_that_ends_is_not_called_any_more_and_nobody_notices(
             print(f"\nSIGTERM → last call to it: {max(0.0, last - asked) * 1000:.0f} ms")
 
 
-def test_the_health_of_the_application_is_the_gate(agent: Agent, mesh: Mesh) -> None:
+def test_the_health_of_the_application_is_the_gate(agent: Agent, consul_mesh: Mesh) -> None:
     port = free_port()
-    mesh.sidecar("orders", port)
+    consul_mesh.sidecar("orders", port)
     eventually("registered and critical", lambda: registered(agent, "orders") == ["critical"], SOON)
 
     with application("orders", port):
@@ -192,7 +192,7 @@ def test_the_health_of_the_application_is_the_gate(agent: Agent, mesh: Mesh) -> 
     eventually("critical", lambda: registered(agent, "orders") == ["critical"], SOON)
 
 
-def test_a_grpc_application_says_its_health_itself(agent: Agent, mesh: Mesh) -> None:
+def test_a_grpc_application_says_its_health_itself(agent: Agent, consul_mesh: Mesh) -> None:
     # HealthCheckResponse of grpc.health.v1: its only field, `status`, is 1 for SERVING and 2 for NOT_SERVING.
     answer, asked = [b"\x08\x02"], set[bytes]()
 
@@ -206,7 +206,7 @@ def test_a_grpc_application_says_its_health_itself(agent: Agent, mesh: Mesh) -> 
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        mesh.sidecar("orders", port, "--check", "grpc/shop.v1.Orders")
+        consul_mesh.sidecar("orders", port, "--check", "grpc/shop.v1.Orders")
         eventually("asked and critical", lambda: asked and registered(agent, "orders") == ["critical"], SOON)
         answer[0] = b"\x08\x01"
         eventually("passing", lambda: registered(agent, "orders") == ["passing"], SOON)
@@ -218,11 +218,11 @@ def test_a_grpc_application_says_its_health_itself(agent: Agent, mesh: Mesh) -> 
     assert asked == {b"\x0a\x0eshop.v1.Orders"}
 
 
-def test_a_second_sidecar_with_the_same_id_is_told_and_takes_nothing(agent: Agent, mesh: Mesh) -> None:
+def test_a_second_sidecar_with_the_same_id_is_told_and_takes_nothing(agent: Agent, consul_mesh: Mesh) -> None:
     with application("first") as one, application("second") as two:
-        first = mesh.sidecar("orders", one, "--id", "orders-x")
+        first = consul_mesh.sidecar("orders", one, "--id", "orders-x")
         eventually("registered", lambda: registered(agent, "orders") == ["passing"], SOON)
-        second = mesh.sidecar("orders", two, "--id", "orders-x")
+        second = consul_mesh.sidecar("orders", two, "--id", "orders-x")
         said = "another sidecar with the id 'orders-x' runs at"
         eventually("told", lambda: said in str(told(second)["registration"]), SOON)
         assert agent.get("/v1/agent/service/orders-x")["Port"] == one
@@ -235,9 +235,9 @@ def test_a_second_sidecar_with_the_same_id_is_told_and_takes_nothing(agent: Agen
     assert agent.get("/v1/agent/service/orders-x") is None
 
 
-def test_an_agent_that_forgot_is_told_again(agent: Agent, mesh: Mesh) -> None:
+def test_an_agent_that_forgot_is_told_again(agent: Agent, consul_mesh: Mesh) -> None:
     with application("orders") as port:
-        mesh.sidecar("orders", port)
+        consul_mesh.sidecar("orders", port)
         eventually("registered", lambda: registered(agent, "orders") == ["passing"], SOON)
         for name in agent.get("/v1/agent/services"):
             agent.put(f"/v1/agent/service/deregister/{name}")
@@ -246,20 +246,20 @@ def test_an_agent_that_forgot_is_told_again(agent: Agent, mesh: Mesh) -> None:
         eventually("registered again", lambda: registered(agent, "orders") == ["passing"], SOON)
 
 
-def test_what_others_registered_is_left_alone(agent: Agent, mesh: Mesh) -> None:
+def test_what_others_registered_is_left_alone(agent: Agent, consul_mesh: Mesh) -> None:
     with application("orders") as port:
         agent.put("/v1/agent/service/register", {"ID": f"orders-{port}", "Name": "orders", "Port": 7})
-        orders = mesh.sidecar("orders", port)
+        orders = consul_mesh.sidecar("orders", port)
 
         eventually("told", lambda: "registered by somebody else" in str(told(orders)["registration"]), SOON)
         assert orders.stop() == 0
     assert agent.get(f"/v1/agent/service/orders-{port}")["Port"] == 7
 
 
-def test_a_registration_of_others_is_taken_as_it_is(agent: Agent, mesh: Mesh) -> None:
+def test_a_registration_of_others_is_taken_as_it_is(agent: Agent, consul_mesh: Mesh) -> None:
     inbound, first, second = free_port(), free_port(), free_port()
     with application("web") as port, application("orders") as orders_port:
-        mesh.sidecar("orders", orders_port)
+        consul_mesh.sidecar("orders", orders_port)
 
         def register(upstream: int) -> None:
             proxy = {
@@ -274,10 +274,10 @@ def test_a_registration_of_others_is_taken_as_it_is(agent: Agent, mesh: Mesh) ->
             agent.put("/v1/agent/service/register", body)
 
         register(first)
-        web = mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
+        web = consul_mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
         assert web.inbound == f"127.0.0.1:{inbound}"
         eventually("the upstream's port", lambda: call(f"127.0.0.1:{first}", "any") == (200, "orders"), SOON)
-        caller = mesh.sidecar("caller", 1)
+        caller = consul_mesh.sidecar("caller", 1)
         eventually("a call to it", reaches(caller, "web", "web"), SOON)
 
         register(second)
@@ -293,10 +293,10 @@ def test_a_registration_of_others_is_taken_as_it_is(agent: Agent, mesh: Mesh) ->
     assert set(agent.get("/v1/agent/services")) >= {"web-1", "web-1-proxy"}
 
 
-def test_an_agent_that_restarts_is_no_reason_to_fail(agent: Agent, mesh: Mesh) -> None:
+def test_an_agent_that_restarts_is_no_reason_to_fail(agent: Agent, consul_mesh: Mesh) -> None:
     with application("orders") as port:
-        mesh.sidecar("orders", port)
-        web = mesh.sidecar("web", 1)
+        consul_mesh.sidecar("orders", port)
+        web = consul_mesh.sidecar("web", 1)
         eventually("a call", reaches(web, "orders", "orders"), SOON)
         with Caller(web.outbound, "orders") as caller:
             agent.stop()
@@ -307,13 +307,13 @@ def test_an_agent_that_restarts_is_no_reason_to_fail(agent: Agent, mesh: Mesh) -
         assert len(caller.seen) > 20
 
 
-def test_without_consul_everything_goes_on(agent: Agent, mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_consul_everything_goes_on(agent: Agent, consul_mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     agent.document("services/orders", protocol="http", timeout="7s")
     with application("orders") as port:
-        mesh.sidecar("orders", port)
-        web = mesh.sidecar("web", 1)
+        consul_mesh.sidecar("orders", port)
+        web = consul_mesh.sidecar("web", 1)
         eventually("a call", reaches(web, "orders", "orders"), SOON)
-        kept = Path(mesh.config.parent, "state/last-good/sidecar-web-1.world")
+        kept = Path(consul_mesh.config.parent, "state/last-good/sidecar-web-1.world")
         eventually("its endpoints are kept", lambda: kept.exists() and '"target":["orders"' in kept.read_text(), 20)
 
         agent.stop()
@@ -325,7 +325,7 @@ def test_without_consul_everything_goes_on(agent: Agent, mesh: Mesh, capsys: pyt
 
         web.kill()
         started = time.monotonic()
-        again = mesh.sidecar("web", 1)
+        again = consul_mesh.sidecar("web", 1)
         ready = time.monotonic() - started
         assert call(again.outbound, "orders") == (200, "orders")
         with capsys.disabled():
@@ -348,15 +348,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_first_start_without_consul_says_what_is_missing(mesh: Mesh, agent: Agent) -> None:
+def test_a_first_start_without_consul_says_what_is_missing(consul_mesh: Mesh, agent: Agent) -> None:
     agent.stop()
     with pytest.raises(AssertionError, match=r"exited with 1(?s:.*)cannot be reached(?s:.*)start an agent there"):
-        mesh.sidecar("web", 1)
+        consul_mesh.sidecar("web", 1)
 
 
 @pytest.mark.timeout(240)
 def test_services_of_another_datacenter_are_called_by_name_by_upstream_and_by_failover(
-    mesh: Mesh, tmp_path: Path
+    consul_mesh: Mesh, tmp_path: Path
 ) -> None:
     primary = 'primary_datacenter = "dc1"'
     here = Agent(tmp_path / "dc1", primary, datacenters=("dc1", "dc2"))
@@ -374,9 +374,9 @@ def test_services_of_another_datacenter_are_called_by_name_by_upstream_and_by_fa
         upstreams = [{"service": "orders", "datacenter": "dc2", "port": port}]
         here.document("services/web", upstreams=upstreams)
         with application("far") as far:
-            mesh.sidecar("orders", far, environ={"CONSUL_HTTP_ADDR": there.address})
+            consul_mesh.sidecar("orders", far, environ={"CONSUL_HTTP_ADDR": there.address})
             eventually("far is passing", lambda: registered(there, "orders") == ["passing"], 20)
-            web = mesh.sidecar("web", 1, environ={"CONSUL_HTTP_ADDR": here.address})
+            web = consul_mesh.sidecar("web", 1, environ={"CONSUL_HTTP_ADDR": here.address})
 
             eventually("by its upstream", lambda: call(f"127.0.0.1:{port}", "any") == (200, "far"), 20)
             # Names of other datacenters are looked for now and then.
@@ -393,11 +393,11 @@ def test_services_of_another_datacenter_are_called_by_name_by_upstream_and_by_fa
 
             eventually("by a prepared query", found, 30)
             with application("near") as near:
-                mesh.sidecar("orders", near, environ={"CONSUL_HTTP_ADDR": here.address})
+                consul_mesh.sidecar("orders", near, environ={"CONSUL_HTTP_ADDR": here.address})
                 eventually("its own datacenter goes first", reaches(web, "orders", "near"), 20)
                 eventually("the query finds it", lambda: call(f"127.0.0.1:{local}", "any") == (200, "near"), 30)
                 assert call(f"127.0.0.1:{port}", "any") == (200, "far")
-        mesh.close()
+        consul_mesh.close()
     finally:
         there.stop()
         here.stop()

@@ -123,13 +123,13 @@ def speaks_tcp(agent: Agent, *services: str) -> None:
 
 
 def test_consul_says_that_a_service_speaks_tcp(
-    agent: Agent, mesh: Mesh, greeter: ScriptedServer[socket.socket]
+    agent: Agent, consul_mesh: Mesh, greeter: ScriptedServer[socket.socket]
 ) -> None:
     speaks_tcp(agent, "db")
-    mesh.sidecar("db", greeter.port)
+    consul_mesh.sidecar("db", greeter.port)
     upstream = free_port()
     register(agent, "web", 1, free_port(), Upstreams=[{"DestinationName": "db", "LocalBindPort": upstream}])
-    mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
+    consul_mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
     eventually("the greeting", partial(greets, f"127.0.0.1:{upstream}"), SOON)
 
 
@@ -147,10 +147,10 @@ def consul_proxy(agent: Agent, directory: Path, *arguments: str) -> Iterator[Non
 
 
 def test_consuls_proxy_calls_ours(
-    agent: Agent, mesh: Mesh, greeter: ScriptedServer[socket.socket], tmp_path: Path
+    agent: Agent, consul_mesh: Mesh, greeter: ScriptedServer[socket.socket], tmp_path: Path
 ) -> None:
     speaks_tcp(agent, "db")
-    db = mesh.sidecar("db", greeter.port)
+    db = consul_mesh.sidecar("db", greeter.port)
     upstream = free_port()
     with consul_proxy(agent, tmp_path, "-service=web", f"-upstream=db:{upstream}"):
         eventually("the greeting", partial(greets, f"127.0.0.1:{upstream}"), SOON)
@@ -159,18 +159,18 @@ def test_consuls_proxy_calls_ours(
 
 
 def test_ours_calls_consuls_proxy(
-    agent: Agent, mesh: Mesh, greeter: ScriptedServer[socket.socket], tmp_path: Path
+    agent: Agent, consul_mesh: Mesh, greeter: ScriptedServer[socket.socket], tmp_path: Path
 ) -> None:
     speaks_tcp(agent, "db")
     register(agent, "db", greeter.port, free_port())
     upstream = free_port()
     register(agent, "web", 1, free_port(), Upstreams=[{"DestinationName": "db", "LocalBindPort": upstream}])
     with consul_proxy(agent, tmp_path, "-sidecar-for=db-1"):
-        mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
+        consul_mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
         eventually("the greeting", partial(greets, f"127.0.0.1:{upstream}"), SOON)
 
 
-def test_a_probe_reaches_the_paths_that_are_exposed_and_no_other(agent: Agent, mesh: Mesh) -> None:
+def test_a_probe_reaches_the_paths_that_are_exposed_and_no_other(agent: Agent, consul_mesh: Mesh) -> None:
     first, second = free_port(), free_port()
     with application("web") as port:
 
@@ -180,7 +180,7 @@ def test_a_probe_reaches_the_paths_that_are_exposed_and_no_other(agent: Agent, m
 
         inbound = free_port()
         expose(first)
-        web = mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
+        web = consul_mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
         assert web.listeners[f"exposed-{first}"] == f"0.0.0.0:{first}"
         assert get(first, "/health") == (200, "web")
         assert [get(first, path)[0] for path in ("/", "/health/x", "/admin")] == [404, 404, 404]
