@@ -1,4 +1,7 @@
-"""Every authority but Consul, on running sidecars: leaves and roots that change under load, and what ends with them."""
+"""Every authority but Consul, on running sidecars: leaves and roots that change under load, and what ends with them.
+
+No server of others is needed, but time is: certificates live for seconds here.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ from tests.peers import http2, workload_api
 from tests.peers.http2 import Http2
 from tests.peers.message import Answer, Request, sized
 from tests.real.callers import Caller, application, call
+
+pytestmark = pytest.mark.real
 
 Json = dict[str, Any]
 # Seconds: a look at files and the process that reads them, on a busy machine.
