@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
 from benchmarks.backends import Backend, BackendKind, backends
 from benchmarks.cases import GRPC
 from benchmarks.load import run
+from benchmarks.peers import HAPROXY_DEFAULTS
 from benchmarks.prerequisites import envoy, find
 from benchmarks.process import (
     LOAD_CORE,
@@ -145,16 +146,6 @@ def _nghttpx(folder: Path, backend: Backend) -> Pair:
 
 def _haproxy(folder: Path, backend: Backend) -> Pair:
     out_port, in_port, root = free_port(), free_port(), folder / "root.pem"
-    common = """\
-global
-    nbthread 1
-    maxconn 8000
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 300s
-    timeout server 300s
-"""
     show = f"ssl crt {folder}/{{name}}.both.pem ca-file {root} verify required alpn h2"
     commands = []
     for name, bind, server in (
@@ -163,7 +154,7 @@ defaults
     ):
         config = folder / f"haproxy-{name}.cfg"
         config.write_text(
-            f"{common}frontend bench\n    bind 127.0.0.1:{bind}\n    default_backend bench\n"
+            f"{HAPROXY_DEFAULTS}frontend bench\n    bind 127.0.0.1:{bind}\n    default_backend bench\n"
             f"backend bench\n    http-reuse always\n    server backend {server}\n"
         )
         commands.append([find("haproxy") or "haproxy", "-db", "-f", str(config)])

@@ -24,6 +24,19 @@ class Proxy:
     launch: Callable[[Path, int, Backend], Launch]
 
 
+# One worker, and times that no case reaches.
+HAPROXY_DEFAULTS = """\
+global
+    nbthread 1
+    maxconn 8000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+"""
+
+
 def _nghttpx(folder: Path, port: int, backend: Backend) -> Launch:
     protocol = "h2" if backend.http2 else "http/1.1"
     return Launch([
@@ -41,15 +54,7 @@ def _haproxy(folder: Path, port: int, backend: Backend) -> Launch:
     config = folder / "haproxy.cfg"
     # Without `proto` the frontend tells HTTP/1 and cleartext HTTP/2 apart by the preface, as ours does.
     config.write_text(f"""\
-global
-    nbthread 1
-    maxconn 8000
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 300s
-    timeout server 300s
-frontend bench
+{HAPROXY_DEFAULTS}frontend bench
     bind 127.0.0.1:{port}
     default_backend bench
 backend bench

@@ -1,10 +1,6 @@
 """`sidecar certs`: the certificates of this host's sidecars and gateways, and when they are renewed."""
 
-import json
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from sidecar.cli import instances
 
@@ -24,28 +20,13 @@ Examples:
   sidecar certs -o json
 """
 
-# Exit code when something is not well.
-TROUBLE = 3
 # Seconds: certificates that are new are read first, by a process of its own.
 ANSWER_WITHIN = 15.0
 
 
-class Output(StrEnum):
-    """How it is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-def certs(output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TEXT) -> None:
+def certs(output: instances.Form = instances.Output.TEXT) -> None:
     """Ask every instance in the run directory."""
-    found = [_ask(instance) for instance in instances.running()]
-    if output is Output.JSON:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        typer.echo("\n".join(line for instance in found for line in _lines(instance)))
-    if any(_is_trouble(instance) for instance in found):
-        raise typer.Exit(TROUBLE)
+    instances.tell([_ask(instance) for instance in instances.running()], output, _lines, _is_trouble)
 
 
 def _ask(instance: "Instance") -> dict[str, Any]:

@@ -2,13 +2,32 @@
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from sidecar.rundir import Instance
 
 # Seconds for an answer of an admin server on this host.
 ANSWER_WITHIN = 3.0
+# Exit code when something is not well.
+TROUBLE = 3
+
+# What one of them says of itself.
+Said = dict[str, Any]
+
+
+class Output(StrEnum):
+    """How it is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Form = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
 
 
 def running() -> "list[Instance]":
@@ -36,3 +55,15 @@ def get(admin: str, path: str, within: float = ANSWER_WITHIN) -> Any:
         return json.load(connection.getresponse())
     finally:
         connection.close()
+
+
+def tell(
+    found: Sequence[Said], output: Output, lines: Callable[[Said], list[str]], trouble: Callable[[Said], object]
+) -> None:
+    """Print what each of them says. Ends with TROUBLE when one is in it."""
+    if output is Output.JSON:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        typer.echo("\n".join(line for said in found for line in lines(said)))
+    if any(trouble(said) for said in found):
+        raise typer.Exit(TROUBLE)

@@ -1,10 +1,6 @@
 """`sidecar status`: the sidecars and gateways of this host, as they say themselves."""
 
-import json
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from sidecar.cli import instances
 
@@ -23,26 +19,10 @@ Examples:
   sidecar status -o json
 """
 
-# Exit code when something is not well.
-TROUBLE = 3
 
-
-class Output(StrEnum):
-    """How it is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-def status(output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TEXT) -> None:
+def status(output: instances.Form = instances.Output.TEXT) -> None:
     """Ask every instance in the run directory."""
-    found = [_ask(instance) for instance in instances.running()]
-    if output is Output.JSON:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        typer.echo("\n".join(line for instance in found for line in _lines(instance)))
-    if any(_trouble(instance) for instance in found):
-        raise typer.Exit(TROUBLE)
+    instances.tell([_ask(instance) for instance in instances.running()], output, _lines, _trouble)
 
 
 def _ask(instance: "Instance") -> dict[str, Any]:

@@ -52,16 +52,24 @@ class ServiceId:
         trust_domain, namespace, datacenter, service = found.groups()
         return cls(trust_domain, service, datacenter, namespace)
 
+    def is_of(self, service: str, trust_domain: str) -> bool:
+        """Whether it names `service`; in any trust domain where that is ""."""
+        return self.service == service and self.trust_domain == (trust_domain or self.trust_domain)
+
+
+def form(service: str, trust_domain: str) -> str:
+    """How an id of `service` looks, for people."""
+    return f"spiffe://{trust_domain or '<trust domain>'}/ns/default/dc/<datacenter>/svc/{service}"
+
 
 def expect(uris: Sequence[str], service: str, trust_domain: str) -> ServiceId:
     """The id among `uris`, of which there is one, when it is that of `service`; any trust domain where that is "".
 
     Raises IdentityError naming what was expected and what was seen.
     """
-    expected = f"spiffe://{trust_domain or '<trust domain>'}/ns/default/dc/<datacenter>/svc/{service}"
     seen = " and ".join(uris) or "no URI"
     if len(uris) == 1:
         found = ServiceId.parse(uris[0])
-        if found.service == service and found.trust_domain == (trust_domain or found.trust_domain):
+        if found.is_of(service, trust_domain):
             return found
-    raise IdentityError(f"our certificate is for {seen}, expected {expected}")
+    raise IdentityError(f"our certificate is for {seen}, expected {form(service, trust_domain)}")

@@ -16,7 +16,7 @@ from sidecar.errors import IdentityError
 from sidecar.identity import pem
 from sidecar.identity.authority import KeyPair, Leaf
 from sidecar.identity.process import checked
-from sidecar.identity.spiffe import ServiceId
+from sidecar.identity.spiffe import ServiceId, form
 from sidecar.wire.workload_pb2 import X509SVIDRequest, X509SVIDResponse
 from sidecar.world import Site
 
@@ -109,7 +109,7 @@ class WorkloadApi:
             )
             self.site = Site(identity.trust_domain, identity.datacenter)
             return leaf
-        expected = f"spiffe://{self._trust_domain or '<trust domain>'}/ns/default/dc/<datacenter>/svc/{self._service}"
+        expected = form(self._service, self._trust_domain)
         raise IdentityError(
             f"it knows us as {', '.join(sorted(told)) or 'nobody'}, expected {expected}: "
             "make an entry with that SPIFFE id for this process (`spire-server entry create`)"
@@ -118,10 +118,9 @@ class WorkloadApi:
 
 def _is_of(uri: str, service: str, trust_domain: str) -> bool:
     try:
-        found = ServiceId.parse(uri)
+        return ServiceId.parse(uri).is_of(service, trust_domain)
     except IdentityError:
         return False
-    return found.service == service and found.trust_domain == (trust_domain or found.trust_domain)
 
 
 def _call(channel: grpc.aio.Channel) -> AsyncIterable[X509SVIDResponse]:
