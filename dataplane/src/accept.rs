@@ -25,7 +25,7 @@ use crate::http::{h1, h2};
 use crate::l4::tcp;
 use crate::net::Io;
 use crate::random;
-use crate::scope::{Caller, Scope};
+use crate::scope::{Caller, Hop, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
 use crate::telemetry::metrics::OpenConnection;
 use crate::telemetry::record::Refused;
@@ -91,7 +91,8 @@ pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
             None => return,
             Some(Ok((stream, address))) => {
                 let local_port = stream.local_addr().map_or(0, |local| local.port());
-                let caller = Caller { peer: None, term: None, address, local_port, is_tls: false, tunnel: None };
+                let hop = Hop::new(address.ip(), local_port, false);
+                let caller = Caller { peer: None, term: None, address, hop, tunnel: None };
                 // The kernel has completed it already: closing it is all the answer there is.
                 if let Some(open) = listening.admit(&caller) {
                     tokio::task::spawn_local(connection(Rc::clone(&listening), open, stream, caller));
@@ -117,7 +118,7 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
     // Without it small responses wait for the client's delayed acknowledgement; a failure costs only that.
     let _unset = stream.set_nodelay(true);
     let tls = listening.tls.borrow().clone();
-    caller.is_tls = tls.is_some();
+    caller.hop.is_tls = tls.is_some();
     let mode = listening.scope.borrow().mode;
     let (io, protocol) = match tls {
         // Where the server may speak first, the client is not waited for.
@@ -303,6 +304,8 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
             tokio::task::spawn_local(tunnel::serve_stream(listening, asker, request, stream, asked));
             continue;
         }
-        tokio::task::spawn_local(exchange(scope, Rc::clone(&caller), request, body, responder));
+        // Boxed, for a task's future is moved several times while the task is made and ended.
+        let exchange = Box::pin(exchange(scope, Rc::clone(&caller), request, body, responder));
+        tokio::task::spawn_local(exchange);
     }
 }

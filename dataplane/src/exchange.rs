@@ -19,7 +19,7 @@ use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::filter;
-use crate::filter::forwarded::{self, Hop};
+use crate::filter::forwarded;
 use crate::forward::Upload;
 use crate::http::body::{Body, ResetCode, Responder};
 use crate::http::grpc;
@@ -42,8 +42,7 @@ pub fn exchange(
 ) -> impl Future<Output = ()> {
     let in_flight = scope.drain.guard();
     let (mut parts, ()) = request.into_parts();
-    let hop = Hop { peer: caller.address.ip(), local_port: caller.local_port, is_tls: caller.is_tls };
-    let client = forwarded::apply(&scope.forwarding, scope.listener.direction, &hop, &mut parts);
+    let client = forwarded::apply(&scope.forwarding, scope.listener.direction, &caller.hop, &mut parts);
     let mut record = Record::start(
         &scope.observer,
         &scope.listener,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::EXPECT;
+use http::header::{EXPECT, Entry};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Uri, Version};
@@ -24,6 +24,7 @@ use crate::http::upgrade::Upgrade;
 use crate::route::matcher;
 use crate::snapshot::model::Route;
 use crate::telemetry::record::{Record, X_REQUEST_ID};
+use crate::telemetry::trace::never_index;
 
 /// Content that is kept for another try. A larger request is sent once; 64 KiB covers most unary calls.
 const MAX_REPLAY: usize = 64 * 1024;
@@ -57,13 +58,18 @@ pub fn request(
     }
     let headers = request.headers_mut();
     record.inject(headers);
-    if !headers.contains_key(X_REQUEST_ID) {
-        headers.insert(X_REQUEST_ID, record.request_id().header_value());
+    match headers.entry(X_REQUEST_ID) {
+        Entry::Occupied(mut given) => never_index(given.get_mut()),
+        Entry::Vacant(none) => {
+            none.insert(record.request_id().header_value());
+        }
     }
     if let Some(left) = left
         && headers.contains_key(grpc::GRPC_TIMEOUT)
     {
-        headers.insert(grpc::GRPC_TIMEOUT, grpc::format_timeout(left));
+        let mut left = grpc::format_timeout(left);
+        never_index(&mut left);
+        headers.insert(grpc::GRPC_TIMEOUT, left);
     }
     if tries_before > 0 && grpc::is_grpc(headers) {
         grpc::add_previous_attempts(headers, tries_before);

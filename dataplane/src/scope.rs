@@ -1,11 +1,12 @@
 //! What an exchange is told: by the listener it came in on, and about the caller at the other end of its connection.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::Authority;
 
 use crate::drain::Drain;
@@ -106,10 +107,31 @@ pub struct Caller {
     pub term: Option<Term>,
     /// The TCP peer.
     pub address: SocketAddr,
-    /// Where it connected to.
-    pub local_port: u16,
-    /// Does TLS protect the connection?
-    pub is_tls: bool,
+    /// Its connection.
+    pub hop: Hop,
     /// Whom CONNECT named, inside the tunnel that it opened.
     pub tunnel: Option<Authority>,
+}
+
+/// The connection that requests come by, with the values of the fields that tell of it: each request gets the same.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// The TCP peer.
+    pub peer: IpAddr,
+    /// The peer's address.
+    pub from: HeaderValue,
+    /// The port that it connected to.
+    pub port: HeaderValue,
+    /// Does TLS protect the connection?
+    pub is_tls: bool,
+}
+
+impl Hop {
+    /// From `peer` to a port of ours.
+    pub fn new(peer: IpAddr, local_port: u16, is_tls: bool) -> Self {
+        // An address is always a legal value.
+        let from = HeaderValue::try_from(peer.to_canonical().to_string());
+        let from = from.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Hop { peer, from, port: HeaderValue::from(local_port), is_tls }
+    }
 }

@@ -10,26 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::scope::Hop;
 use crate::snapshot::model::{Direction, Forwarding};
-use crate::telemetry::record::X_REQUEST_ID;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// What a proxy has seen of a client's certificate; Envoy's field.
-const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-
-/// The connection that a request came by.
-#[derive(Clone, Copy, Debug)]
-pub struct Hop {
-    /// The TCP peer.
-    pub peer: IpAddr,
-    /// Where it connected to.
-    pub local_port: u16,
-    /// Did TLS protect it?
-    pub is_tls: bool,
-}
 
 /// Brings the fields up to date with one hop. Returns the client's address where a trusted proxy has told it.
 pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Parts) -> Option<IpAddr> {
@@ -39,7 +26,8 @@ pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Pa
         Direction::Inbound => chain(&parts.headers),
         Direction::Edge if is_trusted(trust, hop.peer) => believed(trust, chain(&parts.headers)),
         Direction::Edge => {
-            for name in [&PROTO, &HOST, &PORT, &header::FORWARDED, &X_REQUEST_ID, &CLIENT_CERT] {
+            while let Some(name) = parts.headers.keys().find(|name| is_claim(name)) {
+                let name = name.clone();
                 parts.headers.remove(name);
             }
             Vec::new()
@@ -50,9 +38,23 @@ pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Pa
         Direction::Edge => before.first().and_then(|first| address(first)),
         _ => None,
     };
-    set_for(&mut parts.headers, before, hop.peer);
+    set_for(&mut parts.headers, &before, &hop.from);
     note(trust, hop, parts);
     told
+}
+
+/// Beside `X-Forwarded-For`, what a client that is no trusted proxy must not say. `X-Forwarded-Client-Cert`, what a proxy
+/// has seen of a client's certificate, is Envoy's.
+fn is_claim(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "forwarded"
+            | "x-forwarded-client-cert"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-request-id"
+    )
 }
 
 /// An address as proxies write it: alone, in brackets, or with a port.
@@ -70,7 +72,7 @@ fn note(trust: &Forwarding, hop: &Hop, parts: &mut Parts) {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let headers = &mut parts.headers;
     headers.entry(PROTO).or_insert(HeaderValue::from_static(scheme));
-    headers.entry(PORT).or_insert_with(|| HeaderValue::from(hop.local_port));
+    headers.entry(PORT).or_insert_with(|| hop.port.clone());
     if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host).ok()) {
         headers.entry(HOST).or_insert(host);
     }
@@ -137,10 +139,16 @@ fn believed(trust: &Forwarding, mut chain: Vec<String>) -> Vec<String> {
     chain.split_off(chain.len().saturating_sub(vouched))
 }
 
-fn set_for(headers: &mut HeaderMap, mut chain: Vec<String>, peer: IpAddr) {
-    chain.push(peer.to_canonical().to_string());
+fn set_for(headers: &mut HeaderMap, chain: &[String], peer: &HeaderValue) {
+    if chain.is_empty() {
+        headers.insert(FOR, peer.clone());
+        return;
+    }
+    let mut value = chain.join(", ").into_bytes();
+    value.extend_from_slice(b", ");
+    value.extend_from_slice(peer.as_bytes());
     // What stood there was a value before, so it is one again.
-    if let Ok(value) = HeaderValue::from_str(&chain.join(", ")) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(FOR, value);
     }
 }
@@ -158,7 +166,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        let hop = Hop { peer: peer.parse().unwrap(), local_port: 8443, is_tls: true };
+        let hop = Hop::new(peer.parse().unwrap(), 8443, true);
         apply(trust, direction, &hop, &mut parts);
         parts.headers
     }
@@ -247,7 +255,7 @@ mod tests {
         let told = |trust: &Forwarding, direction, chain: &str| {
             let request = Request::get("https://shop.test/").header("x-forwarded-for", chain);
             let (mut parts, ()) = request.body(()).unwrap().into_parts();
-            let hop = Hop { peer: "10.0.0.9".parse().unwrap(), local_port: 8443, is_tls: true };
+            let hop = Hop::new("10.0.0.9".parse().unwrap(), 8443, true);
             apply(trust, direction, &hop, &mut parts).map(|address| address.to_string())
         };
         let one_hop = Forwarding { hops: 1, ..Forwarding::default() };

@@ -22,7 +22,7 @@ pub(super) fn check_target(target: &[u8]) -> Result<(), Malformed> {
         return Err(Malformed("the request target holds a fragment"));
     }
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if path.windows(3).any(|three| three == b"%00") {
+    if path.contains(&b'%') && path.windows(3).any(|three| three == b"%00") {
         return Err(Malformed("the path holds an encoded NUL"));
     }
     Ok(())

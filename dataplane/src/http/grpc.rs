@@ -63,16 +63,18 @@ pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
 pub fn format_timeout(left: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
     let (number, unit) = if left.as_nanos() <= MOST {
-        (left.as_nanos(), 'n')
+        (left.as_nanos(), b'n')
     } else if left.as_micros() <= MOST {
-        (left.as_micros(), 'u')
+        (left.as_micros(), b'u')
     } else if left.as_millis() <= MOST {
-        (left.as_millis(), 'm')
+        (left.as_millis(), b'm')
     } else {
-        (u128::from(left.as_secs()).min(MOST), 'S')
+        (u128::from(left.as_secs()).min(MOST), b'S')
     };
+    let mut text = itoa::Buffer::new();
+    let text = [text.format(number as u64).as_bytes(), &[unit]].concat();
     // Digits and a letter are always a legal value.
-    HeaderValue::from_str(&format!("{number}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("1S"))
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("1S"))
 }
 
 /// What it means that an endpoint has reset a call

@@ -11,7 +11,7 @@ use http::header::HeaderValue;
 use http::{Method, StatusCode, Uri, Version};
 
 use super::metrics::ListenerLabel;
-use super::trace::TraceContext;
+use super::trace::{TraceContext, never_index, write_hex};
 use crate::error::Reason;
 use crate::snapshot::model::{Cluster, Route};
 
@@ -266,9 +266,11 @@ impl RequestId {
     pub fn header_value(&self) -> HeaderValue {
         match self {
             RequestId::Given(field) => field.clone(),
-            // A UUID is always a valid field value.
-            RequestId::Made(_) => {
-                HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
+            RequestId::Made(id) => {
+                // A UUID is always a valid field value.
+                let mut value = HeaderValue::from_bytes(&uuid(*id)).unwrap_or_else(|_| HeaderValue::from_static(""));
+                never_index(&mut value);
+                value
             }
         }
     }
@@ -278,17 +280,21 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RequestId::Given(field) => f.write_str(&String::from_utf8_lossy(field.as_bytes())),
-            RequestId::Made(id) => {
-                let (a, b, c) = (id >> 96, id >> 80 & 0xffff, id >> 64 & 0xffff);
-                write!(
-                    f,
-                    "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
-                    id >> 48 & 0xffff,
-                    id & 0xffff_ffff_ffff
-                )
-            }
+            RequestId::Made(id) => f.write_str(&String::from_utf8_lossy(&uuid(*id))),
         }
     }
+}
+
+/// As RFC 9562 section 4 writes it.
+fn uuid(id: u128) -> [u8; 36] {
+    let mut text = [b'-'; 36];
+    let mut rest = id;
+    for group in [24..36, 19..23, 14..18, 9..13, 0..8] {
+        let digits = group.len();
+        write_hex(&mut text[group], rest);
+        rest >>= 4 * digits;
+    }
+    text
 }
 
 /// How a gRPC call ended.

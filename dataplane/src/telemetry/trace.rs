@@ -81,7 +81,9 @@ impl Traceparent {
         write_hex(&mut field[36..52], u128::from(self.parent_id));
         write_hex(&mut field[53..], u128::from(self.flags));
         // Hexadecimal digits and dashes are always a valid field value.
-        HeaderValue::from_bytes(&field).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let mut value = HeaderValue::from_bytes(&field).unwrap_or_else(|_| HeaderValue::from_static(""));
+        never_index(&mut value);
+        value
     }
 }
 
@@ -135,6 +137,9 @@ impl TraceContext {
     /// Writes the context into a request that `span` sends; `span` is the id of its CLIENT span.
     pub fn inject(&self, span: u64, headers: &mut HeaderMap) {
         if self.forward {
+            if let Some(field) = headers.get_mut(TRACEPARENT) {
+                never_index(field);
+            }
             return;
         }
         let parent_id = match (span, self.parent) {
@@ -148,6 +153,12 @@ impl TraceContext {
             headers.remove(TRACESTATE);
         }
     }
+}
+
+/// Keeps a value that no other request has out of HPACK's tables (RFC 7541 section 6.2.3): there it would only push others
+/// out, and the encoder compares each new value of a field with all that the table holds.
+pub fn never_index(value: &mut HeaderValue) {
+    value.set_sensitive(true);
 }
 
 /// Decides for traces that begin here. A caller's decision always stands.
@@ -272,7 +283,7 @@ fn hex(digits: &[u8]) -> Option<u128> {
 }
 
 /// Fills `field` with the lowest hexadecimal digits of `number`.
-fn write_hex(field: &mut [u8], mut number: u128) {
+pub(super) fn write_hex(field: &mut [u8], mut number: u128) {
     for digit in field.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(number & 0xf) as usize];
         number >>= 4;

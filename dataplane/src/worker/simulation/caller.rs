@@ -1,6 +1,7 @@
 //! Callers of a simulated world: each makes one call after the other on its own connection, and some lose patience.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,14 +70,9 @@ impl Caller {
 
     async fn connect(&self) -> Connection {
         let (near, far) = pair();
-        let who = scope::Caller {
-            peer: None,
-            term: None,
-            address: ([127, 0, 0, 1], 9).into(),
-            local_port: 15001,
-            is_tls: false,
-            tunnel: None,
-        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let hop = scope::Hop::new(address.ip(), 15001, false);
+        let who = scope::Caller { peer: None, term: None, address, hop, tunnel: None };
         let (listening, protocol) = (Rc::clone(&self.listening), self.protocol);
         tokio::task::spawn_local(async move {
             let limits = listening.limits.get();
