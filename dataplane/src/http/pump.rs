@@ -109,46 +109,49 @@ impl Pump {
     /// Moves what can be moved; ready when all is, or an end broke. `observe` sees each piece before it is sent.
     pub fn poll(&mut self, cx: &mut Context<'_>, observe: &mut impl Observe) -> Poll<Result<(), Broken>> {
         while !self.done {
-            if let Some(data) = self.held.pop_front() {
-                match self.send(cx, data) {
-                    Poll::Ready(sent) => sent.map_err(Broken::Sink)?,
+            let data = match self.held.pop_front() {
+                Some(data) => data,
+                None => match self.body.poll_frame(cx) {
                     Poll::Pending => {
-                        self.body.gather(cx);
+                        // While nothing comes, what the sink's codec holds must not wait.
+                        let _flushing = self.sink.poll_flush(cx).map_err(Broken::Sink)?;
                         return Poll::Pending;
                     }
-                }
-                continue;
-            }
-            match self.body.poll_frame(cx) {
-                Poll::Pending => {
-                    // While nothing comes, what the sink's codec holds must not wait.
-                    let _flushing = self.sink.poll_flush(cx).map_err(Broken::Sink)?;
-                    return Poll::Pending;
-                }
-                Poll::Ready(Some(Ok(Frame::Data(data)))) => {
-                    self.taken += data.len() as u64;
-                    if self.taken > self.most {
-                        return Poll::Ready(Err(Broken::TooLarge));
+                    Poll::Ready(Some(Ok(Frame::Data(data)))) => self.take(data, observe)?,
+                    Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                        observe.trailers(&trailers);
+                        self.sink.send_trailers(trailers).map_err(Broken::Sink)?;
+                        self.done = true;
+                        continue;
                     }
-                    observe.data(&data);
-                    self.owed += data.len();
-                    self.held.push_back(data);
-                }
-                Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
-                    observe.trailers(&trailers);
-                    self.sink.send_trailers(trailers).map_err(Broken::Sink)?;
-                    self.done = true;
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Broken::Body(error))),
-                Poll::Ready(None) => {
-                    self.sink.send_data(Bytes::new(), true).map_err(Broken::Sink)?;
-                    self.done = true;
-                }
-            }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Broken::Body(error))),
+                    Poll::Ready(None) => {
+                        self.sink.send_data(Bytes::new(), true).map_err(Broken::Sink)?;
+                        self.done = true;
+                        continue;
+                    }
+                },
+            };
+            let Poll::Ready(sent) = self.send(cx, data) else {
+                self.body.gather(cx);
+                return Poll::Pending;
+            };
+            sent.map_err(Broken::Sink)?;
         }
         ready!(self.sink.poll_flush(cx)).map_err(Broken::Sink)?;
         self.is_flushed = true;
         Poll::Ready(Ok(()))
+    }
+
+    /// Counts what the body gave.
+    fn take(&mut self, data: Bytes, observe: &mut impl Observe) -> Result<Bytes, Broken> {
+        self.taken += data.len() as u64;
+        if self.taken > self.most {
+            return Err(Broken::TooLarge);
+        }
+        observe.data(&data);
+        self.owed += data.len();
+        Ok(data)
     }
 
     /// Sends all of `data`; when the sink has no room the rest is held, and the sink wakes us.

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use tokio::sync::Notify;
 
+use super::cork::{Cork, Corked, corked};
 use super::flow::{BUDGET, CONNECTION_WINDOW, FRAME_OVERHEAD, Flow, Ledger, STREAM_WINDOW};
 use super::keepalive::Keepalive;
-use super::{Incoming, Outgoing, SEND_BUFFER, strip_connection_fields};
+use super::{EARLY, Incoming, Outgoing, SEND_BUFFER, strip_connection_fields};
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, Head, ResetCode};
 use crate::http::grpc;
@@ -74,7 +75,8 @@ impl Drop for Open {
 
 /// Drives a client connection; must be polled as long as it lives.
 pub struct Driver {
-    connection: h2::client::Connection<Io, Bytes>,
+    connection: h2::client::Connection<Corked, Bytes>,
+    cork: Cork,
     keepalive: Option<Keepalive>,
     flow: Flow,
     client: Client,
@@ -82,7 +84,9 @@ pub struct Driver {
 
 /// Exchanges the preface and SETTINGS with a server.
 pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
-    let (send, mut connection) = h2::client::Builder::new()
+    let (cork, io) = corked(io);
+    let mut builder = h2::client::Builder::new();
+    builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .data_frame_budget(FRAME_OVERHEAD)
@@ -90,21 +94,22 @@ pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
         .max_header_list_size(HEADER_LIST)
         .max_frame_size(FRAME_SIZE)
         .max_send_buffer_size(SEND_BUFFER)
-        .enable_push(false)
-        .handshake(io)
+        .enable_push(false);
+    let (send, mut connection) = cork
+        .during(builder.handshake(io))
         .await
         .map_err(|error| Error::unprocessed(Reason::ConnectFailure).because(error))?;
     let flow = Flow::new(&BUDGET, true);
     let client = Client { send, shared: Rc::default(), ledger: Rc::clone(&flow.ledger) };
     let keepalive = Keepalive::new(connection.ping_pong(), KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT);
-    Ok((client.clone(), Driver { connection, keepalive, flow, client }))
+    Ok((client.clone(), Driver { connection, cork, keepalive, flow, client }))
 }
 
 impl Future for Driver {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Driver { connection, keepalive, flow, client } = self.get_mut();
+        let Driver { connection, cork, keepalive, flow, client } = self.get_mut();
         let open = client.shared.streams.get();
         if let Some(keepalive) = keepalive
             && keepalive.poll(cx, open > 0).is_ready()
@@ -114,7 +119,10 @@ impl Future for Driver {
         }
         flow.poll(cx, connection, keepalive.as_mut(), open);
         // Each stream has its own error; the connection's is nobody's.
-        let ended = Pin::new(connection).poll(cx).map(drop);
+        let ended = match Pin::new(connection).poll(cx) {
+            Poll::Pending if !matches!(cork.poll_flush(cx), Poll::Ready(Err(_))) => Poll::Pending,
+            _ => Poll::Ready(()),
+        };
         let shared = &client.shared;
         if !shared.is_settled.get() && (ended.is_ready() || client.send.current_max_send_streams() != INITIAL_STREAMS) {
             shared.is_settled.set(true);
@@ -186,7 +194,7 @@ impl Client {
         match self.send.send_request(head, end) {
             Ok((response, stream)) => Ok((
                 ResponseHead { response, upgrades, interim: 0, ledger: Rc::clone(&self.ledger) },
-                Outgoing { stream, _open: Some(Open::new(&self.shared)) },
+                Outgoing { stream, early: EARLY, _open: Some(Open::new(&self.shared)) },
             )),
             // Nothing was written: the connection is closed or going away.
             Err(error) => Err(Error::unprocessed(Reason::UpstreamReset).because(error)),

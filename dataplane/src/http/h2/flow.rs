@@ -25,8 +25,8 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
+use super::cork::Corked;
 use super::keepalive::Keepalive;
-use crate::net::Io;
 
 /// Bytes of a stream's window: 64 KiB is what Envoy advises at the edge and what HTTP/2 itself begins with, 1 MiB keeps
 /// 100 Mbit/s busy over 80 ms.
@@ -190,7 +190,7 @@ pub(super) trait Windows {
     fn set_streams(&mut self, bytes: u32) -> bool;
 }
 
-impl Windows for h2::client::Connection<Io, Bytes> {
+impl Windows for h2::client::Connection<Corked, Bytes> {
     fn set_connection(&mut self, bytes: u32) {
         self.set_target_window_size(bytes);
     }
@@ -200,7 +200,7 @@ impl Windows for h2::client::Connection<Io, Bytes> {
     }
 }
 
-impl Windows for h2::server::Connection<Io, Bytes> {
+impl Windows for h2::server::Connection<Corked, Bytes> {
     fn set_connection(&mut self, bytes: u32) {
         self.set_target_window_size(bytes);
     }

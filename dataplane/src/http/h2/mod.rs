@@ -2,6 +2,7 @@
 
 mod ahead;
 mod client;
+mod cork;
 mod flow;
 mod head;
 mod keepalive;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 pub use client::{Client, Driver, ResponseHead, handshake};
 pub use server::{Responder, Server};
@@ -110,10 +111,16 @@ impl Incoming {
     }
 }
 
+/// Bytes of a request's content that leave with its head, as most requests' do: the crate gives no room before it has
+/// opened the stream, and to be woken then costs more than to hold so little.
+const EARLY: usize = 16 * 1024;
+
 /// Content of one stream, to write.
 #[derive(Debug)]
 pub struct Outgoing {
     stream: SendStream<Bytes>,
+    /// Bytes that are taken at first whatever room there is.
+    early: usize,
     /// Counts it, towards a server.
     _open: Option<client::Open>,
 }
@@ -124,8 +131,9 @@ impl Outgoing {
         if self.stream.capacity() < wanted {
             self.stream.reserve_capacity(wanted);
         }
+        let early = std::mem::take(&mut self.early);
         loop {
-            let capacity = self.stream.capacity();
+            let capacity = self.stream.capacity().max(early);
             if capacity > 0 {
                 return Poll::Ready(Ok(capacity.min(wanted)));
             }
@@ -162,15 +170,16 @@ impl Outgoing {
 
 /// Fields that speak of one HTTP/1.1 connection and make an HTTP/2 message malformed (RFC 9113 section 8.2.2).
 fn strip_connection_fields(headers: &mut HeaderMap) {
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
-        if headers.contains_key(&name) {
-            headers.remove(name);
-        }
+    while let Some(name) = headers.keys().find(|name| is_of_connection(name)) {
+        let name = name.clone();
+        headers.remove(name);
     }
-    for name in ["keep-alive", "proxy-connection"] {
-        if headers.contains_key(name) {
-            headers.remove(name);
-        }
+}
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    match *name {
+        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => true,
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
     }
 }
 

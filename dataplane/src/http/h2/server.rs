@@ -1,12 +1,13 @@
 //! A client's HTTP/2 connection to us.
 
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http::{HeaderValue, Request, Response, StatusCode, header, uri::Scheme};
 
+use super::cork::{Cork, Corked, corked};
 use super::flow::{BUDGET, CONNECTION_WINDOW, FRAME_OVERHEAD, Flow, Ledger, STREAM_WINDOW};
 use super::head::{Refusal, check_size, normalize};
 use super::keepalive::Keepalive;
@@ -27,7 +28,8 @@ const HEAD_MARGIN: u32 = 2;
 
 /// A client's connection to us.
 pub struct Server {
-    connection: h2::server::Connection<Io, Bytes>,
+    connection: h2::server::Connection<Corked, Bytes>,
+    cork: Cork,
     keepalive: Option<Keepalive>,
     flow: Flow,
     scheme: Scheme,
@@ -38,7 +40,9 @@ impl Server {
     /// Exchanges the preface and SETTINGS.
     pub async fn handshake(io: Io, limits: &ListenerLimits) -> Result<Server, Error> {
         let scheme = if io.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
-        let mut connection = h2::server::Builder::new()
+        let (cork, io) = corked(io);
+        let mut builder = h2::server::Builder::new();
+        builder
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .data_frame_budget(FRAME_OVERHEAD)
@@ -46,23 +50,21 @@ impl Server {
             .max_header_list_size(limits.max_header_bytes.saturating_mul(HEAD_MARGIN))
             .max_frame_size(FRAME_SIZE)
             .max_send_buffer_size(SEND_BUFFER)
-            .enable_connect_protocol()
-            .handshake(io)
-            .await
-            .map_err(|error| {
-                let reason = match error.is_io() {
-                    true => Reason::DownstreamReset,
-                    false => Reason::BadRequest,
-                };
-                Error::new(reason).because(error)
-            })?;
+            .enable_connect_protocol();
+        let mut connection = cork.during(builder.handshake(io)).await.map_err(|error| {
+            let reason = match error.is_io() {
+                true => Reason::DownstreamReset,
+                false => Reason::BadRequest,
+            };
+            Error::new(reason).because(error)
+        })?;
         let keepalive = Keepalive::new(
             connection.ping_pong(),
             limits.keepalive_interval,
             limits.keepalive_timeout,
         );
         let flow = Flow::new(&BUDGET, false);
-        Ok(Server { connection, keepalive, flow, scheme, limits: *limits })
+        Ok(Server { connection, cork, keepalive, flow, scheme, limits: *limits })
     }
 
     /// The next request; one that is refused has been answered. `None` when the connection has ended. Drives the whole
@@ -79,7 +81,13 @@ impl Server {
         let ledger = Rc::clone(&self.flow.ledger);
         self.flow
             .poll(cx, &mut self.connection, self.keepalive.as_mut(), ledger.readers());
-        Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
+        let Poll::Ready(accepted) = self.connection.poll_accept(cx) else {
+            return match self.cork.poll_flush(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Some(Err(StreamError::Closed(error.to_string().into())))),
+                _ => Poll::Pending,
+            };
+        };
+        Poll::Ready(match accepted {
             None => None,
             Some(Err(error)) => Some(Err(stream_error(&error))),
             Some(Ok((request, respond))) => Some(Ok(call(request, respond, &self.scheme, &self.limits, &ledger))),
@@ -155,7 +163,7 @@ impl Responder {
             .respond
             .send_response(head, end)
             .map_err(|error| stream_error(&error))?;
-        Ok(Outgoing { stream, _open: None })
+        Ok(Outgoing { stream, early: 0, _open: None })
     }
 
     /// Sends an interim head.
