@@ -246,8 +246,8 @@ pub struct ResponseHead(Handle<Wire>);
 impl ResponseHead {
     /// The next head, after the last interim one the response's own.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
-        let over = || Error::new(Reason::UpstreamReset).because(gone());
-        let parsed = self.0.with(Poll::Ready(Err(over())), |wire| {
+        let over = || Poll::Ready(Err(Error::new(Reason::UpstreamReset).because(gone())));
+        let parsed = self.0.with(over, |wire| {
             let mut parsed = ready!(wire.poll_head(cx))?;
             if !parsed.is_interim() {
                 wire.answered(&mut parsed)?;
@@ -265,11 +265,14 @@ impl ResponseHead {
 
 impl Drop for ResponseHead {
     fn drop(&mut self) {
-        self.0.with((), |wire| {
-            if wire.awaits_head {
-                drop(wire.socket.take_io());
-            }
-        });
+        self.0.with(
+            || (),
+            |wire| {
+                if wire.awaits_head {
+                    drop(wire.socket.take_io());
+                }
+            },
+        );
     }
 }
 
@@ -281,12 +284,12 @@ impl Incoming {
     /// The next frame; `None` after the last. A response that was cut is an error, never an end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         self.0
-            .with(Poll::Ready(Some(Err(gone()))), |wire| wire.poll_content(cx))
+            .with(|| Poll::Ready(Some(Err(gone()))), |wire| wire.poll_content(cx))
     }
 
     /// True when it is known, without reading, that nothing more comes.
     pub fn is_end(&self) -> bool {
-        self.0.with(false, |wire| wire.content.is_end())
+        self.0.with(|| false, |wire| wire.content.is_end())
     }
 }
 
@@ -302,16 +305,19 @@ impl Outgoing {
     /// Waits until the server has taken enough of what was sent before. All of `wanted` may then be sent: it is in memory
     /// already.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamError>> {
-        self.0.with(Poll::Ready(Err(gone())), |wire| {
-            if wire.wants_no_more() {
-                return Poll::Ready(Err(not_wanted()));
-            }
-            // Whether the endpoint goes on in the other protocol shows in its response.
-            if wire.writing == Writing::Waiting {
-                return Poll::Pending;
-            }
-            wire.socket.poll_room(cx).map_ok(|()| wanted)
-        })
+        self.0.with(
+            || Poll::Ready(Err(gone())),
+            |wire| {
+                if wire.wants_no_more() {
+                    return Poll::Ready(Err(not_wanted()));
+                }
+                // Whether the endpoint goes on in the other protocol shows in its response.
+                if wire.writing == Writing::Waiting {
+                    return Poll::Pending;
+                }
+                wire.socket.poll_room(cx).map_ok(|()| wanted)
+            },
+        )
     }
 
     /// Takes content to send; `end` closes the message. `Content-Length` is kept to.
@@ -330,41 +336,53 @@ impl Outgoing {
     }
 
     fn end_with(&mut self, act: impl FnOnce(&mut Wire) -> Result<(), Malformed>) -> Result<(), StreamError> {
-        self.0.with(Err(gone()), |wire| {
-            if wire.wants_no_more() && !wire.writing.is_whole() {
-                return Err(not_wanted());
-            }
-            act(wire).map_err(|malformed| {
-                drop(wire.socket.take_io());
-                StreamError::Malformed(malformed.0.into())
-            })
-        })
+        self.0.with(
+            || Err(gone()),
+            |wire| {
+                if wire.wants_no_more() && !wire.writing.is_whole() {
+                    return Err(not_wanted());
+                }
+                act(wire).map_err(|malformed| {
+                    drop(wire.socket.take_io());
+                    StreamError::Malformed(malformed.0.into())
+                })
+            },
+        )
     }
 
     /// Writes what is held; `Ready` when nothing is left, or nothing more is taken.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.0.with(Poll::Ready(Err(gone())), |wire| match wire.deaf {
-            true => Poll::Ready(Err(not_wanted())),
-            false => wire.socket.poll_flush(cx),
-        })
+        self.0.with(
+            || Poll::Ready(Err(gone())),
+            |wire| match wire.deaf {
+                true => Poll::Ready(Err(not_wanted())),
+                false => wire.socket.poll_flush(cx),
+            },
+        )
     }
 
     /// Closes the connection, so that the server cannot take the request for a complete one. In a tunnel it is RST that
     /// says so.
     pub fn reset(&mut self) {
-        self.0.with((), |wire| match wire.writing {
-            Writing::Tunnel => wire.socket.abort(),
-            writing if !writing.is_whole() => drop(wire.socket.take_io()),
-            _ => {}
-        });
+        self.0.with(
+            || (),
+            |wire| match wire.writing {
+                Writing::Tunnel => wire.socket.abort(),
+                writing if !writing.is_whole() => drop(wire.socket.take_io()),
+                _ => {}
+            },
+        );
     }
 
     /// Ready when the endpoint wants no more content: it answered early, or the connection is gone.
     pub fn poll_reset(&mut self, _cx: &mut Context<'_>) -> Poll<StreamError> {
-        self.0.with(Poll::Ready(gone()), |wire| match wire.wants_no_more() {
-            true => Poll::Ready(not_wanted()),
-            false => Poll::Pending,
-        })
+        self.0.with(
+            || Poll::Ready(gone()),
+            |wire| match wire.wants_no_more() {
+                true => Poll::Ready(not_wanted()),
+                false => Poll::Pending,
+            },
+        )
     }
 }
 

@@ -27,13 +27,13 @@ impl<W: Exchanges> Handle<W> {
         Handle::new(&self.wire, self.exchange)
     }
 
-    /// Does `act` unless the exchange is over.
-    pub(super) fn with<T>(&self, otherwise: T, act: impl FnOnce(&mut W) -> T) -> T {
+    /// Does `act`, or `otherwise` when the exchange is over.
+    pub(super) fn with<T>(&self, otherwise: impl FnOnce() -> T, act: impl FnOnce(&mut W) -> T) -> T {
         let mut wire = self.wire.borrow_mut();
         if wire.exchange() == self.exchange {
             act(&mut wire)
         } else {
-            otherwise
+            otherwise()
         }
     }
 }

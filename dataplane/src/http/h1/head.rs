@@ -53,7 +53,7 @@ impl Scan {
 
     /// The length of the section with its empty line; `None` while it is incomplete. `bytes` only ever grows.
     pub(super) fn section_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-        while let Some(distance) = bytes[self.seen..].iter().position(|byte| *byte == b'\n') {
+        while let Some(distance) = memchr::memchr(b'\n', &bytes[self.seen..]) {
             let line_feed = self.seen + distance;
             let line = &bytes[self.line..line_feed];
             let line = match line.strip_suffix(b"\r") {

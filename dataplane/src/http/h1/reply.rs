@@ -9,7 +9,7 @@ use super::content::{Content, NO_CONTENT, Writing};
 use super::handle::Handle;
 use super::head::write_field;
 use super::is_hop_by_hop;
-use super::socket::gone;
+use super::socket::{COPIED, HEAD_SPACE, gone};
 use super::wire::Wire;
 use crate::http::body::{Frame, StreamError};
 use crate::http::check::{Malformed, content_length};
@@ -23,12 +23,12 @@ impl Incoming {
     /// The next frame; `None` after the last.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         self.0
-            .with(Poll::Ready(Some(Err(gone()))), |wire| wire.poll_content(cx))
+            .with(|| Poll::Ready(Some(Err(gone()))), |wire| wire.poll_content(cx))
     }
 
     /// True when it is known, without reading, that nothing more comes.
     pub fn is_end(&self) -> bool {
-        self.0.with(false, |wire| wire.content.is_end())
+        self.0.with(|| false, |wire| wire.content.is_end())
     }
 }
 
@@ -42,12 +42,15 @@ impl Responder {
     /// The bytes leave with the first [`Outgoing::poll_flush`], so that a head and short content share one write.
     /// `Content-Length` in the head is kept to. A head that contradicts itself breaks the connection off.
     pub fn respond(&mut self, head: Response<()>, end: bool) -> Result<Outgoing, StreamError> {
-        let written = self.0.with(Err(gone()), |wire| {
-            begin(wire, &head, end).map_err(|malformed| {
-                wire.abort();
-                StreamError::Malformed(malformed.0.into())
-            })
-        });
+        let written = self.0.with(
+            || Err(gone()),
+            |wire| {
+                begin(wire, &head, end).map_err(|malformed| {
+                    wire.abort();
+                    StreamError::Malformed(malformed.0.into())
+                })
+            },
+        );
         written?;
         Ok(Outgoing(self.0.again()))
     }
@@ -55,32 +58,38 @@ impl Responder {
     /// Writes an interim response; the response itself is still to come. A client of HTTP/1.0 does not know them, and one
     /// that does not read what was written gets no more of them.
     pub fn inform(&mut self, head: &Response<()>) {
-        self.0.with((), |wire| {
-            if wire.reply == Writing::Waiting && wire.knows_chunked && !wire.socket.is_full() {
-                write_interim(&mut wire.socket.output.tail, head);
-                wire.expects_continue &= head.status() != StatusCode::CONTINUE;
-            }
-        });
+        self.0.with(
+            || (),
+            |wire| {
+                if wire.reply == Writing::Waiting && wire.knows_chunked && !wire.socket.is_full() {
+                    write_interim(&mut wire.socket.output.tail, head);
+                    wire.expects_continue &= head.status() != StatusCode::CONTINUE;
+                }
+            },
+        );
     }
 
     /// Breaks the exchange off without an answer.
     pub fn reset(&mut self) {
-        self.0.with((), Wire::abort);
+        self.0.with(|| (), Wire::abort);
     }
 
     /// Ready when the client has gone.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
-        self.0.with(Poll::Ready(gone()), |wire| wire.poll_gone(cx))
+        self.0.with(|| Poll::Ready(gone()), |wire| wire.poll_gone(cx))
     }
 }
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        self.0.with((), |wire| {
-            if wire.reply == Writing::Waiting {
-                wire.abort();
-            }
-        });
+        self.0.with(
+            || (),
+            |wire| {
+                if wire.reply == Writing::Waiting {
+                    wire.abort();
+                }
+            },
+        );
     }
 }
 
@@ -160,6 +169,8 @@ pub(super) fn write_head(
     chunked: bool,
     persistent: bool,
 ) {
+    let copied = length.map_or(0, |length| length.min(COPIED as u64) as usize);
+    out.reserve(HEAD_SPACE + copied);
     write_status_line(out, head.status());
     write_fields(out, head);
     if let Some(length) = length {
@@ -208,57 +219,67 @@ impl Outgoing {
     /// memory already.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, StreamError>> {
         self.0
-            .with(Poll::Ready(Err(gone())), |wire| wire.socket.poll_room(cx))
+            .with(|| Poll::Ready(Err(gone())), |wire| wire.socket.poll_room(cx))
             .map_ok(|()| wanted)
     }
 
     /// Takes content to send; `end` closes the message.
     pub fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), StreamError> {
-        self.0.with(Err(gone()), |wire| {
-            let sent = wire.reply.data(&mut wire.socket, data, end);
-            sent.or_else(|malformed| break_off(wire, malformed))
-        })
+        self.0.with(
+            || Err(gone()),
+            |wire| {
+                let sent = wire.reply.data(&mut wire.socket, data, end);
+                sent.or_else(|malformed| break_off(wire, malformed))
+            },
+        )
     }
 
     /// True when the client would get trailers.
     pub fn takes_trailers(&self) -> bool {
         self.0
-            .with(false, |wire| wire.takes_trailers && wire.reply == Writing::Chunked)
+            .with(|| false, |wire| wire.takes_trailers && wire.reply == Writing::Chunked)
     }
 
     /// Closes the message with trailers. They are written if the client asked for them with `TE: trailers` and the
     /// coding is chunked, and dropped otherwise (RFC 9110 section 6.5.1).
     pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
-        self.0.with(Err(gone()), |wire| {
-            let trailers = wire.takes_trailers.then_some(&trailers);
-            let ended = wire.reply.end(&mut wire.socket, trailers);
-            ended.or_else(|malformed| break_off(wire, malformed))
-        })
+        self.0.with(
+            || Err(gone()),
+            |wire| {
+                let trailers = wire.takes_trailers.then_some(&trailers);
+                let ended = wire.reply.end(&mut wire.socket, trailers);
+                ended.or_else(|malformed| break_off(wire, malformed))
+            },
+        )
     }
 
     /// Writes what is held; `Ready` when nothing is left.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.0.with(Poll::Ready(Err(gone())), |wire| wire.socket.poll_flush(cx))
+        self.0
+            .with(|| Poll::Ready(Err(gone())), |wire| wire.socket.poll_flush(cx))
     }
 
     /// Breaks the connection off, so that the client cannot take the message for a complete one.
     pub fn reset(&mut self) {
-        self.0.with((), Wire::abort);
+        self.0.with(|| (), Wire::abort);
     }
 
     /// Ready when the client has gone.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
-        self.0.with(Poll::Ready(gone()), |wire| wire.poll_gone(cx))
+        self.0.with(|| Poll::Ready(gone()), |wire| wire.poll_gone(cx))
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.0.with((), |wire| {
-            if !wire.reply.is_whole() {
-                wire.abort();
-            }
-        });
+        self.0.with(
+            || (),
+            |wire| {
+                if !wire.reply.is_whole() {
+                    wire.abort();
+                }
+            },
+        );
     }
 }
 

@@ -117,6 +117,7 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| tokens(value.as_bytes()))
+        .filter(|token| !is_option(token))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| *name != header::CONTENT_LENGTH)
         .collect();
@@ -131,8 +132,15 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
         // Once, and without leading zeros, which some readers take for octal.
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let known: Vec<HeaderName> = fields.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
-    for name in known {
+    while let Some(name) = fields.keys().find(|name| is_hop_by_hop(name)) {
+        let name = name.clone();
         fields.remove(name);
     }
+}
+
+/// Names no field but `Keep-Alive`, which goes in any case.
+fn is_option(token: &[u8]) -> bool {
+    [&b"close"[..], b"keep-alive"]
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
 }

@@ -25,7 +25,10 @@ const CONTENT_SPACE: usize = 4 * 1024;
 
 /// Bytes up to which content is copied behind the head instead of handed to the kernel apart: one short copy is cheaper
 /// than one more buffer.
-const COPIED: usize = 4 * 1024;
+pub(super) const COPIED: usize = 4 * 1024;
+
+/// Space taken at once for a head: most are shorter, and a buffer that grows with each field is copied each time.
+pub(super) const HEAD_SPACE: usize = 1024;
 
 /// Bytes of a message that may wait for a slow reader before their sender is stopped.
 const OUTPUT_BOUND: usize = 64 * 1024;
