@@ -14,6 +14,7 @@ from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import RESERVED
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.breaking import CircuitBreaker
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
@@ -148,7 +149,7 @@ class Chain:
     routes: tuple[ChainRoute, ...] = ()
     # Of this service. None: a filter that cannot be judged here; nobody is in that subset.
     subsets: Mapping[tuple[str, str], Where | None] = field(default_factory=dict)
-    load_balancer: str | None = None
+    load_balancer: LoadBalancer | None = None
     connect_timeout: timedelta | None = None
     # Subsets whose instances that warn are left out.
     only_passing: frozenset[tuple[str, str]] = frozenset()
@@ -351,8 +352,15 @@ class World:
         return (service, subset) in self.chain(service).only_passing
 
     def failover(self, target: Target) -> tuple[Target, ...]:
-        """Who takes over when nobody of this target is healthy."""
-        return self.chain(target.service).failover.get(target, ())
+        """Who takes over, in this order, when too few of this target are available: as its document says, else as a
+        resolver does."""
+        written = self.written(target.service).failover
+        if written is None or target.query or target.datacenter:
+            return self.chain(target.service).failover.get(target, ())
+        others = (
+            Target(other.service or target.service, other.subset or "", other.datacenter or "") for other in written
+        )
+        return tuple(other for other in others if other != target)
 
     @cached_property
     def mesh(self) -> Mesh:

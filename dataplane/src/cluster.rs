@@ -1,15 +1,25 @@
 //! Live state of one upstream: its endpoints, what is in flight, what has failed. Shared by all workers, and outlives
 //! snapshots: a recompile changes what a cluster is told to do, never what it knows.
 
+mod latency;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::breaker::{Circuit, Gauge, Window};
 use crate::budget::Budget;
+use crate::clock;
+use crate::hashing::Table;
 use crate::proto;
+use crate::snapshot::model::{self, Hashing};
 use crate::verdict::Verdict;
+
+use latency::Latency;
 
 /// One upstream, by name.
 #[derive(Debug, Default)]
@@ -32,12 +42,22 @@ pub struct Cluster {
     pub ejects: AtomicBool,
     wanted: AtomicBool,
     used: AtomicBool,
+    changes: Arc<Changes>,
 }
+
+/// How often an endpoint of a service has become available, or ceased to be.
+#[derive(Debug, Default)]
+struct Changes(AtomicU64);
 
 impl Cluster {
     /// True the first time it is called: the cluster is wanted, and somebody has to be told.
     pub fn first_wanted(&self) -> bool {
         !self.wanted.swap(true, Relaxed)
+    }
+
+    /// Changes when an endpoint becomes available or ceases to be: what was made of its list has to be made again.
+    pub fn changes(&self) -> u64 {
+        self.changes.0.load(Relaxed)
     }
 
     /// A request goes there.
@@ -65,8 +85,10 @@ pub struct Endpoint {
     pub label: Arc<str>,
     /// At least 1.
     pub weight: u32,
-    /// May be picked.
+    /// Discovery says that it may be picked.
     pub healthy: bool,
+    /// 0 goes first; others take over.
+    pub priority: u32,
     /// Narrows the cluster's; empty: does not.
     pub spiffe_ids: Vec<Arc<str>>,
     /// Survives new lists.
@@ -92,11 +114,51 @@ pub struct Counts {
     pub consecutive: AtomicU32,
     /// Failures lately.
     pub window: Window,
+    /// How fast it has answered of late; told where somebody wants to know.
+    pub latency: Latency,
+    /// Since when it is available, in milliseconds of [`clock::millis`]; 0: for as long as its service is known.
+    since: AtomicU64,
+    /// It was found here to be broken: discovery may call it healthy all the same.
+    out: AtomicBool,
+    changes: Arc<Changes>,
 }
 
 impl Counts {
-    /// An attempt is over: the one place that hears of it.
-    pub fn ended(&self, verdict: Verdict) {
+    /// Of one of a service's endpoints.
+    fn new(changes: &Arc<Changes>, is_first_list: bool) -> Self {
+        let since = if is_first_list { 0 } else { clock::millis() };
+        Counts { since: AtomicU64::new(since), changes: Arc::clone(changes), ..Counts::default() }
+    }
+
+    /// Whether it was found here to be broken.
+    pub fn is_out(&self) -> bool {
+        self.out.load(Relaxed)
+    }
+
+    /// Says so, or that it is no more; every worker that balances over it hears of that.
+    #[cfg(test)]
+    pub fn set_out(&self, is_out: bool) {
+        if self.out.swap(is_out, Relaxed) != is_out {
+            self.available_since(clock::millis());
+        }
+    }
+
+    /// Since when it is available, in milliseconds of [`clock::millis`]; 0: for as long as its service is known.
+    pub fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
+    fn available_since(&self, now: u64) {
+        self.since.store(now, Relaxed);
+        self.changes.0.fetch_add(1, Relaxed);
+    }
+
+    /// An attempt is over: the one place that hears of it. `taken` is the time until its answer began, or until it failed;
+    /// `None`: nobody wants to know.
+    pub fn ended(&self, verdict: Verdict, taken: Option<Duration>) {
+        if let Some(taken) = taken {
+            self.latency.observe(taken, verdict, clock::millis());
+        }
         match verdict {
             Verdict::Success | Verdict::CallersFault => {}
             Verdict::Failure => drop(self.failures.fetch_add(1, Relaxed)),
@@ -106,7 +168,7 @@ impl Counts {
 }
 
 /// One version of a cluster's endpoints.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Members {
     /// 0: none has arrived yet.
     pub version: u64,
@@ -114,6 +176,20 @@ pub struct Members {
     pub is_followed: bool,
     /// In the order given.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Where keys lead, when the cluster's requests have such.
+    pub table: Option<Arc<Table>>,
+}
+
+impl Members {
+    /// With the table that is asked for; one that is there already is kept.
+    fn with_table(mut self, hashing: Option<Hashing>) -> Self {
+        let held = self.table.as_ref().map(|table| table.hashing());
+        if held != hashing {
+            let named = self.endpoints.iter().map(|endpoint| (&*endpoint.id, endpoint.weight));
+            self.table = hashing.and_then(|hashing| Table::new(hashing, named)).map(Arc::new);
+        }
+        self
+    }
 }
 
 /// Every cluster that a snapshot names, with the endpoints last told. Only the control side touches it.
@@ -121,11 +197,14 @@ pub struct Members {
 pub struct Registry {
     clusters: HashMap<Arc<str>, Entry>,
     counts: HashMap<(Arc<str>, SocketAddr), Weak<Counts>>,
+    /// By service.
+    changes: HashMap<Arc<str>, Weak<Changes>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     service: Arc<str>,
+    hashing: Option<Hashing>,
     cluster: Arc<Cluster>,
     members: Arc<Members>,
 }
@@ -149,17 +228,25 @@ pub enum MembersRejected {
 }
 
 impl Registry {
-    /// Keeps exactly the named clusters (name and service), creating what is new.
-    pub fn retain(&mut self, wanted: &HashMap<Arc<str>, Arc<str>>) {
+    /// Keeps exactly these clusters, creating what is new.
+    pub fn retain(&mut self, wanted: &HashMap<Arc<str>, Arc<model::Cluster>>) {
         self.clusters.retain(|name, _| wanted.contains_key(name));
-        for (name, service) in wanted {
-            self.clusters.entry(Arc::clone(name)).or_insert_with(|| Entry {
-                service: Arc::clone(service),
-                cluster: Arc::default(),
+        for (name, config) in wanted {
+            let changes = &mut self.changes;
+            let entry = self.clusters.entry(Arc::clone(name)).or_insert_with(|| Entry {
+                service: Arc::clone(&config.service),
+                hashing: None,
+                cluster: Arc::new(Cluster { changes: changes_of(changes, &config.service), ..Cluster::default() }),
                 members: Arc::default(),
             });
+            let hashing = config.balance.hashing();
+            if entry.hashing != hashing {
+                entry.hashing = hashing;
+                entry.members = Arc::new(Members::clone(&entry.members).with_table(hashing));
+            }
         }
         self.counts.retain(|_, counts| counts.strong_count() > 0);
+        self.changes.retain(|_, changes| changes.strong_count() > 0);
     }
 
     /// A cluster's live state and last list.
@@ -190,6 +277,7 @@ impl Registry {
             return Ok((Arc::clone(&entry.members), false));
         }
         let (name, service) = (Arc::clone(name), Arc::clone(&entry.service));
+        let (hashing, before) = (entry.hashing, Arc::clone(&entry.members));
         let mut endpoints = Vec::with_capacity(update.endpoints.len());
         if update.forgotten {
             // Before a worker hears of it: the first request that does must be able to ask.
@@ -197,10 +285,18 @@ impl Registry {
             endpoints.clone_from(&entry.members.endpoints);
         } else {
             for endpoint in &update.endpoints {
-                endpoints.push(Arc::new(self.endpoint(&name, &service, endpoint)?));
+                endpoints.push(Arc::new(self.endpoint(
+                    &name,
+                    &service,
+                    endpoint,
+                    before.version == 0,
+                )?));
             }
+            welcome_back(&before, &endpoints);
         }
-        let members = Arc::new(Members { version: update.version, is_followed: !update.forgotten, endpoints });
+        let (version, is_followed) = (update.version, !update.forgotten);
+        let members = Members { version, is_followed, endpoints, table: None }.with_table(hashing);
+        let members = Arc::new(members);
         if let Some(entry) = self.clusters.get_mut(&name) {
             entry.members = Arc::clone(&members);
         }
@@ -212,14 +308,18 @@ impl Registry {
         cluster: &Arc<str>,
         service: &Arc<str>,
         wire: &proto::Endpoint,
+        is_first_list: bool,
     ) -> Result<Endpoint, MembersRejected> {
         let address: SocketAddr = wire.address.parse().map_err(|_| MembersRejected::BadAddress {
             cluster: cluster.to_string(),
             endpoint: wire.id.clone(),
             address: wire.address.clone(),
         })?;
+        let changes = changes_of(&mut self.changes, service);
         let slot = self.counts.entry((Arc::clone(service), address)).or_default();
-        let counts = slot.upgrade().unwrap_or_default();
+        let counts = slot
+            .upgrade()
+            .unwrap_or_else(|| Arc::new(Counts::new(&changes, is_first_list)));
         *slot = Arc::downgrade(&counts);
         Ok(Endpoint {
             id: wire.id.as_str().into(),
@@ -227,107 +327,28 @@ impl Registry {
             label: wire.address.as_str().into(),
             weight: wire.weight.max(1),
             healthy: wire.healthy,
+            priority: wire.priority,
             spiffe_ids: wire.spiffe_ids.iter().map(|id| id.as_str().into()).collect(),
             counts,
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Those of a service, which all its clusters and endpoints share.
+fn changes_of(known: &mut HashMap<Arc<str>, Weak<Changes>>, service: &Arc<str>) -> Arc<Changes> {
+    let slot = known.entry(Arc::clone(service)).or_default();
+    let changes = slot.upgrade().unwrap_or_default();
+    *slot = Arc::downgrade(&changes);
+    changes
+}
 
-    fn registry() -> Registry {
-        let mut registry = Registry::default();
-        registry.retain(&HashMap::from([
-            ("orders".into(), "orders".into()),
-            ("orders/v1".into(), "orders".into()),
-        ]));
-        registry
-    }
-
-    fn list(cluster: &str, version: u64, addresses: &[&str]) -> proto::EndpointsUpdate {
-        proto::EndpointsUpdate {
-            cluster: cluster.into(),
-            version,
-            endpoints: addresses
-                .iter()
-                .map(|address| proto::Endpoint {
-                    id: (*address).into(),
-                    address: (*address).into(),
-                    healthy: true,
-                    ..Default::default()
-                })
-                .collect(),
-            forgotten: false,
+/// Those that discovery calls healthy again begin anew.
+fn welcome_back(before: &Members, endpoints: &[Arc<Endpoint>]) {
+    let ill = before.endpoints.iter().filter(|endpoint| !endpoint.healthy);
+    let ill: HashMap<SocketAddr, &Arc<Endpoint>> = ill.map(|endpoint| (endpoint.address, endpoint)).collect();
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.healthy) {
+        if ill.contains_key(&endpoint.address) {
+            endpoint.counts.available_since(clock::millis());
         }
-    }
-
-    #[test]
-    fn an_older_list_is_ignored() {
-        let mut registry = registry();
-        assert!(
-            registry
-                .update(&list("orders", 2, &["127.0.0.1:1"]))
-                .is_ok_and(|(_, new)| new)
-        );
-        let (members, new) = registry
-            .update(&list("orders", 1, &[]))
-            .expect("an older list is no error");
-        assert!(!new);
-        assert_eq!((members.version, members.endpoints.len()), (2, 1));
-    }
-
-    #[test]
-    fn a_list_that_nobody_follows_is_asked_for_again() {
-        let mut registry = registry();
-        let (cluster, _) = registry.get("orders").expect("known");
-        assert!(cluster.first_wanted());
-        registry.update(&list("orders", 1, &["127.0.0.1:1"])).expect("valid");
-        assert!(!cluster.first_wanted());
-
-        let forgotten = proto::EndpointsUpdate { forgotten: true, ..list("orders", 2, &[]) };
-        let (members, _) = registry.update(&forgotten).expect("valid");
-        assert_eq!((members.is_followed, members.endpoints.len()), (false, 1));
-        assert!(cluster.first_wanted());
-
-        let (members, _) = registry.update(&list("orders", 3, &[])).expect("valid");
-        assert_eq!((members.is_followed, members.endpoints.len()), (true, 0));
-    }
-
-    #[test]
-    fn use_is_told_once() {
-        let registry = registry();
-        let (cluster, _) = registry.get("orders").expect("known");
-        assert!(registry.take_used().is_empty());
-        cluster.mark_used();
-        cluster.mark_used();
-        assert_eq!(registry.take_used(), ["orders"]);
-        assert!(registry.take_used().is_empty());
-    }
-
-    #[test]
-    fn counts_are_shared_by_subsets_and_survive_new_lists() {
-        let mut registry = registry();
-        let (all, _) = registry.update(&list("orders", 1, &["127.0.0.1:1"])).expect("valid");
-        let (subset, _) = registry.update(&list("orders/v1", 1, &["127.0.0.1:1"])).expect("valid");
-        all.endpoints[0].counts.active.fetch_add(3, Relaxed);
-        assert_eq!(subset.endpoints[0].counts.active.load(Relaxed), 3);
-        let (newer, _) = registry
-            .update(&list("orders", 2, &["127.0.0.1:2", "127.0.0.1:1"]))
-            .expect("valid");
-        assert_eq!(newer.endpoints[1].counts.active.load(Relaxed), 3);
-    }
-
-    #[test]
-    fn refusals_name_the_cluster_and_the_endpoint() {
-        let mut registry = registry();
-        let unknown = registry.update(&list("nowhere", 1, &[])).expect_err("unknown");
-        assert!(unknown.to_string().contains("`nowhere`"));
-        let bad = registry
-            .update(&list("orders", 1, &["orders.example:1"]))
-            .expect_err("not an address");
-        assert!(bad.to_string().contains("`orders.example:1`"), "{bad}");
-        assert_eq!(registry.get("orders").map(|(_, members)| members.version), Some(0));
     }
 }

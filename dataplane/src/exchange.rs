@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use attempt::{Received, TryTimer};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use crate::connect;
 use crate::deadline::Deadline;
@@ -24,7 +24,7 @@ use crate::forward::Upload;
 use crate::http::body::{Body, ResetCode, Responder};
 use crate::http::grpc;
 use crate::http::grpc_web::{Form, Translation};
-use crate::http::pump::{Observe, Pump};
+use crate::http::pump::Pump;
 use crate::random;
 use crate::retry::Attempts;
 use crate::route::split;
@@ -51,7 +51,7 @@ pub fn exchange(
         caller.address,
     );
     record.client(client);
-    let trusted = scope.trusts(&caller);
+    let (trusted, is_tls) = (scope.trusts(&caller), caller.is_tls);
     let upload = Upload::new(body);
     let mut call = Call {
         record,
@@ -61,6 +61,7 @@ pub fn exchange(
         try_timer: None,
         web: None,
         trusted,
+        is_tls,
     };
     async move {
         let mut scope = scope;
@@ -89,6 +90,8 @@ struct Call {
     web: Option<Box<Translation>>,
     /// The caller may know particulars.
     trusted: bool,
+    /// TLS protects its connection.
+    is_tls: bool,
 }
 
 /// What an upstream has answered so far, and what must live as long as the rest comes.
@@ -141,20 +144,24 @@ impl Call {
         let candidates = upstream.candidates();
         self.record.candidates(candidates);
         let permit = upstream.enter()?;
+        let key = upstream.key(Some(parts), self.record.client_address());
 
         if route.retry.attempts == 1 {
             self.upload.once();
         }
         let mut attempts = Attempts::new(route.retry.attempts);
         loop {
-            let picked = upstream.pick(attempts.tried())?;
+            let picked = upstream.pick(&key, attempts.tried())?;
             attempts.made(picked.index());
             self.record
                 .attempt_started(&picked.endpoint().label, picked.endpoint().address);
-            let received = self.attempt(&picked, route, parts, &attempts).await;
-            if let Err(error) = &received {
-                picked.ended(self.blame(error));
-                self.record.attempt_ended(Some(error.reason));
+            let mut received = self.attempt(&picked, route, parts, &attempts).await;
+            match &mut received {
+                Ok(received) => picked.answered(&key, received.head.headers_mut(), self.is_tls),
+                Err(error) => {
+                    picked.ended(self.blame(error));
+                    self.record.attempt_ended(Some(error.reason));
+                }
             }
             let Some(wait) = self.again(received.as_ref(), (&attempts, candidates), &route.retry, &permit) else {
                 return received
@@ -238,12 +245,6 @@ impl Call {
             }
             Err(error) => self.break_off(&error, download, form),
         }
-    }
-}
-
-impl Observe for Record {
-    fn trailers(&mut self, trailers: &HeaderMap) {
-        self.trailers(trailers);
     }
 }
 

@@ -16,6 +16,7 @@ mod events;
 mod exchange;
 mod filter;
 mod forward;
+mod hashing;
 mod http;
 mod l4;
 mod outlier;

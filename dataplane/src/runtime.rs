@@ -158,11 +158,7 @@ impl Runtime {
         let terms = terms::of(&snapshot, &control.secrets, &control.terms)?;
         let tls = Arc::new(terms::configs(&terms));
         let mut sockets = control.bind(&snapshot)?;
-        let services = snapshot.clusters.values();
-        let services = services
-            .map(|cluster| (Arc::clone(&cluster.name), Arc::clone(&cluster.service)))
-            .collect();
-        control.registry.retain(&services);
+        control.registry.retain(&snapshot.clusters);
         let clusters = snapshot.clusters.keys();
         let clusters = clusters
             .filter_map(|name| Some((Arc::clone(name), control.registry.get(name)?)))
@@ -363,6 +359,7 @@ fn endpoint_state(endpoint: &crate::cluster::Endpoint) -> proto::EndpointState {
         failures_total: counts.failures.load(Relaxed),
         ejected_ms: counts.circuit.left().map(|left| left.as_millis() as u64),
         overloads_total: counts.overloads.load(Relaxed),
+        priority: endpoint.priority,
         connections_active: counts.connections.load(Relaxed),
     }
 }

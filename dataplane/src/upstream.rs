@@ -4,15 +4,18 @@ mod permit;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+use http::request::Parts;
 use tokio::sync::Notify;
 
-use crate::balance::Balancer;
+use crate::balance::{Balancer, Key, Origin};
 use crate::breaker::Pass;
 use crate::clock::{self, Instant};
 use crate::cluster::{Cluster, Endpoint, Members};
@@ -21,7 +24,7 @@ use crate::events::Events;
 use crate::outlier::{self, Change};
 use crate::pool::{Connection, Lease, Limits, Pool, SecretsCell, Target, Transport};
 use crate::proto::{self, event::Kind};
-use crate::snapshot::model::{self, ClientTls, Protocol};
+use crate::snapshot::model::{self, BalancePolicy, ClientTls, Protocol};
 use crate::telemetry::finished as record;
 use crate::verdict::{Judge, Verdict};
 
@@ -46,27 +49,40 @@ pub struct Upstream {
 struct Candidates {
     members: Arc<Members>,
     balancer: Balancer,
+    /// [`Cluster::changes`] when it was made.
+    changes: u64,
     /// Beside `members.endpoints`; made when first used.
-    pools: Vec<OnceCell<Rc<Pool>>>,
+    pools: Rc<[OnceCell<Rc<Pool>>]>,
 }
 
 impl Candidates {
-    fn new(config: &model::Cluster, members: Arc<Members>) -> Rc<Self> {
-        let balancer = Balancer::new(config.balance, &members.endpoints);
+    fn new(config: &model::Cluster, cluster: &Cluster, members: Arc<Members>) -> Rc<Self> {
         let pools = members.endpoints.iter().map(|_| OnceCell::new()).collect();
-        Rc::new(Candidates { members, balancer, pools })
+        Self::with(config, cluster, members, pools)
+    }
+
+    fn with(
+        config: &model::Cluster,
+        cluster: &Cluster,
+        members: Arc<Members>,
+        pools: Rc<[OnceCell<Rc<Pool>>]>,
+    ) -> Rc<Self> {
+        // Read first: what changes meanwhile is seen by the next pick.
+        let changes = cluster.changes();
+        let balancer = Balancer::new(&config.balance, &members);
+        Rc::new(Candidates { members, balancer, changes, pools })
     }
 
     /// Another endpoint than the ejected one at `index`; that all the same, when all are ejected.
-    fn around(&self, index: usize, tried: &[usize]) -> usize {
+    fn around(&self, index: usize, key: &Key, tried: &[usize]) -> usize {
         let endpoints = &self.members.endpoints;
         let is_out = |index: &usize| endpoints[*index].counts.circuit.is_open();
         let out: Vec<usize> = (0..endpoints.len()).filter(is_out).collect();
         let fresh = self
             .balancer
-            .pick(endpoints, &[tried, &out].concat())
+            .pick(endpoints, key, &[tried, &out].concat())
             .filter(|index| !is_out(index));
-        let any = || self.balancer.pick(endpoints, &out).filter(|index| !is_out(index));
+        let any = || self.balancer.pick(endpoints, key, &out).filter(|index| !is_out(index));
         fresh.or_else(any).unwrap_or(index)
     }
 }
@@ -79,7 +95,7 @@ impl Upstream {
         connections: Rc<Connections>,
         events: Arc<Events>,
     ) -> Self {
-        let candidates = RefCell::new(Candidates::new(&config, members));
+        let candidates = RefCell::new(Candidates::new(&config, &cluster, members));
         let changed = Notify::new();
         Upstream {
             config,
@@ -95,7 +111,7 @@ impl Upstream {
     /// Takes a new endpoint list; requests that wait for the first one go on.
     pub fn update(&self, members: Arc<Members>) {
         if members.version > self.candidates.borrow().members.version {
-            *self.candidates.borrow_mut() = Candidates::new(&self.config, members);
+            *self.candidates.borrow_mut() = Candidates::new(&self.config, &self.cluster, members);
             self.changed.notify_waiters();
         }
     }
@@ -108,16 +124,31 @@ impl Upstream {
 
     /// What a pick can choose from.
     pub fn candidates(&self) -> record::Candidates {
-        let candidates = self.candidates.borrow();
+        let candidates = self.current();
         let ejected = match self.cluster.ejects.load(Relaxed) {
             true => outlier::ejected(&candidates.members.endpoints),
             false => 0,
         };
-        record::Candidates::new(
-            candidates.members.endpoints.len(),
-            candidates.balancer.healthy(),
-            ejected,
-        )
+        let ejected = u32::try_from(ejected).unwrap_or(u32::MAX);
+        record::Candidates { ejected, ..candidates.balancer.candidates() }
+    }
+
+    /// The list, ready to pick from as its endpoints stand now.
+    fn current(&self) -> Rc<Candidates> {
+        let candidates = Rc::clone(&self.candidates.borrow());
+        if candidates.changes == self.cluster.changes() {
+            return candidates;
+        }
+        let Candidates { members, pools, .. } = &*candidates;
+        let renewed = Candidates::with(&self.config, &self.cluster, Arc::clone(members), Rc::clone(pools));
+        *self.candidates.borrow_mut() = Rc::clone(&renewed);
+        renewed
+    }
+
+    /// What decides where a request from `source` goes; a connection whose bytes nobody reads has no `parts`.
+    pub fn key(&self, parts: Option<&Parts>, source: IpAddr) -> Key {
+        let (headers, uri) = (parts.map(|parts| &parts.headers), parts.map(|parts| &parts.uri));
+        Key::of(&self.config.balance, Origin { headers, uri, source })
     }
 
     /// True when an endpoint list has arrived, and is followed.
@@ -162,24 +193,24 @@ impl Upstream {
     }
 
     /// Picks an endpoint, one of `tried` only if there is no other.
-    pub fn pick(self: &Rc<Self>, tried: &[usize]) -> Result<Picked, Error> {
-        let candidates = Rc::clone(&self.candidates.borrow());
-        match candidates.balancer.pick(&candidates.members.endpoints, tried) {
-            Some(index) => Ok(self.admit(candidates, index, tried)),
+    pub fn pick(self: &Rc<Self>, key: &Key, tried: &[usize]) -> Result<Picked, Error> {
+        let candidates = self.current();
+        match candidates.balancer.pick(&candidates.members.endpoints, key, tried) {
+            Some(index) => Ok(self.admit(candidates, index, key, tried)),
             None if candidates.members.endpoints.is_empty() => Err(Error::new(Reason::NoEndpoints)),
             None => Err(Error::new(Reason::NoHealthyEndpoint)),
         }
     }
 
     /// Takes the endpoint at `index`, or another one while that is ejected.
-    fn admit(self: &Rc<Self>, candidates: Rc<Candidates>, index: usize, tried: &[usize]) -> Picked {
+    fn admit(self: &Rc<Self>, candidates: Rc<Candidates>, index: usize, key: &Key, tried: &[usize]) -> Picked {
         let pass = match self.config.outlier {
             Some(_) => outlier::pass(&candidates.members.endpoints[index]),
             None => Pass::Free,
         };
         let index = match pass {
             Pass::Free | Pass::Probe => index,
-            Pass::Refused => candidates.around(index, tried),
+            Pass::Refused => candidates.around(index, key, tried),
         };
         Picked::new(Rc::clone(self), candidates, index, pass == Pass::Probe)
     }
@@ -219,11 +250,25 @@ pub struct Picked {
     index: usize,
     /// It finds out whether the endpoint is well again, and nobody knows yet.
     is_probe: Cell<bool>,
+    /// `None`: nobody wants to know how long it takes.
+    started: Option<Instant>,
+    /// How long it took until the answer began.
+    answered: Cell<Option<Duration>>,
 }
 
 impl Picked {
     fn new(upstream: Rc<Upstream>, candidates: Rc<Candidates>, index: usize, is_probe: bool) -> Self {
-        let picked = Picked { upstream, candidates, index, is_probe: Cell::new(is_probe) };
+        // Nobody else reads a latency, and asking for the time costs as much as a pick.
+        let is_timed = upstream.config.balance.policy == BalancePolicy::PeakEwma;
+        let started = is_timed.then(clock::now);
+        let picked = Picked {
+            upstream,
+            candidates,
+            index,
+            started,
+            answered: Cell::new(None),
+            is_probe: Cell::new(is_probe),
+        };
         let counts = &picked.endpoint().counts;
         counts.active.fetch_add(1, Relaxed);
         counts.total.fetch_add(1, Relaxed);
@@ -260,9 +305,23 @@ impl Picked {
         target.dial(config.max_connections).await
     }
 
+    /// The head of its answer has come; it gets the cookies by which the client comes back here.
+    pub fn answered(&self, key: &Key, headers: &mut HeaderMap, is_tls: bool) {
+        self.answered.set(self.started.map(|started| clock::now() - started));
+        for cookie in key.cookies(&self.upstream.config.balance, self.endpoint(), is_tls) {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+
     /// The attempt is over; one that is dropped without this says nothing about the endpoint.
     pub fn ended(&self, verdict: Verdict) {
-        self.endpoint().counts.ended(verdict);
+        let taken = match verdict {
+            Verdict::Failure | Verdict::Overload if self.answered.get().is_none() => {
+                self.started.map(|started| clock::now() - started)
+            }
+            _ => self.answered.get(),
+        };
+        self.endpoint().counts.ended(verdict, taken);
         let Some(policy) = &self.upstream.config.outlier else {
             return;
         };

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["upstream"],
     &["pool", "balance", "outlier"],
     &["cluster", "route"],
-    &["breaker", "budget"],
+    &["breaker", "budget", "hashing"],
     &["deadline"],
     &["http", "tls", "events"],
     &["telemetry"],

@@ -98,6 +98,7 @@ def _cluster(cluster: control.ClusterState) -> Json:
                 "requests_total": endpoint.requests_total,
                 "failures_total": endpoint.failures_total,
                 "overloads_total": endpoint.overloads_total,
+                "priority": endpoint.priority,
                 "connections_active": endpoint.connections_active,
             }
             for endpoint in cluster.endpoints
@@ -128,6 +129,8 @@ def _failure(failure: control.Failure) -> Json:
             "total": failure.candidates_total,
             "healthy": failure.candidates_healthy,
             "ejected": failure.candidates_ejected,
+            "priority": failure.candidates_priority,
+            "panic": failure.candidates_panic,
         },
         "ms": failure.duration_us / 1000,
     }

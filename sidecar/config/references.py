@@ -58,6 +58,13 @@ def _of_service(service: Service, services: Services) -> Iterator[_Dangling]:
                 yield _Dangling(("upstreams", index, field), message, "a service of this directory", "")
         if upstream.service is not None and upstream.datacenter is None and upstream.service not in services:
             yield _unknown_service(("upstreams", index, "service"), upstream.service, services)
+    for index, other in enumerate(service.failover or ()):
+        path = ("failover", index)
+        if other.datacenter is not None:
+            message = "`datacenter` is looked up in Consul, and here all comes from a directory of documents"
+            yield _Dangling((*path, "datacenter"), message, "a service of this directory, or a subset", "")
+        elif other.service is not None:
+            yield from _of_reference(path, other.service, other.subset, services)
 
 
 def _of_gateway(gateway: Gateway, services: Services, discovered: bool) -> Iterator[_Dangling]:
@@ -77,10 +84,19 @@ def _of_target(path: Path, target: ServiceTarget, services: Services) -> Iterato
         message = f"service `{target.service}` is of protocol tcp, and the routes of a gateway are about requests"
         yield _Dangling((*path, "service"), message, "a service of protocol http, http2 or grpc", "")
         return
-    if target.subset is None or service is None or target.subset in service.subsets:
+    yield from _of_reference(path, target.service, target.subset, services)
+
+
+def _of_reference(path: Path, name: str, subset: str | None, services: Services) -> Iterator[_Dangling]:
+    """A service that must be there, and a subset of it."""
+    if name not in services:
+        yield _unknown_service((*path, "service"), name, services)
         return
-    message = f"service `{target.service}` has no subset `{target.subset}`"
-    hint = did_you_mean(target.subset, service.subsets)
+    service = services[name]
+    if subset is None or service is None or subset in service.subsets:
+        return
+    message = f"service `{name}` has no subset `{subset}`"
+    hint = did_you_mean(subset, service.subsets)
     yield _Dangling((*path, "subset"), message, listed(service.subsets), hint)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import load
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import parse_path
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
@@ -149,7 +150,7 @@ def _encode_chain(chain: Chain) -> Json:
         "protocol": chain.protocol,
         "routes": [_encode_route(route) for route in chain.routes],
         "subsets": [[*name, test.text if test else None] for name, test in chain.subsets.items()],
-        "load_balancer": chain.load_balancer,
+        "load_balancer": _encode_balancer(chain.load_balancer),
         "connect_timeout": _encode_time(chain.connect_timeout),
         "only_passing": sorted(chain.only_passing),
         "failover": list(chain.failover.items()),
@@ -167,7 +168,7 @@ def _decode_chain(value: Json) -> Chain:
         protocol=value["protocol"],
         routes=tuple(_decode_route(route) for route in value["routes"]),
         subsets=subsets,
-        load_balancer=value["load_balancer"],
+        load_balancer=_decode_balancer(value["load_balancer"]),
         connect_timeout=_decode_time(value["connect_timeout"]),
         only_passing=frozenset((service, subset) for service, subset in value["only_passing"]),
         failover={Target(*target): tuple(Target(*other) for other in others) for target, others in value["failover"]},
@@ -175,6 +176,15 @@ def _decode_chain(value: Json) -> Chain:
         calls={service: _decode_plain(Calls, calls) for service, calls in value["calls"].items()},
         not_carried_out=tuple(value["not_carried_out"]),
     )
+
+
+def _encode_balancer(balancer: LoadBalancer | None) -> Json:
+    return balancer.model_dump(mode="json", exclude_unset=True) if balancer is not None else None
+
+
+def _decode_balancer(value: Json) -> LoadBalancer | None:
+    # JSON has lists where a document has tuples.
+    return LoadBalancer.model_validate(value, strict=False) if value is not None else None
 
 
 def _encode_route(route: ChainRoute) -> Json:

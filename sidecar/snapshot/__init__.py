@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from sidecar.config.document import Key
 from sidecar.config.model import Gateway
@@ -104,7 +105,7 @@ def endpoints(world: World, role: Role, cluster: str, version: int) -> control_p
     told = _serving(world, Target.of(cluster))
     if told is None:
         return None
-    listed = [_endpoint(instance, identity) for instance, identity in told]
+    listed = [_endpoint(called) for called in told]
     return control_pb2.EndpointsUpdate(cluster=cluster, version=version, endpoints=listed)
 
 
@@ -231,23 +232,37 @@ def _gateway(world: World, role: GatewayRole, memo: Memo[Part]) -> tuple[list[wi
     return edge_listeners(world, document, document.model), [edge_table(world, document, document.model, memo)]
 
 
-def _serving(world: World, target: Target) -> Sequence[tuple[Instance, str]] | None:
-    """Who is called for a target, each with the SPIFFE id it is held to ("": the cluster's): the first in the order of
-    failover of whom somebody is healthy, else the target itself. None: not known yet."""
+class _Called(NamedTuple):
+    """One who may be called, the SPIFFE id that it is held to ("": the cluster's), and after whom it takes over."""
+
+    instance: Instance
+    identity: str
+    priority: int
+
+
+def _serving(world: World, target: Target) -> list[_Called] | None:
+    """Who is called for a target: its own instances, and in the order of failover those who take over. None: not known
+    yet. Those of whom Consul says that they are gone, which is doubted, serve where nobody else does."""
     own = _members(world, target)
     others = world.failover(target)
     if own is None:
         return None
     if not others:
-        return [(instance, spiffe_id(world, Target.of(instance.serves)) if instance.serves else "") for instance in own]
-    known = [(who, _members(world, who)) for who in others]
-    for who, members in ((target, own), *known):
-        is_sure = who.whole not in world.doubted
-        if members and is_sure and any(instance.healthy for instance in members):
-            return [(instance, spiffe_id(world, who)) for instance in members]
-    if not own and any(members is None for _, members in known):
+        return [
+            _Called(instance, spiffe_id(world, Target.of(instance.serves)) if instance.serves else "", 0)
+            for instance in own
+        ]
+    known = [(who, _members(world, who)) for who in (target, *others)]
+    is_anybody_healthy = any(instance.healthy for _, members in known for instance in members or ())
+    if not own and not is_anybody_healthy and any(members is None for _, members in known):
         return None
-    return [(instance, spiffe_id(world, target)) for instance in own]
+    there = [(who, members) for who, members in known if members]
+    there.sort(key=lambda pair: pair[0].whole in world.doubted)
+    return [
+        _Called(instance, spiffe_id(world, who), priority)
+        for priority, (who, members) in enumerate(there)
+        for instance in members
+    ]
 
 
 def _members(world: World, target: Target) -> tuple[Instance, ...] | None:
@@ -276,14 +291,16 @@ def _documented(world: World, target: Target) -> bool:
     return not target.datacenter and not target.query and bool(world.written(target.service).endpoints)
 
 
-def _endpoint(instance: Instance, identity: str) -> control_pb2.Endpoint:
+def _endpoint(called: _Called) -> control_pb2.Endpoint:
+    instance = called.instance
     return control_pb2.Endpoint(
         id=instance.id,
         address=instance.address,
         weight=instance.weight,
         meta=instance.meta,
         healthy=instance.healthy,
-        spiffe_ids=[identity] if identity else (),
+        spiffe_ids=[called.identity] if called.identity else (),
+        priority=called.priority,
     )
 
 

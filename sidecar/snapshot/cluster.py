@@ -7,6 +7,8 @@ from datetime import timedelta
 from sidecar.config.document import Key
 from sidecar.config.load import RESERVED
 from sidecar.config.model.traffic import GRPC_STATUSES, Failures
+from sidecar.snapshot.balance import POLICIES
+from sidecar.snapshot.balance import settings as balance_settings
 from sidecar.snapshot.breaking import error_rate, limits, outlier
 from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
@@ -23,11 +25,6 @@ PROTOCOLS = {
     "http2": wire.UPSTREAM_PROTOCOL_HTTP2,
     "grpc": wire.UPSTREAM_PROTOCOL_GRPC,
     "tcp": wire.UPSTREAM_PROTOCOL_TCP,
-}
-_POLICIES = {
-    "round_robin": wire.BALANCE_POLICY_ROUND_ROBIN,
-    "least_request": wire.BALANCE_POLICY_LEAST_REQUEST,
-    "random": wire.BALANCE_POLICY_RANDOM,
 }
 
 
@@ -59,6 +56,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
     called = world.called(target)
     settings = world.service(called, caller)
     mesh = world.mesh
+    balancer = settings.load_balancer or mesh.load_balancer
     connect_timeout = mesh.connect_timeout if settings.connect_timeout is None else settings.connect_timeout
     breaker = settings.circuit_breaker or mesh.circuit_breaker
     return wire.Cluster(
@@ -66,7 +64,8 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         service=called,
         subset=target.subset,
         protocol=PROTOCOLS[settings.protocol],
-        balance=_POLICIES[settings.load_balancer or mesh.load_balancer],
+        balance=POLICIES[balancer.policy],
+        balance_settings=balance_settings(balancer),
         tls=_client_tls(world, target) if settings.tls == "mutual" else None,
         connect_timeout_ms=milliseconds(connect_timeout),
         limits=limits(breaker),

@@ -10,27 +10,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import CONDITIONS, Retry
 from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
 from sidecar.consul.fields import Json, written
 from sidecar.consul.opaque import PROTOCOLS
+from sidecar.sources.chain_balancer import load_balancer
+from sidecar.sources.chain_duration import duration
 from sidecar.sources.regex import is_common
 from sidecar.world import Chain, ChainMatch, ChainRoute, HeaderTest, Target, is_callable
 
 Destinations = tuple[tuple[Target, int], ...]
 
-# Consul's name: ours. The others are named as not carried out.
-_POLICIES = {"random": "random", "round_robin": "round_robin", "least_request": "least_request"}
 # Those of Envoy's names that a document may have.
 _CONDITIONS = frozenset(CONDITIONS)
 # Of a resolver that does not say it; ours comes from the mesh document then.
 _DEFAULT_CONNECT_TIMEOUT = timedelta(seconds=5)
 # The bound of a document's `retry.attempts`.
 _MOST_ATTEMPTS = 8
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def compile_chain(chain: Json) -> Chain:
@@ -47,7 +46,7 @@ class _Compiler:
     only_passing: set[tuple[str, str]] = field(default_factory=set)
     failover: dict[Target, tuple[Target, ...]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    load_balancer: str | None = None
+    load_balancer: LoadBalancer | None = None
     connect_timeout: timedelta | None = None
 
     def run(self) -> Chain:
@@ -181,11 +180,8 @@ class _Compiler:
         connect_timeout = duration(resolver.get("ConnectTimeout"))
         if connect_timeout is not None and connect_timeout != _DEFAULT_CONNECT_TIMEOUT:
             self.connect_timeout = connect_timeout
-        balancer = node.get("LoadBalancer") or {}
-        if policy := balancer.get("Policy"):
-            self.load_balancer = _POLICIES.get(policy)
-            if self.load_balancer is None:
-                self._miss(what, [f"LoadBalancer.Policy {policy}"])
+        self.load_balancer, missing = load_balancer(node.get("LoadBalancer") or {})
+        self._miss(what, [f"LoadBalancer.{field}" for field in missing])
 
     def _take_over(self, target: Target, failover: Json) -> None:
         others = (self._target(name) for name in failover.get("Targets") or ())
@@ -291,13 +287,3 @@ def _header_test(header: Json) -> HeaderTest | None:
             return HeaderTest(name, "regex", header["Regex"])
         case _:
             return HeaderTest(name, "present")
-
-
-def duration(value: object) -> timedelta | None:
-    """Go's "1m30s", or nanoseconds; zero for a negative one, which means none; None for "" and 0, not said."""
-    seconds: float | None = None
-    if isinstance(value, int):
-        seconds = value / 1e9
-    elif isinstance(value, str) and (parts := _DURATION.findall(value)):
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts) * (-1 if value.startswith("-") else 1)
-    return timedelta(seconds=max(seconds, 0.0)) if seconds else None

@@ -66,7 +66,16 @@ DONE: Mapping[str, Done] = {
                 "Targets": {**_WHERE_TO, **dict.fromkeys(("Datacenter", "Peer"))},
             }
         },
-        "LoadBalancer": {"Policy": None},
+        # What its fields say is judged by compiled_chain.
+        "LoadBalancer": {
+            "Policy": None,
+            "RingHashConfig": dict.fromkeys(("MinimumRingSize", "MaximumRingSize")),
+            "LeastRequestConfig": {"ChoiceCount": None},
+            "HashPolicies": {
+                **dict.fromkeys(("Field", "FieldValue", "SourceIP", "Terminal")),
+                "CookieConfig": dict.fromkeys(("Session", "TTL", "Path")),
+            },
+        },
     },
 }
 

@@ -35,7 +35,7 @@ class EndpointsUpdate(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., forgotten: _Optional[bool] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("id", "address", "weight", "meta", "healthy", "spiffe_ids")
+    __slots__ = ("id", "address", "weight", "meta", "healthy", "spiffe_ids", "priority")
     class MetaEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -49,13 +49,15 @@ class Endpoint(_message.Message):
     META_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_IDS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     weight: int
     meta: _containers.ScalarMap[str, str]
     healthy: bool
     spiffe_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., weight: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., spiffe_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    priority: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., weight: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Secrets(_message.Message):
     __slots__ = ("version", "identities", "trust_bundles")
@@ -276,7 +278,7 @@ class ClusterState(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ..., requests_active: _Optional[int] = ..., requests_pending: _Optional[int] = ..., connections_active: _Optional[int] = ..., retries_active: _Optional[int] = ..., open_ms: _Optional[int] = ...) -> None: ...
 
 class EndpointState(_message.Message):
-    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms")
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
@@ -287,6 +289,7 @@ class EndpointState(_message.Message):
     CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     OVERLOADS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     healthy: bool
@@ -297,7 +300,8 @@ class EndpointState(_message.Message):
     connections_active: int
     overloads_total: int
     ejected_ms: int
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ...) -> None: ...
+    priority: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Failures(_message.Message):
     __slots__ = ("failures",)
@@ -306,7 +310,7 @@ class Failures(_message.Message):
     def __init__(self, failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "candidates_ejected", "origin", "duration_us")
+    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "candidates_ejected", "origin", "duration_us", "candidates_priority", "candidates_panic")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -325,6 +329,8 @@ class Failure(_message.Message):
     CANDIDATES_EJECTED_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_PANIC_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     request_id: str
     trace_id: str
@@ -343,7 +349,9 @@ class Failure(_message.Message):
     candidates_ejected: int
     origin: str
     duration_us: int
-    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...
+    candidates_priority: int
+    candidates_panic: bool
+    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ..., candidates_priority: _Optional[int] = ..., candidates_panic: _Optional[bool] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("endpoint", "why", "duration_us")

@@ -41,6 +41,9 @@ class BalancePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BALANCE_POLICY_ROUND_ROBIN: _ClassVar[BalancePolicy]
     BALANCE_POLICY_LEAST_REQUEST: _ClassVar[BalancePolicy]
     BALANCE_POLICY_RANDOM: _ClassVar[BalancePolicy]
+    BALANCE_POLICY_PEAK_EWMA: _ClassVar[BalancePolicy]
+    BALANCE_POLICY_RING_HASH: _ClassVar[BalancePolicy]
+    BALANCE_POLICY_MAGLEV: _ClassVar[BalancePolicy]
 DIRECTION_UNSPECIFIED: Direction
 DIRECTION_INBOUND: Direction
 DIRECTION_OUTBOUND: Direction
@@ -60,6 +63,9 @@ BALANCE_POLICY_UNSPECIFIED: BalancePolicy
 BALANCE_POLICY_ROUND_ROBIN: BalancePolicy
 BALANCE_POLICY_LEAST_REQUEST: BalancePolicy
 BALANCE_POLICY_RANDOM: BalancePolicy
+BALANCE_POLICY_PEAK_EWMA: BalancePolicy
+BALANCE_POLICY_RING_HASH: BalancePolicy
+BALANCE_POLICY_MAGLEV: BalancePolicy
 
 class Snapshot(_message.Message):
     __slots__ = ("version", "listeners", "route_tables", "clusters", "telemetry")
@@ -286,7 +292,7 @@ class StatusRange(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Cluster(_message.Message):
-    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures", "outlier", "breaker")
+    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures", "balance_settings", "outlier", "breaker")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     SUBSET_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +304,7 @@ class Cluster(_message.Message):
     WARM_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    BALANCE_SETTINGS_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -311,9 +318,10 @@ class Cluster(_message.Message):
     warm_timeout_ms: int
     origin: Origin
     failures: FailureStatuses
+    balance_settings: BalanceSettings
     outlier: Outlier
     breaker: ErrorRate
-    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., breaker: _Optional[_Union[ErrorRate, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ..., balance_settings: _Optional[_Union[BalanceSettings, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., breaker: _Optional[_Union[ErrorRate, _Mapping]] = ...) -> None: ...
 
 class Outlier(_message.Message):
     __slots__ = ("consecutive_errors", "success_rate", "min_requests", "ejection_ms", "max_ejection_ms", "max_ejected")
@@ -340,6 +348,48 @@ class ErrorRate(_message.Message):
     min_requests: int
     open_ms: int
     def __init__(self, failures: _Optional[int] = ..., min_requests: _Optional[int] = ..., open_ms: _Optional[int] = ...) -> None: ...
+
+class BalanceSettings(_message.Message):
+    __slots__ = ("choices", "min_ring_size", "max_ring_size", "hash", "sticky", "slow_start_ms", "panic_threshold")
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    MIN_RING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
+    SLOW_START_MS_FIELD_NUMBER: _ClassVar[int]
+    PANIC_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    choices: int
+    min_ring_size: int
+    max_ring_size: int
+    hash: _containers.RepeatedCompositeFieldContainer[HashKey]
+    sticky: Cookie
+    slow_start_ms: int
+    panic_threshold: int
+    def __init__(self, choices: _Optional[int] = ..., min_ring_size: _Optional[int] = ..., max_ring_size: _Optional[int] = ..., hash: _Optional[_Iterable[_Union[HashKey, _Mapping]]] = ..., sticky: _Optional[_Union[Cookie, _Mapping]] = ..., slow_start_ms: _Optional[int] = ..., panic_threshold: _Optional[int] = ...) -> None: ...
+
+class HashKey(_message.Message):
+    __slots__ = ("header", "cookie", "query", "address", "terminal")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    COOKIE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TERMINAL_FIELD_NUMBER: _ClassVar[int]
+    header: str
+    cookie: Cookie
+    query: str
+    address: bool
+    terminal: bool
+    def __init__(self, header: _Optional[str] = ..., cookie: _Optional[_Union[Cookie, _Mapping]] = ..., query: _Optional[str] = ..., address: _Optional[bool] = ..., terminal: _Optional[bool] = ...) -> None: ...
+
+class Cookie(_message.Message):
+    __slots__ = ("name", "path", "ttl_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    path: str
+    ttl_ms: int
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
 
 class FailureStatuses(_message.Message):
     __slots__ = ("http", "grpc")

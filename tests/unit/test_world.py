@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from sidecar.config.model import Mesh
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.world import Chain, ChainsUpdate, EndpointsUpdate, Instance, NamesUpdate, Site, Target, World
 from tests.unit.documents import EDGE, INVENTORY, ORDERS, SHOP, document_set, world_of
 
@@ -151,12 +152,15 @@ def test_a_document_changes_nothing_of_what_consul_told() -> None:
     assert world.service_names == ("inventory", "legacy", "orders")
 
 
+RANDOM = LoadBalancer(policy="random")
+
+
 def test_a_field_that_a_document_does_not_write_is_as_config_entries_say() -> None:
-    chains = {name: Chain(protocol="grpc", load_balancer="random") for name in ("web", "api")}
+    chains = {name: Chain(protocol="grpc", load_balancer=RANDOM) for name in ("web", "api")}
     documents = document_set({"services/web.yaml": "protocol: http2"})
     world = World().apply(documents).apply(ChainsUpdate(chains, protocol="http2"))
 
-    assert (world.service("web").protocol, world.service("web").load_balancer) == ("http2", "random")
+    assert (world.service("web").protocol, world.service("web").load_balancer) == ("http2", RANDOM)
     assert world.service("api").protocol == "grpc"
     # proxy-defaults
     assert world.service("other").protocol == "http2"

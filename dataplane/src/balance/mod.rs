@@ -1,174 +1,157 @@
-//! Which endpoint gets a request: a closed set of policies over one list of endpoints.
+//! Which endpoint gets a request: a closed set of policies over one list of endpoints. No I/O, and time and randomness
+//! come from their modules: a simulation can own all of it.
 
+mod key;
 mod least_request;
+mod peak_ewma;
 mod round_robin;
+mod session;
+mod slow_start;
+#[cfg(test)]
+mod tests;
+mod tier;
 
 use std::sync::Arc;
 
-use crate::cluster::Endpoint;
-use crate::random;
-use crate::snapshot::model::BalancePolicy;
+pub use key::{Key, Origin};
 
-/// One policy over one list of endpoints, of which only the healthy can be picked.
+use self::round_robin::Schedule;
+use self::session::Sessions;
+use self::slow_start::SlowStart;
+use self::tier::Tier;
+use crate::cluster::{Endpoint, Members};
+use crate::hashing::{self, Table};
+use crate::random;
+use crate::snapshot::model::{Balance, BalancePolicy};
+use crate::telemetry::finished::Candidates;
+
+/// How often a key is led on from an endpoint that cannot be picked, or a policy asked again for one that can.
+const MOST_STEPS: usize = 16;
+
+/// One policy over one list of endpoints, of which only some can be picked. It is made anew when another list comes, and
+/// when another endpoint of it becomes available or is no longer.
 #[derive(Debug)]
 pub struct Balancer {
-    /// Indices of the healthy endpoints.
-    healthy: Vec<usize>,
+    tier: Tier,
     policy: Policy,
+    slow_start: Option<SlowStart>,
+    sessions: Option<Sessions>,
 }
 
 #[derive(Debug)]
 enum Policy {
-    RoundRobin(round_robin::Schedule),
-    LeastRequest,
-    Random(round_robin::Schedule),
+    RoundRobin(Schedule),
+    Random(Schedule),
+    /// The schedule is for unequal weights.
+    LeastRequest(Option<Schedule>, u32),
+    PeakEwma,
+    /// The table is of all endpoints, so that those which come and go move nobody else's keys. `None`: it is not there yet.
+    Hash(Option<Arc<Table>>, Vec<bool>),
 }
 
 impl Balancer {
-    /// Prepares `policy` for `endpoints`.
-    pub fn new(policy: BalancePolicy, endpoints: &[Arc<Endpoint>]) -> Self {
-        let healthy: Vec<usize> = (0..endpoints.len()).filter(|&index| endpoints[index].healthy).collect();
-        let schedule = || {
-            let weights: Vec<u32> = healthy.iter().map(|&index| endpoints[index].weight).collect();
-            round_robin::Schedule::new(&weights)
+    /// Prepares `config`'s policy for the endpoints that can be picked now.
+    pub fn new(config: &Balance, members: &Members) -> Self {
+        let endpoints = &members.endpoints;
+        let tier = Tier::choose(endpoints, config.panic_threshold);
+        let weights = || {
+            tier.indices
+                .iter()
+                .map(|&index| endpoints[index].weight)
+                .collect::<Vec<_>>()
         };
-        let policy = match policy {
-            BalancePolicy::RoundRobin => Policy::RoundRobin(schedule()),
-            BalancePolicy::Random => Policy::Random(schedule()),
-            BalancePolicy::LeastRequest => Policy::LeastRequest,
+        let policy = match config.policy {
+            BalancePolicy::RoundRobin => Policy::RoundRobin(Schedule::new(&weights())),
+            BalancePolicy::Random => Policy::Random(Schedule::new(&weights())),
+            BalancePolicy::LeastRequest { choices } => {
+                let weights = weights();
+                let is_even = weights.iter().all(|&weight| weight == weights[0]);
+                Policy::LeastRequest((!is_even).then(|| Schedule::new(&weights)), choices)
+            }
+            BalancePolicy::PeakEwma => Policy::PeakEwma,
+            BalancePolicy::Hash(_) => Policy::Hash(members.table.clone(), tier.marks(endpoints.len())),
         };
-        Balancer { healthy, policy }
+        let is_hashed = matches!(policy, Policy::Hash(..));
+        let slow_start = config.slow_start.filter(|_| !is_hashed);
+        Balancer {
+            slow_start: slow_start.and_then(|window| SlowStart::of(window, &tier.indices, endpoints)),
+            sessions: config.sticky.as_ref().map(|_| Sessions::of(&tier.indices, endpoints)),
+            tier,
+            policy,
+        }
     }
 
-    /// How many endpoints can be picked.
-    pub fn healthy(&self) -> usize {
-        self.healthy.len()
+    /// What can be picked from.
+    pub fn candidates(&self) -> Candidates {
+        self.tier.candidates
     }
 
     /// The index of the endpoint to use, one of `tried` only when all others are among them too.
-    pub fn pick(&self, endpoints: &[Arc<Endpoint>], tried: &[usize]) -> Option<usize> {
-        if self.healthy.is_empty() {
+    pub fn pick(&self, endpoints: &[Arc<Endpoint>], key: &Key, tried: &[usize]) -> Option<usize> {
+        let available = &self.tier.indices;
+        if available.is_empty() {
             return None;
         }
-        let picked = self.healthy[match &self.policy {
-            Policy::RoundRobin(schedule) => schedule.next(),
-            Policy::Random(schedule) => schedule.any(),
-            Policy::LeastRequest => least_request::pick(self.healthy.len(), |n| &endpoints[self.healthy[n]]),
-        }];
+        if let (Some(sessions), Some(session)) = (&self.sessions, key.session)
+            && let Some(index) = sessions.find(session)
+            && !tried.contains(&index)
+        {
+            return Some(index);
+        }
+        let picked = self.by_policy(endpoints, key, tried);
         if !tried.contains(&picked) {
             return Some(picked);
         }
-        let start = random::below(self.healthy.len());
-        let others = self.healthy.iter().cycle().skip(start).take(self.healthy.len());
+        let start = random::below(available.len());
+        let others = available.iter().cycle().skip(start).take(available.len());
         Some(others.copied().find(|index| !tried.contains(index)).unwrap_or(picked))
+    }
+
+    fn by_policy(&self, endpoints: &[Arc<Endpoint>], key: &Key, tried: &[usize]) -> usize {
+        let available = &self.tier.indices;
+        if let Policy::Hash(Some(table), usable) = &self.policy
+            && let Some(hash) = key.hash
+        {
+            return hashed(table, hash, |index| {
+                usable.get(index) == Some(&true) && !tried.contains(&index)
+            })
+            .unwrap_or(available[hash as usize % available.len()]);
+        }
+        for _ in 1..MOST_STEPS {
+            let picked = self.draw(endpoints);
+            match &self.slow_start {
+                Some(slow_start) if !slow_start.takes(&endpoints[picked]) => {}
+                _ => return picked,
+            }
+        }
+        self.draw(endpoints)
+    }
+
+    fn draw(&self, endpoints: &[Arc<Endpoint>]) -> usize {
+        let available = &self.tier.indices;
+        let endpoint = |n: usize| &*endpoints[available[n]];
+        available[match &self.policy {
+            Policy::RoundRobin(schedule) => schedule.next(),
+            Policy::Random(schedule) => schedule.any(),
+            Policy::LeastRequest(schedule, choices) => {
+                least_request::pick(available.len(), *choices, schedule.as_ref(), endpoint)
+            }
+            Policy::PeakEwma => peak_ewma::pick(available.len(), endpoint),
+            // A request without a key, as in Envoy.
+            Policy::Hash(..) => random::below(available.len()),
+        }]
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::sync::atomic::Ordering::Relaxed;
-
-    use super::*;
-
-    fn endpoints(weights: &[(u32, bool)]) -> Vec<Arc<Endpoint>> {
-        weights
-            .iter()
-            .enumerate()
-            .map(|(n, &(weight, healthy))| {
-                Arc::new(Endpoint {
-                    id: n.to_string().into(),
-                    address: ([127, 0, 0, 1], n as u16 + 1).into(),
-                    label: n.to_string().into(),
-                    weight,
-                    healthy,
-                    spiffe_ids: Vec::new(),
-                    counts: Arc::default(),
-                })
-            })
-            .collect()
-    }
-
-    fn shares(balancer: &Balancer, endpoints: &[Arc<Endpoint>], picks: usize) -> HashMap<usize, f64> {
-        let mut counts = HashMap::new();
-        for _ in 0..picks {
-            *counts
-                .entry(balancer.pick(endpoints, &[]).expect("some are healthy"))
-                .or_insert(0.0) += 1.0;
+/// Where a key leads; from an endpoint that cannot be used it goes on to where its next hash leads, so that those keys
+/// spread over all others.
+fn hashed(table: &Table, mut hash: u64, is_usable: impl Fn(usize) -> bool) -> Option<usize> {
+    for _ in 0..MOST_STEPS {
+        let index = table.find(hash);
+        if is_usable(index) {
+            return Some(index);
         }
-        counts
-            .into_iter()
-            .map(|(index, count)| (index, count / picks as f64))
-            .collect()
+        hash = hashing::mix(hash.wrapping_add(1));
     }
-
-    const POLICIES: [BalancePolicy; 3] = [
-        BalancePolicy::RoundRobin,
-        BalancePolicy::LeastRequest,
-        BalancePolicy::Random,
-    ];
-
-    #[test]
-    fn every_policy_spreads_evenly_over_equal_endpoints() {
-        random::seed(7);
-        let endpoints = endpoints(&[(1, true); 3]);
-        for policy in POLICIES {
-            for (index, share) in shares(&Balancer::new(policy, &endpoints), &endpoints, 30_000) {
-                assert!(
-                    (share - 1.0 / 3.0).abs() < 0.02,
-                    "{policy:?}: endpoint {index} got {share}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn weights_are_shares_in_turn_and_at_random() {
-        random::seed(7);
-        let endpoints = endpoints(&[(3, true), (1, true)]);
-        for policy in [BalancePolicy::RoundRobin, BalancePolicy::Random] {
-            let shares = shares(&Balancer::new(policy, &endpoints), &endpoints, 30_000);
-            assert!((shares[&0] - 0.75).abs() < 0.02, "{policy:?}: {shares:?}");
-        }
-    }
-
-    #[test]
-    fn an_unhealthy_endpoint_is_never_picked() {
-        let endpoints = endpoints(&[(1, true), (1, false), (1, true)]);
-        for policy in POLICIES {
-            let balancer = Balancer::new(policy, &endpoints);
-            assert_eq!(balancer.healthy(), 2);
-            assert!(!shares(&balancer, &endpoints, 1000).contains_key(&1), "{policy:?}");
-        }
-        let none = Balancer::new(BalancePolicy::RoundRobin, &endpoints[1..2]);
-        assert_eq!(none.pick(&endpoints[1..2], &[]), None);
-    }
-
-    #[test]
-    fn a_tried_endpoint_is_taken_last() {
-        let endpoints = endpoints(&[(1, true); 3]);
-        for policy in POLICIES {
-            let balancer = Balancer::new(policy, &endpoints);
-            for _ in 0..100 {
-                assert_eq!(balancer.pick(&endpoints, &[0, 2]), Some(1), "{policy:?}");
-                assert!(balancer.pick(&endpoints, &[0, 1, 2]).is_some());
-            }
-        }
-    }
-
-    #[test]
-    fn the_loaded_endpoint_gets_the_least() {
-        random::seed(7);
-        let endpoints = endpoints(&[(1, true); 3]);
-        endpoints[1].counts.active.store(10, Relaxed);
-        let shares = shares(
-            &Balancer::new(BalancePolicy::LeastRequest, &endpoints),
-            &endpoints,
-            10_000,
-        );
-        assert!(
-            !shares.contains_key(&1),
-            "two distinct choices never prefer the loaded one: {shares:?}"
-        );
-    }
+    None
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::hashing::greatest_common_divisor;
 use crate::random;
 
 /// Turns of one cycle at most; larger weights are scaled down to fit, none below one turn.
@@ -61,10 +62,6 @@ fn spread(shares: &[u64]) -> Vec<u32> {
     }
     turns.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     turns.into_iter().map(|(_, index)| index).collect()
-}
-
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]

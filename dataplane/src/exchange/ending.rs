@@ -1,15 +1,16 @@
 //! What an exchange says in the proxy's own name, and how it ends when it cannot go on.
 
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 
 use super::Call;
 use crate::error::{Error, Reason};
 use crate::filter;
 use crate::http::body::ResetCode;
 use crate::http::grpc_web::Form;
-use crate::http::pump::Pump;
+use crate::http::pump::{Observe, Pump};
 use crate::reply::{self, Audience, Reply};
+use crate::telemetry::record::Record;
 
 impl Call {
     /// Ends an answer that cannot go on. A call gets its status, if the caller takes what it is sent; other content must
@@ -48,5 +49,11 @@ impl Call {
             .sent(content.as_ref().map_or(0, |content| content.len() as u64));
         let reply = Reply { head: Response::from_parts(head, ()), content };
         reply::send(reply, &mut self.responder).await;
+    }
+}
+
+impl Observe for Record {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        self.trailers(trailers);
     }
 }

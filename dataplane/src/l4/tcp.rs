@@ -100,10 +100,11 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
     }
     record.candidates(upstream.candidates());
     let permit = upstream.enter()?;
+    let key = upstream.key(None, record.client_address());
 
     let mut attempts = Attempts::new(route.retry.attempts);
     loop {
-        let picked = upstream.pick(attempts.tried())?;
+        let picked = upstream.pick(&key, attempts.tried())?;
         attempts.made(picked.index());
         record.attempt_started(&picked.endpoint().label, picked.endpoint().address);
         match picked.connect().await {

@@ -22,6 +22,7 @@ fn endpoints(count: u16) -> Vec<Arc<Endpoint>> {
                 label: "".into(),
                 weight: 1,
                 healthy: true,
+                priority: 0,
                 spiffe_ids: Vec::new(),
                 counts: Arc::default(),
             })

@@ -58,6 +58,7 @@ impl Case {
             label: address.to_string().into(),
             weight: 1,
             healthy: true,
+            priority: 0,
             spiffe_ids: Vec::new(),
             counts: Arc::default(),
         };

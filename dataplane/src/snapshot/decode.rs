@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use rustls_pki_types::ServerName;
 
 use super::model::{
-    BalancePolicy, ClientTls, Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Protocol, Routes,
-    ServerTls, Snapshot, Telemetry, TlsVersion,
+    Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Routes, ServerTls, Snapshot, Telemetry,
+    TlsVersion,
 };
 use crate::proto;
-use crate::verdict::Judge;
 
 mod breaking;
+mod clusters;
 mod cors;
 mod retry;
 mod routes;
@@ -46,14 +45,11 @@ const MAX_CONNECTION_AGE_MS: u32 = 3_600_000;
 const KEEPALIVE_INTERVAL_MS: u32 = 60_000;
 const KEEPALIVE_TIMEOUT_MS: u32 = 20_000;
 const MAX_CONNECTIONS: u32 = 16_384;
-const CONNECT_TIMEOUT_MS: u32 = 5_000;
-const WARM_TIMEOUT_MS: u32 = 5_000;
-const CLUSTER_LIMIT: u32 = 1024;
 
 /// Decodes and checks. Defaults of `model.rs` take the place of what is 0 or absent.
 pub fn decode(bytes: &[u8]) -> Result<Snapshot, Rejected> {
     let message = proto::Snapshot::decode(bytes).map_err(|error| Rejected(format!("not a Snapshot: {error}")))?;
-    let clusters = clusters(message.clusters)?;
+    let clusters = clusters::clusters(message.clusters)?;
     let route_tables = routes::route_tables(message.route_tables, &clusters)?;
     let listeners = listeners(message.listeners, &route_tables)?;
     let telemetry = telemetry(message.telemetry).map_err(|wrong| Rejected(format!("telemetry: {wrong}")))?;
@@ -213,95 +209,6 @@ fn unspecified(field: &str, number: i32) -> String {
         0 => format!("{field} is not specified"),
         number => format!("{field} has the unknown value {number}; is this data plane older than its control side?"),
     }
-}
-
-fn clusters(messages: Vec<proto::Cluster>) -> Result<Clusters, Rejected> {
-    let mut clusters = HashMap::with_capacity(messages.len());
-    for mut message in messages {
-        let (name, place) = identify(&mut message.name, &mut message.origin);
-        let refuse = |wrong: String| rejected("cluster", &name, &place, wrong);
-        let cluster = cluster(message, &name, &place).map_err(refuse)?;
-        if clusters.insert(Arc::clone(&cluster.name), Arc::new(cluster)).is_some() {
-            return Err(refuse("another cluster has this name".to_owned()));
-        }
-    }
-    Ok(clusters)
-}
-
-fn cluster(message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Checked<Cluster> {
-    let (protocol, is_grpc) = match message.protocol() {
-        proto::UpstreamProtocol::Unspecified => return Err(unspecified("protocol", message.protocol)),
-        proto::UpstreamProtocol::Http1 => (Protocol::Http1, false),
-        proto::UpstreamProtocol::Http2 => (Protocol::Http2, false),
-        proto::UpstreamProtocol::Grpc => (Protocol::Http2, true),
-        proto::UpstreamProtocol::Tcp => (Protocol::Tcp, false),
-    };
-    let balance = match message.balance() {
-        proto::BalancePolicy::Unspecified => return Err(unspecified("balance", message.balance)),
-        proto::BalancePolicy::RoundRobin => BalancePolicy::RoundRobin,
-        proto::BalancePolicy::LeastRequest => BalancePolicy::LeastRequest,
-        proto::BalancePolicy::Random => BalancePolicy::Random,
-    };
-    let limits = message.limits.unwrap_or_default();
-    Ok(Cluster {
-        name: named(name)?,
-        service: message.service.into(),
-        subset: message.subset.into(),
-        protocol,
-        is_grpc,
-        balance,
-        tls: message.tls.map(client_tls).transpose()?,
-        connect_timeout: millis_or(message.connect_timeout_ms, CONNECT_TIMEOUT_MS),
-        warm_timeout: millis_or(message.warm_timeout_ms, WARM_TIMEOUT_MS),
-        max_connections: or(limits.max_connections, CLUSTER_LIMIT),
-        max_pending: or(limits.max_pending, CLUSTER_LIMIT),
-        max_requests: or(limits.max_requests, CLUSTER_LIMIT),
-        judge: message.failures.map(judge).transpose()?.unwrap_or_else(Judge::usual),
-        max_retries: or(limits.max_retries, CLUSTER_LIMIT),
-        outlier: message.outlier.map(breaking::outlier).transpose()?,
-        breaker: message.breaker.map(breaking::error_rate).transpose()?,
-        origin: origin.clone(),
-    })
-}
-
-fn judge(message: proto::FailureStatuses) -> Checked<Arc<Judge>> {
-    let mut ranges = Vec::with_capacity(message.http.len());
-    for proto::StatusRange { first, last } in message.http {
-        match (u16::try_from(first), u16::try_from(last)) {
-            (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => ranges.push(first..=last),
-            _ => return Err(format!("failures.http {first} to {last} is no range within 100 to 599")),
-        }
-    }
-    let code = |code| u8::try_from(code).ok().filter(|code| (1..=16).contains(code));
-    let codes: Option<Vec<u8>> = message.grpc.iter().copied().map(code).collect();
-    let codes = codes.ok_or_else(|| format!("failures.grpc {:?}: expected 1 to 16", message.grpc))?;
-    Ok(Arc::new(Judge::new(&ranges, &codes)))
-}
-
-fn client_tls(message: proto::ClientTls) -> Checked<ClientTls> {
-    if message.trust_bundle.is_empty() {
-        return Err("tls names no trust_bundle to verify the peer".to_owned());
-    }
-    if message.spiffe_ids.is_empty() {
-        return Err("tls names no spiffe_ids that the peer may have".to_owned());
-    }
-    if let Some(other) = message.spiffe_ids.iter().find(|id| !id.starts_with("spiffe://")) {
-        return Err(format!(
-            "{other:?} is no SPIFFE id; expected one like \"spiffe://mesh.local/service/orders\""
-        ));
-    }
-    if ServerName::try_from(message.server_name.as_str()).is_err() {
-        return Err(format!(
-            "tls.server_name {:?} is neither a DNS name nor an IP address",
-            message.server_name
-        ));
-    }
-    Ok(ClientTls {
-        identity: Some(message.identity).filter(|name| !name.is_empty()).map(Into::into),
-        trust_bundle: message.trust_bundle.into(),
-        spiffe_ids: message.spiffe_ids.into_iter().map(Into::into).collect(),
-        server_name: message.server_name.into(),
-    })
 }
 
 fn telemetry(message: Option<proto::Telemetry>) -> Checked<Telemetry> {

@@ -2,3 +2,5 @@
 
 pub mod decode;
 pub mod model;
+#[cfg(test)]
+pub mod samples;

@@ -1,5 +1,7 @@
 //! What a snapshot is once it is checked: no dangling name, no default left to decide, ready to be read per request.
 
+mod balance;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
+
+pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 
 use crate::verdict::Judge;
 
@@ -333,17 +337,6 @@ pub enum Protocol {
     Tcp,
 }
 
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BalancePolicy {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The less loaded of two random ones.
-    LeastRequest,
-    /// Any, by weight.
-    Random,
-}
-
 /// A service, or a subset of one, to send to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -357,8 +350,8 @@ pub struct Cluster {
     pub protocol: Protocol,
     /// They speak gRPC, and nothing but it.
     pub is_grpc: bool,
-    /// How one is chosen.
-    pub balance: BalancePolicy,
+    /// Who gets a request.
+    pub balance: Balance,
     /// None: cleartext.
     pub tls: Option<ClientTls>,
     /// TCP and TLS together. Default 5 s, as Envoy.

@@ -153,14 +153,10 @@ pub struct Candidates {
     pub healthy: u32,
     /// Of these the ones that are ejected.
     pub ejected: u32,
-}
-
-impl Candidates {
-    /// So many of each.
-    pub fn new(total: usize, healthy: usize, ejected: usize) -> Self {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Candidates { total: count(total), healthy: count(healthy), ejected: count(ejected) }
-    }
+    /// Theirs; more than 0: it has failed over.
+    pub priority: u32,
+    /// So many endpoints were taken out that they are picked all the same.
+    pub is_panic: bool,
 }
 
 /// One try.

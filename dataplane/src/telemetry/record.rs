@@ -265,6 +265,11 @@ impl Record {
         self.exchange.candidates = candidates;
     }
 
+    /// Who made the request, as far as trusted proxies can tell.
+    pub fn client_address(&self) -> IpAddr {
+        self.exchange.client_address()
+    }
+
     /// An endpoint was picked and is tried; an attempt that still goes on ends here.
     pub fn attempt_started(&mut self, endpoint: &Arc<str>, address: SocketAddr) {
         let now = clock::now().duration_since(self.started);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::snapshot::model::{
-    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Protocol, Route,
+    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Route,
 };
-use crate::verdict::Judge;
+use crate::snapshot::samples::shared;
 
 pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
@@ -26,25 +26,7 @@ pub(super) fn route() -> Arc<Route> {
 }
 
 pub(super) fn cluster() -> Arc<Cluster> {
-    Arc::new(Cluster {
-        name: "orders".into(),
-        service: "orders".into(),
-        subset: "".into(),
-        protocol: Protocol::Http2,
-        is_grpc: true,
-        balance: BalancePolicy::RoundRobin,
-        tls: None,
-        connect_timeout: Duration::from_secs(5),
-        warm_timeout: Duration::from_secs(5),
-        max_connections: 1,
-        max_pending: 1,
-        max_requests: 1,
-        max_retries: 1,
-        outlier: None,
-        breaker: None,
-        judge: Judge::usual(),
-        origin: Origin::default(),
-    })
+    shared("orders", "orders", BalancePolicy::RoundRobin)
 }
 
 pub(super) fn listener(direction: Direction) -> Listener {

@@ -71,7 +71,7 @@ impl Bench {
         let mut record = self.start(request);
         record.routed(&self.route, &self.metrics);
         record.cluster(&self.cluster, 0);
-        record.candidates(Candidates::new(2, 1, 0));
+        record.candidates(Candidates { total: 2, healthy: 1, ejected: 0, priority: 1, is_panic: true });
         record
     }
 
@@ -254,6 +254,7 @@ async fn a_reply_of_the_proxy_is_explained() {
         failure.detail
     );
     assert_eq!((failure.candidates_total, failure.candidates_healthy), (2, 1));
+    assert_eq!((failure.candidates_priority, failure.candidates_panic), (1, true));
     assert_eq!(failure.origin, "services/orders.yaml:12:3");
     assert_eq!(failure.attempts[0].why, "connect-timeout");
     assert_eq!((failure.attempts[0].duration_us, failure.duration_us), (1500, 1500));

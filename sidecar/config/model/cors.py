@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from sidecar.config.model.base import LABEL_PATTERN, Duration, Model, refusal
-from sidecar.config.model.route import HeaderName, Method
+from sidecar.config.model.header import HeaderName, Method
 
 _ANY = "*"
 _HOST = rf"{LABEL_PATTERN}(\.{LABEL_PATTERN})*|\[[0-9a-f:.]+\]"

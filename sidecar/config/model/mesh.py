@@ -11,9 +11,10 @@ from pydantic import Field
 from sidecar.config.model.base import Domain, Duration, Model, Share
 from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
 from sidecar.config.model.limits import Limits
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.tls import MeshTls
-from sidecar.config.model.traffic import Failures, LoadBalancer, Traffic
+from sidecar.config.model.traffic import Failures, Traffic
 
 
 class Tracing(Model):
@@ -47,10 +48,8 @@ class Mesh(Traffic):
     limits: Limits = Field(default=Limits(), description="What clients may send to any listener.")
     access_log: AccessLog = Field(default=AccessLog(), description="One line for each exchange.")
 
-    # Two random choices spread load nearly as well as asking all endpoints, and avoid a slow one (Mitzenmacher 2001).
     load_balancer: LoadBalancer = Field(
-        default="least_request",
-        description="How an endpoint is picked: round_robin, least_request (of two at random) or random.",
+        default=LoadBalancer(), description="How an endpoint is picked: a policy's name, or a policy with settings."
     )
     # Envoy's default (config.cluster.v3.Cluster.connect_timeout).
     connect_timeout: Duration = Field(

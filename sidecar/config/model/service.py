@@ -124,6 +124,24 @@ class SubsetTarget(Model):
     subset: Label = Field(description="One of this document's subsets.")
 
 
+class FailoverTarget(Model):
+    """Who takes over: another service, a subset, or the service in another datacenter."""
+
+    service: Label | None = Field(default=None, description="Another service; this one if left out.")
+    subset: Label | None = Field(default=None, description="A subset of it; all of it if left out.")
+    datacenter: Label | None = Field(default=None, description="Consul's datacenter; ours if left out.")
+
+
+def _check_failover(failover: tuple[FailoverTarget, ...]) -> tuple[FailoverTarget, ...]:
+    message, expected = "this leads to nobody else", "`service`, `subset` or `datacenter`"
+    refuse_all(
+        ((index,), other, refusal(message, expected=expected))
+        for index, other in enumerate(failover)
+        if other == FailoverTarget()
+    )
+    return failover
+
+
 class ServiceBranch(Weighted):
     """One branch of a service's split."""
 
@@ -224,7 +242,6 @@ class Service(Traffic):
             "fault",
             "mirror",
             "plugins",
-            "failover",
             "warm_timeout",
         }
     )
@@ -251,6 +268,12 @@ class Service(Traffic):
     routes: Annotated[tuple[ServiceRoute, ...], AfterValidator(_check_routes)] = Field(
         default=(), description="The first that matches takes the request; without a match all endpoints do."
     )
+    failover: Annotated[tuple[FailoverTarget, ...], Field(max_length=16), AfterValidator(_check_failover)] | None = (
+        Field(
+            default=None,
+            description="Who takes over, in this order, when too few of the service or subset called are available.",
+        )
+    )
     # Envoy's default (extensions.filters.network.tcp_proxy.v3.TcpProxy.idle_timeout).
     idle_timeout: Annotated[Duration, AfterValidator(_check_idle_timeout)] | None = Field(
         default=None, description="With protocol tcp: how long a connection may be still. Left out: 1h."
@@ -258,8 +281,20 @@ class Service(Traffic):
 
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:
-        refuse_all(_beyond_protocol(self))
+        refuse_all([*_beyond_protocol(self), *_dangling_failover(self)])
         return self
+
+
+def _dangling_failover(service: Service) -> Iterator[Finding]:
+    for index, other in enumerate(service.failover or ()):
+        if other.service is None and other.subset is not None and other.subset not in service.subsets:
+            message = f"this service has no subset `{other.subset}`"
+            hint = did_you_mean(other.subset, service.subsets)
+            yield (
+                ("failover", index, "subset"),
+                other.subset,
+                refusal(message, expected=listed(service.subsets), hint=hint),
+            )
 
 
 def _beyond_protocol(service: Service) -> Iterator[Finding]:

@@ -7,21 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from sidecar.config.model.base import Duration, Model, later, refusal
+from sidecar.config.model.base import Duration, Model, refusal
 from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.retry import Retry
-
-_LATER_POLICIES = ("peak_ewma", "ring_hash", "maglev")
-
-
-def _later_policy(value: object) -> str | None:
-    if isinstance(value, dict):
-        return "a load balancer with settings"
-    return f"`{value}`" if value in _LATER_POLICIES else None
-
-
-LoadBalancer = Annotated[Literal["round_robin", "least_request", "random"], later(_later_policy)]
-
 
 _RANGE = re.compile(r"([1-5][0-9][0-9])-([1-5][0-9][0-9])")
 _STATUSES_EXPECTED = "a status such as 503, or a range such as 500-599"
@@ -121,7 +110,7 @@ class Traffic(Model):
     """The caller's side of a service. A field that is left out has the mesh document's value."""
 
     load_balancer: LoadBalancer | None = Field(
-        default=None, description="How an endpoint is picked: round_robin, least_request (of two at random) or random."
+        default=None, description="How an endpoint is picked: a policy's name, or a policy with settings."
     )
     timeout: Duration | None = Field(
         default=None,

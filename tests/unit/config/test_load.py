@@ -119,8 +119,6 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines() -> None:
         ("plugins: []", "`plugins` is not supported yet"),
         ("health_check: {}", "`health_check` is not supported yet"),
         ("protocol: udp", "`udp` is not supported yet"),
-        ("load_balancer: maglev", "`maglev` is not supported yet"),
-        ("load_balancer: {policy: ring_hash}", "a load balancer with settings is not supported yet"),
     ],
 )
 def test_what_is_not_carried_out_yet_is_refused_by_name(text: str, message: str) -> None:
@@ -139,6 +137,45 @@ def test_what_is_not_carried_out_yet_is_refused_by_name(text: str, message: str)
 )
 def test_a_failure_is_a_status_that_there_is(text: str, message: str) -> None:
     assert only(problems_of(text)).message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("load_balancer: maglevs", "1:16", "`maglevs` is not one of the choices"),
+        ("load_balancer: maglev", "1:16", "maglev needs `hash`: what decides where a request goes"),
+        ("load_balancer: {policy: ring_hash}", "1:25", "ring_hash needs `hash`: what decides where a request goes"),
+        (
+            "load_balancer: {policy: random, choices: 3}",
+            "1:42",
+            "`choices` is about least_request, and this is random",
+        ),
+        ("load_balancer: {policy: least_request, choices: 1}", "1:49", "`1` is out of bounds"),
+        ("load_balancer: {policy: maglev, hash: [{}]}", "1:40", "this names no part of a request"),
+        (
+            "load_balancer: {policy: maglev, hash: [{header: x-a, query: b}]}",
+            "1:61",
+            "`header` is named here already: one part has one source",
+        ),
+        ("load_balancer: {policy: maglev, hash: [{query: b, ttl: 1s}]}", "1:56", "`ttl` is about a cookie"),
+        ("load_balancer: {policy: maglev, hash: [{cookie: a b}]}", "1:49", "this is no name of a cookie: `a b`"),
+        (
+            "load_balancer: {policy: maglev, hash: [{source: true}], slow_start: 1s}",
+            "1:69",
+            "a key goes to its endpoint at once: hashing has no slow start",
+        ),
+        (
+            "load_balancer: {policy: ring_hash, hash: [{source: true}], min_ring_size: 9, max_ring_size: 8}",
+            "1:75",
+            "a ring of at least 9 points is larger than 8",
+        ),
+        ("failover: [{}]", "1:12", "this leads to nobody else"),
+        ("failover: [{subset: v9}]", "1:21", "this service has no subset `v9`"),
+    ],
+)
+def test_a_load_balancer_and_a_failover_make_sense(text: str, place: str, message: str) -> None:
+    problem = only(problems_of(text))
+    assert (problem.place.partition(":")[2], problem.message) == (place, message)
 
 
 def test_what_is_about_requests_has_no_place_where_nobody_reads_them() -> None:

@@ -12,6 +12,7 @@ import pytest
 from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import load
+from sidecar.config.model.load_balancer import HashPart, LoadBalancer
 from sidecar.config.model.path import parse_path
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
@@ -64,7 +65,7 @@ def world() -> World:
             protocol="http2",
             routes=(route,),
             subsets=subsets,
-            load_balancer="random",
+            load_balancer=LoadBalancer(policy="ring_hash", hash=(HashPart(cookie="at", ttl=timedelta(minutes=1)),)),
             connect_timeout=timedelta(seconds=5),
             only_passing=frozenset({("orders", "v1")}),
             failover={Target("orders", "v1"): (Target("orders", "v1", "dc2"), Target("stock"))},

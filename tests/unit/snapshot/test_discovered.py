@@ -49,6 +49,11 @@ def addresses(world: World, cluster: str) -> list[str] | None:
     return None if update is None else [endpoint.address for endpoint in update.endpoints]
 
 
+def priorities(world: World, cluster: str) -> list[tuple[int, str]] | None:
+    update = endpoints(world, ROLE, cluster, 1)
+    return None if update is None else [(endpoint.priority, endpoint.address) for endpoint in update.endpoints]
+
+
 def outbound(world: World) -> dict[str, wire.Route]:
     (table,) = [table for table in compile(world, ROLE, 1).route_tables if table.name == "outbound"]
     return {host: route for route in reversed(table.routes) for host in route.match.hosts}
@@ -159,7 +164,7 @@ FAR, STOCK = Target("orders", datacenter="west"), Target("stock")
 FAILOVER = ChainsUpdate({"orders": Chain("http", failover={ORDERS: (FAR, STOCK)})})
 
 
-def test_the_first_target_with_somebody_healthy_serves_and_is_held_to_its_own_identity() -> None:
+def test_those_who_take_over_come_after_and_are_held_to_their_own_identity() -> None:
     world = world_with("protocol: http").apply(FAILOVER)
     assert watched(world, "orders") == (ORDERS, FAR, STOCK)
     world = world.apply(EndpointsUpdate(ORDERS, (ONE, TWO)))
@@ -170,7 +175,8 @@ def test_the_first_target_with_somebody_healthy_serves_and_is_held_to_its_own_id
     assert addresses(ill, "orders") == [TWO.address]
     update = endpoints(ill.apply(EndpointsUpdate(STOCK, (ONE,))), ROLE, "orders", 1)
     assert update is not None
-    (endpoint,) = update.endpoints
+    own, endpoint = update.endpoints
+    assert (own.address, own.priority, endpoint.priority) == (TWO.address, 0, 1)
     assert (endpoint.address, list(endpoint.spiffe_ids)) == (
         ONE.address,
         ["spiffe://abc.consul/ns/default/dc/east/svc/stock"],
@@ -188,8 +194,19 @@ def test_instances_that_are_doubted_serve_only_where_nobody_takes_over() -> None
     assert addresses(world, "orders") == [ONE.address]
 
     world = world.apply(EndpointsUpdate(FAR, (TWO, THREE)))
-    assert addresses(world, "orders") == [TWO.address, THREE.address]
-    assert addresses(world.apply(EndpointsUpdate(ORDERS, (ONE,))), "orders") == [ONE.address]
+    assert priorities(world, "orders") == [(0, TWO.address), (0, THREE.address), (1, ONE.address)]
+    sure = world.apply(EndpointsUpdate(ORDERS, (ONE,)))
+    assert priorities(sure, "orders") == [(0, ONE.address), (1, TWO.address), (1, THREE.address)]
+
+
+def test_a_document_says_who_takes_over_before_a_resolver_does() -> None:
+    failover = "failover: [{subset: v1}, {service: stock}, {datacenter: west}]"
+    subsets = "subsets: {v1: {where: 'meta.version == 1'}}"
+    world = world_with(f"protocol: http\n{subsets}\n{failover}").apply(FAILOVER)
+    assert world.failover(ORDERS) == (Target("orders", "v1"), STOCK, FAR)
+    assert world.failover(Target("orders", "v1")) == (STOCK, FAR)
+    none = world_with("protocol: http\nfailover: []").apply(FAILOVER)
+    assert none.failover(ORDERS) == ()
 
 
 def test_a_service_without_instances_waits_until_it_is_known_who_takes_over() -> None:

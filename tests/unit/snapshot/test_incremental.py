@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.snapshot import Compiler, GatewayRole, Role, SidecarRole, compile
 from sidecar.snapshot.cluster import mesh_cluster
 from sidecar.snapshot.parts import Memo
@@ -38,7 +39,7 @@ CHAINS = [
     {},
     {"orders": Chain(protocol="grpc")},
     {"orders": Chain(routes=(ChainRoute("r", ((Target("inventory"), 1), (Target("orders", "v9"), 3))),))},
-    {"inventory": Chain(connect_timeout=timedelta(seconds=3), load_balancer="random")},
+    {"inventory": Chain(connect_timeout=timedelta(seconds=3), load_balancer=LoadBalancer(policy="random"))},
     {"web": Chain(calls={"": Calls(max_pending=3), "orders": Calls(timedelta(seconds=3))})},
     {"orders": Chain(failover={Target("orders"): (Target("inventory", "", "dc2"),)})},
 ]

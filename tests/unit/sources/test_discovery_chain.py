@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.model.load_balancer import HashPart, LoadBalancer
 from sidecar.config.model.retry import Retry
 from sidecar.sources import discovery_chain
-from sidecar.sources.compiled_chain import compile_chain, duration
+from sidecar.sources.chain_balancer import load_balancer
+from sidecar.sources.chain_duration import duration
+from sidecar.sources.compiled_chain import compile_chain
 from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.world import Chain, ChainsUpdate, HeaderTest, Target
 from tests.unit.consul.scripted import Reply, connected, scripted
@@ -194,13 +197,50 @@ def test_a_target_to_which_nobody_can_be_led_is_named_and_has_no_route() -> None
 
 def test_what_is_not_done_is_named() -> None:
     resolver = {"Target": "orders", "ConnectTimeout": "5s"}
-    start = {"Type": "resolver", "Name": "orders", "Resolver": resolver, "LoadBalancer": {"Policy": "maglev"}}
+    start = {"Type": "resolver", "Name": "orders", "Resolver": resolver, "LoadBalancer": {"Policy": "sticky"}}
     targets = {"orders": target("orders", "v1", filter_="Checks is empty")}
 
     assert compile_chain(chain(start, targets)).not_carried_out == (
-        "service-resolver orders: LoadBalancer.Policy maglev",
+        "service-resolver orders: LoadBalancer.Policy sticky",
         "service-resolver orders subset v1: Filter Checks is empty: `Checks` cannot be selected",
     )
+
+
+def test_a_resolvers_load_balancer_becomes_ours() -> None:
+    for told, expected in (
+        ({"Policy": "round_robin"}, LoadBalancer(policy="round_robin")),
+        ({"Policy": "least_request", "LeastRequestConfig": {"ChoiceCount": 7}}, LoadBalancer(choices=7)),
+        ({"Policy": "least_request", "LeastRequestConfig": {"ChoiceCount": 99}}, LoadBalancer(choices=10)),
+        (
+            {
+                "Policy": "ring_hash",
+                "RingHashConfig": {"MinimumRingSize": 7, "MaximumRingSize": 9},
+                "HashPolicies": [
+                    {"Field": "header", "FieldValue": "X-User", "Terminal": True},
+                    {"Field": "cookie", "FieldValue": "at", "CookieConfig": {"TTL": "1m0s", "Path": "/api"}},
+                    {"Field": "cookie", "FieldValue": "id", "CookieConfig": {"Session": True}},
+                    {"Field": "query_parameter", "FieldValue": "q"},
+                    {"SourceIP": True},
+                ],
+            },
+            LoadBalancer(
+                policy="ring_hash",
+                min_ring_size=7,
+                max_ring_size=9,
+                hash=(
+                    HashPart(header="x-user", terminal=True),
+                    HashPart(cookie="at", ttl=timedelta(minutes=1), path="/api"),
+                    HashPart(cookie="id", ttl=timedelta(0)),
+                    HashPart(query="q"),
+                    HashPart(source=True),
+                ),
+            ),
+        ),
+        # Envoy hashes nothing then, and picks at random.
+        ({"Policy": "maglev"}, LoadBalancer(policy="random")),
+        ({}, None),
+    ):
+        assert load_balancer(told) == (expected, [])
 
 
 def test_durations_are_gos() -> None:

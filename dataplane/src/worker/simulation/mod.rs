@@ -125,6 +125,8 @@ impl Plan {
                 proto::BalancePolicy::RoundRobin,
                 proto::BalancePolicy::LeastRequest,
                 proto::BalancePolicy::Random,
+                proto::BalancePolicy::PeakEwma,
+                proto::BalancePolicy::RingHash,
             ]),
             workers: 1 + random::below(2),
             callers: 1 + random::below(6),
@@ -229,11 +231,11 @@ impl Proxy {
         let hub = Hub::new(&proto::Options::default());
         let events = Arc::new(Events::new(0, Arc::clone(&hub)));
         let mut registry = Registry::default();
-        registry.retain(&HashMap::from([(ORDERS.into(), ORDERS.into())]));
+        let snapshot = Arc::new(decode(&plan.snapshot(sabotage).encode_to_vec()).expect("a valid snapshot"));
+        registry.retain(&snapshot.clusters);
         let worker = |_| Worker::new(Arc::clone(&hub), Arc::clone(&events));
         let workers = (0..plan.workers).map(worker).collect();
         let mut proxy = Proxy { hub, events, workers, registry, version: 0 };
-        let snapshot = Arc::new(decode(&plan.snapshot(sabotage).encode_to_vec()).expect("a valid snapshot"));
         let live = proxy.registry.get(ORDERS).expect("it was just told");
         let clusters = Arc::new(HashMap::from([(ORDERS.into(), live)]));
         for worker in &mut proxy.workers {
