@@ -27,7 +27,7 @@ from sidecar.engine.directory import DirectoryEngine
 from sidecar.errors import SeamError
 from sidecar.identity.choice import CONSUL, LOCAL, Choice
 from sidecar.identity.lifetime import Lifetime
-from sidecar.snapshot import GatewayRole, Role, SidecarRole, untold
+from sidecar.snapshot import GatewayRole, Role, SidecarRole, is_open, summary, untold
 from sidecar.snapshot.cluster import APP
 from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
@@ -41,8 +41,6 @@ BOUND_WITHIN = 10.0
 EVENTS, EVENTS_WITHIN = 256, 0.25
 # Seconds for the last spans, metrics and log lines to leave.
 FLUSH_WITHIN = 3.0
-# Said at every start of a sidecar, and in /ready.
-OPEN_TO_THE_MESH = "every verified peer of the mesh may call this service: intentions are not enforced yet"
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +149,7 @@ def details(role: Role, engine: Engine, status: Status) -> Mapping[str, object]:
     """What `/ready` says beside the state."""
     told = dict(engine.details())
     if isinstance(role, SidecarRole):
-        told["authorization"] = OPEN_TO_THE_MESH
+        told["authorization"] = summary(status.world, role.service)
     elif named := untold(status.world, role.name):
         told["not_carried_out"] = named
     elif role.name not in status.world.gateways:
@@ -253,8 +251,9 @@ class App:
         self.run_file = directory.write(status.role, status.name, admin, bound)
         ports = ", ".join(f"{name} {address}" for name, address in {**bound, "admin": admin}.items())
         log.info("%s %s is ready: %s", status.role, status.name, ports)
-        if isinstance(self.begun.role, SidecarRole):
-            log.warning("%s", OPEN_TO_THE_MESH)
+        if isinstance(role := self.begun.role, SidecarRole):
+            if is_open(status.world, role.service):
+                log.warning("%s", summary(status.world, role.service))
         elif not bound:
             log.warning("no listener yet: expected the document of the gateway %s", status.name)
         await self.engine.announce(bound, admin)

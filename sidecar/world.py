@@ -21,6 +21,7 @@ from sidecar.config.model.route import Match
 from sidecar.config.references import dangling
 from sidecar.config.where import Where
 from sidecar.errors import Problem
+from sidecar.intentions import Intentions
 
 # One label of a host name, as hosts, SPIFFE ids and the names of clusters have it. Consul takes any text as a name.
 _CALLABLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -215,7 +216,7 @@ K = TypeVar("K", Key, str, Target)
 V = TypeVar("V")
 
 # What a source may say; a union that grows with the sources.
-Update = DocumentSet | EndpointsUpdate | QueryUpdate | NamesUpdate | ChainsUpdate | Site
+Update = DocumentSet | EndpointsUpdate | QueryUpdate | NamesUpdate | ChainsUpdate | Intentions | Site
 
 # Stands for a service whose document is missing: the mesh's defaults, no endpoints.
 NO_DOCUMENT = Service()
@@ -241,6 +242,8 @@ class World:
     # By prepared query the service that it finds.
     queries: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     entries: ChainsUpdate = field(default_factory=lambda: ChainsUpdate(MappingProxyType({})))
+    # Of our own service. None: there are none to ask, and `allow` of its document decides alone.
+    intentions: Intentions | None = None
     # None without Consul.
     site: Site | None = None
 
@@ -330,7 +333,8 @@ class World:
             for name in sorted(self._all_names)
             if not is_callable(name)
         )
-        return (*self.entries.not_carried_out, *of_services, *nameless)
+        of_intentions = self.intentions.not_carried_out if self.intentions is not None else ()
+        return (*self.entries.not_carried_out, *of_services, *of_intentions, *nameless)
 
     def subset(self, service: str, subset: str) -> Where | None:
         """Who is in a subset: what the document says, else what a resolver says; None: nobody."""
@@ -410,6 +414,8 @@ class World:
                 return replace(self, queries=MappingProxyType({**self.queries, query: service}))
             case ChainsUpdate():
                 return replace(self, entries=update)
+            case Intentions():
+                return replace(self, intentions=update)
             case Site():
                 return replace(self, site=update)
 

@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -139,6 +139,11 @@ class Mesh:
         self._numbers = count()
         for made in (self.config, self._logs):
             made.mkdir(parents=True)
+
+    @property
+    def proxies(self) -> Sequence[Proxy]:
+        """All that were started, in order."""
+        return tuple(self._proxies)
 
     def document(self, key: str, **fields: Any) -> Path:
         """Write the document `key` ("services/orders") as its fields; a running proxy picks a change up."""

@@ -60,6 +60,8 @@ reasons! {
     MethodNotAllowed = "method-not-allowed", Downstream, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
     /// A legal feature of HTTP that this proxy does not carry.
     NotImplemented = "not-implemented", Downstream, 501, 12, "The request uses a feature that this proxy does not carry.", "Look at the detail for the feature.";
+    /// A rule about callers does not allow it.
+    NotAllowed = "not-allowed", Downstream, 403, 7, "The caller may not do this.", "Look at the rule that the detail names: an intention in Consul, or `allow` in the service's document.";
     /// No route of the listener matches.
     NoRoute = "no-route", Proxy, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
     /// The route's cluster has no endpoint at all.

@@ -29,6 +29,7 @@ use crate::random;
 use crate::retry::Attempts;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
+use crate::standing::Leave;
 use crate::telemetry::record::Record;
 use crate::upstream::{Permit, Picked};
 
@@ -51,7 +52,7 @@ pub fn exchange(
         caller.address,
     );
     record.client(client);
-    let (trusted, is_tls) = (scope.trusts(&caller), caller.is_tls);
+    let (trusted, is_tls) = (scope.trusts(&caller), caller.hop.is_tls);
     let upload = Upload::new(body);
     let mut call = Call {
         record,
@@ -59,6 +60,7 @@ pub fn exchange(
         responder,
         deadline: Deadline::of_client(caller.term),
         try_timer: None,
+        leave: None,
         web: None,
         trusted,
         is_tls,
@@ -86,6 +88,7 @@ struct Call {
     responder: Responder,
     deadline: Deadline,
     try_timer: TryTimer,
+    leave: Option<Leave>,
     /// The caller speaks gRPC-Web, the cluster gRPC.
     web: Option<Box<Translation>>,
     /// The caller may know particulars.
@@ -105,6 +108,7 @@ impl Call {
     /// Finds the route; then a filter answers, or an endpoint. Fails when there is nothing to answer with.
     async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
         let target = self.find(scope, caller, parts)?;
+        self.leave = scope.leave(caller, Some(parts))?;
         if let Some(reply) = filter::reply(&target.route, parts) {
             self.say(reply).await;
             return Ok(());
@@ -136,7 +140,7 @@ impl Call {
         self.deadline.begin(route.timeout, grpc::timeout(&parts.headers));
         if !upstream.is_warm() {
             // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
-            self.patiently(Box::pin(upstream.warm())).await??;
+            self.patiently(Box::pin(upstream.warm()), parts).await??;
         }
         if upstream.config.is_grpc {
             self.translate(parts);
@@ -169,7 +173,7 @@ impl Call {
                     .map(|received| Answer { received, picked, permit });
             };
             self.leave(received, picked);
-            self.pause(wait).await?;
+            self.pause(wait, parts).await?;
         }
     }
 
@@ -218,7 +222,7 @@ impl Call {
             if let Poll::Ready(error) = download.sink.poll_reset(cx) {
                 return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
             }
-            self.deadline.poll(cx).map(Err)
+            self.poll_end(cx, parts).map(Err)
         })
         .await
         .map_err(|error| self.deadline.explain(error));
@@ -249,17 +253,4 @@ impl Call {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<F>(_: impl FnOnce(Rc<Scope>, Rc<Caller>, Request<()>, Body, Responder) -> F) -> usize {
-        std::mem::size_of::<F>()
-    }
-
-    #[test]
-    fn an_exchange_stays_small() {
-        // Each stream is one task of this size; 256 of them should leave room in a core's second-level cache.
-        let size = size_of_future(exchange);
-        assert!(size <= 2560, "an exchange takes {size} bytes");
-    }
-}
+mod tests;

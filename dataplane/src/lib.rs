@@ -6,6 +6,7 @@
 pub mod runtime;
 
 mod accept;
+mod authorize;
 mod balance;
 mod breaker;
 mod budget;
@@ -26,6 +27,7 @@ mod retry;
 mod route;
 mod scope;
 mod snapshot;
+mod standing;
 mod telemetry;
 mod tls;
 mod upstream;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::request::Parts;
 use http::uri::Authority;
 
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::route::table::RouteTable;
 use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
+use crate::standing::{Leave, Standing};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::Observer;
 use crate::tls::peer::Term;
@@ -37,6 +39,8 @@ pub struct Scope {
     pub body_timeout: Duration,
     /// Counts exchanges in flight.
     pub drain: Rc<Drain>,
+    /// The rules for its callers; `None` where they have no names.
+    pub standing: Option<Rc<Standing>>,
     /// Leads to the scope that has taken its place.
     pub latest: Latest,
 }
@@ -73,6 +77,12 @@ impl Scope {
             Direction::Outbound => true,
             Direction::Edge => false,
         }
+    }
+
+    /// Leave to go on for a request of the caller, or for its connection (`None`). Fails when the rules refuse it.
+    pub fn leave(&self, caller: &Caller, request: Option<&Parts>) -> Result<Option<Leave>, Error> {
+        let ask = |standing| Leave::ask(standing, caller.peer.as_ref(), request);
+        self.standing.as_ref().map(ask).transpose()
     }
 
     /// Why a request for `host` finds no route.

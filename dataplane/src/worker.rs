@@ -23,7 +23,8 @@ use crate::net;
 use crate::pool::SecretsCell;
 use crate::route::table::RouteTable;
 use crate::scope::{Latest, Scope, Target};
-use crate::snapshot::model::{self, Route, Snapshot};
+use crate::snapshot::model::{self, Direction, Route, Snapshot};
+use crate::standing::Standing;
 use crate::telemetry::Hub;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::Observer;
@@ -224,7 +225,18 @@ impl Worker {
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
             latest,
+            standing: self.standing(listener),
         }
+    }
+
+    /// The listener's own, from snapshot to snapshot: whoever goes on there is judged again by the new rules.
+    fn standing(&self, listener: &model::Listener) -> Option<Rc<Standing>> {
+        let known = self.listening.get(&listener.name);
+        let known = known.and_then(|listening| listening.scope.borrow().standing.clone());
+        let new = || (listener.direction == Direction::Inbound).then(Rc::default);
+        let standing = known.or_else(new)?;
+        standing.change(listener.authorization.clone());
+        Some(standing)
     }
 
     fn targets(&self, routes: &[Arc<Route>], cells: impl Fn(&Route) -> Arc<RouteMetrics>) -> RouteTable<Target> {

@@ -45,8 +45,9 @@ class Calls:
         self.latest: deque[str] = deque(maxlen=SEEN_IN)
         self.since_line: Counter[str] = Counter()
         self.failures: list[str] = []
-        # When (time.monotonic) each version last answered.
+        # When (time.monotonic) each version last answered, and when a call was last refused by an intention.
         self.answered: dict[str, float] = {}
+        self.refused_at = 0.0
 
     async def run(self) -> None:
         """One client: call for ever."""
@@ -69,6 +70,10 @@ class Calls:
         try:
             order = await self._stub.GetOrder(orders_pb2.GetOrderRequest(order_id="1001"), timeout=10)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                self.refused_at = time.monotonic()
+                self.since_line["refused"] += 1
+                return
             self.failures.append(f"{error.code().name}: {error.details()}")
             self.since_line["failed"] += 1
         else:
@@ -82,11 +87,12 @@ class Calls:
 
     def line(self) -> str:
         """The calls since the last line, drawn."""
-        one, two, failed = (self.since_line[name] for name in ("1", "2", "failed"))
+        one, two, failed, refused = (self.since_line[name] for name in ("1", "2", "failed", "refused"))
         self.since_line.clear()
         share = two / max(1, one + two)
         filled = round(BAR * share)
         failures = bold(f", {failed} FAILED") if failed else ""
+        failures += f", {refused} refused" if refused else ""
         bar = f"{'━' * (BAR - filled)}{bold('█' * filled)}"
         return (
             f"  {time.strftime('%H:%M:%S')}  v1 {1 - share:4.0%}  {bar}  v2 {share:4.0%}  {one + two} calls{failures}"
@@ -141,15 +147,18 @@ class Demo:
             await first_of(self.canary(), draw(self.calls), *(self.calls.run() for _ in range(CALLERS)))
 
     async def canary(self) -> None:
-        """From version 1 to version 2, by three keys; then it is the person's turn."""
+        """From version 1 to version 2, by three keys; an intention that is flipped; then it is the person's turn."""
         await self.look(0)
         for percent in STEPS:
             await self.step(percent)
+        await self.flip("deny", lambda: self.calls.refused_at)
+        await self.flip("allow", lambda: self.calls.answered["2"])
         say(f"\n{bold('Your turn')}, in another terminal; Ctrl-C here stops everything:")
         program = Path(self.agent.program).parent
         say(f"  export CONSUL_HTTP_ADDR={self.agent.address} PATH=$PATH:{program}")
         say(f"  {self.put(STEPS[0])}        # edit the file first, if you like")
         say(f"  consul kv get {KEY}")
+        say(f"  consul {' '.join(intention('deny'))}")
         say("  consul catalog nodes -service=orders\n")
         if not self._hurried:
             await asyncio.Event().wait()
@@ -187,6 +196,20 @@ class Demo:
             say(f"  version 2 first answered {max(0.0, self.calls.answered['2'] - put) * 1000:.0f} ms after that")
         await self.look(percent)
 
+    async def flip(self, action: str, seen_at: Callable[[], float]) -> None:
+        """Write the intention from web to orders, and watch the calls follow: of all that are allowed none fails."""
+        command = intention(action)
+        say(f"\n{bold('$ consul ' + ' '.join(command))}")
+        await self.agent.consul(*command)
+        written = time.monotonic()
+        await self.until(lambda: seen_at() > written, f"the first call after `{action}`")
+        word = "refused" if action == "deny" else "answered"
+        say(f"  the first call was {word} {(seen_at() - written) * 1000:.0f} ms after that")
+        if not self._hurried:
+            await asyncio.sleep(STEP_TAKES)
+        elif self.calls.failures:
+            raise ShopError(f"{len(self.calls.failures)} calls failed; the first: {self.calls.failures[0]}")
+
     async def look(self, percent: int) -> None:
         """Let a person see it, or be sure that it is so and that no call has failed."""
         if not self._hurried:
@@ -222,6 +245,11 @@ class Demo:
         """All of it; callers first, Consul last."""
         await self.shop.stop()
         await self.agent.stop()
+
+
+def intention(action: str) -> tuple[str, ...]:
+    """The command of Consul that says whether web may call orders."""
+    return "intention", "create", "-replace", f"-{action}", "web", "orders"
 
 
 def with_weights(text: str, *weights: int) -> str:

@@ -29,7 +29,7 @@ class Document:
     place: str
     text: str = field(repr=False)
     model: Mesh | Service | Gateway
-    # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners, upstreams.
+    # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners, upstreams, allow.
     places: Mapping[Path, str] = field(repr=False)
     # ModifyIndex of its key in Consul; 0 for a file.
     index: int = 0

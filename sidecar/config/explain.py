@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.config.model.base import NOT_YET, REFUSED, Model
@@ -99,14 +99,14 @@ class _Explainer:
         if model is None:
             return self._at(mark, f"unknown field `{name}`")
         if name in model.not_yet:
-            return self._at(mark, f"`{name}` is not supported yet", listed(model.model_fields))
-        hint = did_you_mean(name, model.model_fields)
-        return self._at(mark, f"unknown field `{name}`", listed(model.model_fields, limit=20), hint)
+            return self._at(mark, f"`{name}` is not supported yet", listed(model.written_fields()))
+        hint = did_you_mean(name, model.written_fields())
+        return self._at(mark, f"unknown field `{name}`", listed(model.written_fields(), limit=20), hint)
 
     def _missing_field(self, path: Path) -> tuple[Mark, Problem]:
         mark = self._tree.mark(path[:-1])
         model = _model_at(self._model, path[:-1])
-        info = model.model_fields.get(str(path[-1])) if model is not None else None
+        info = model.written_fields().get(str(path[-1])) if model is not None else None
         return self._at(mark, f"`{path[-1]}` is missing", info.description or "" if info is not None else "")
 
     def _options(self, path: Path) -> tuple[str, ...]:
@@ -155,8 +155,8 @@ def _annotation_at(model: type[Model], path: Path) -> Any:
 
 def _below(annotation: Any, step: str | int) -> Any:
     for part in _parts(annotation):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            field = part.model_fields.get(str(step))
+        if isinstance(part, type) and issubclass(part, Model):
+            field = part.written_fields().get(str(step))
             return field.annotation if field is not None else None
         if get_origin(part) is tuple:
             return get_args(part)[0]

@@ -20,6 +20,7 @@ from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
 from sidecar.errors import ConfigError, Problem
 from sidecar.identity.authority import Leaf
+from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.world import (
     Calls,
     Chain,
@@ -88,6 +89,7 @@ def encode_world(world: World) -> Json:
             "local": _encode_plain(world.entries.local),
             "not_carried_out": world.entries.not_carried_out,
         },
+        "intentions": asdict(world.intentions) if world.intentions else None,
         "site": asdict(world.site) if world.site else None,
     }
 
@@ -111,7 +113,32 @@ def decode_world(value: Json) -> World:
             _decode_plain(Local, entries["local"]),
             tuple(entries["not_carried_out"]),
         ),
+        intentions=_decode_intentions(value["intentions"]) if value["intentions"] else None,
         site=Site(**value["site"]) if value["site"] else None,
+    )
+
+
+def _decode_intentions(value: Json) -> Intentions:
+    return Intentions(
+        tuple(_decode_intention(intention) for intention in value["found"]),
+        value["default_allow"],
+        tuple(value["not_carried_out"]),
+    )
+
+
+def _decode_intention(value: Json) -> Intention:
+    permissions = tuple(_decode_permission(permission) for permission in value["permissions"])
+    return Intention(**{**value, "permissions": permissions, "providers": tuple(value["providers"])})
+
+
+def _decode_permission(value: Json) -> Permission:
+    path = value["path"]
+    return Permission(
+        allow=value["allow"],
+        path=(path[0], path[1]) if path else None,
+        methods=tuple(value["methods"]),
+        headers=tuple(FieldTest(**test) for test in value["headers"]),
+        providers=tuple(value["providers"]),
     )
 
 

@@ -24,9 +24,10 @@ from sidecar.errors import ConsulError
 from sidecar.identity.authority import Authority, Leaf
 from sidecar.identity.choice import CONSUL, Choice, authority
 from sidecar.identity.consul_connect import ConsulConnect
-from sidecar.snapshot import GatewayRole, Role
+from sidecar.snapshot import GatewayRole, Role, SidecarRole
 from sidecar.sources.catalog import Catalog
 from sidecar.sources.discovery_chain import DiscoveryChains
+from sidecar.sources.intentions import IntentionsSource
 from sidecar.sources.kv import KvSource
 from sidecar.sources.kv_status import StatusKey, content
 from sidecar.world import Target, Update, World
@@ -165,7 +166,10 @@ class ConsulEngine:
             self._service = _service(role)
             self._documents = KvSource(self._client, gateway=isinstance(role, GatewayRole))
             self._entries = DiscoveryChains(self._client)
-            self._updates = tuple(Stream(source.watch()) for source in (self._documents, self._entries, self._catalog))
+            # Who calls a gateway is not of the mesh, so intentions name it as a source alone.
+            own = (IntentionsSource(self._client, self._service),) if isinstance(role, SidecarRole) else ()
+            sources = (self._documents, self._entries, self._catalog, *own)
+            self._updates = tuple(Stream(source.watch()) for source in sources)
         return self._updates
 
     # --- run ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from sidecar.config.document import Key
 from sidecar.config.model import Gateway
 from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot import route
+from sidecar.snapshot.authorization import authorization, is_open, summary
 from sidecar.snapshot.cluster import (
     app_cluster,
     is_local,
@@ -37,7 +38,9 @@ __all__ = [
     "compile",
     "endpoints",
     "endpoints_made_of",
+    "is_open",
     "key_files",
+    "summary",
     "untold",
     "watched",
 ]
@@ -161,6 +164,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             mode=_mode(world, role.service),
             route_table="inbound",
             tls=mesh_tls(world),
+            authorization=authorization(world, role.service),
             limits=inbound_limits(world, role.service),
             origin=place,
         ),

@@ -90,7 +90,7 @@ class Origin(_message.Message):
     def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode")
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class Listener(_message.Message):
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     FORWARDING_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     direction: Direction
@@ -109,7 +110,74 @@ class Listener(_message.Message):
     origin: Origin
     forwarding: Forwarding
     mode: ListenerMode
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ...) -> None: ...
+    authorization: Authorization
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ...) -> None: ...
+
+class Authorization(_message.Message):
+    __slots__ = ("trust_domain", "rule_sets")
+    TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    RULE_SETS_FIELD_NUMBER: _ClassVar[int]
+    trust_domain: str
+    rule_sets: _containers.RepeatedCompositeFieldContainer[RuleSet]
+    def __init__(self, trust_domain: _Optional[str] = ..., rule_sets: _Optional[_Iterable[_Union[RuleSet, _Mapping]]] = ...) -> None: ...
+
+class RuleSet(_message.Message):
+    __slots__ = ("rules", "otherwise")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    OTHERWISE_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[Rule]
+    otherwise: Verdict
+    def __init__(self, rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., otherwise: _Optional[_Union[Verdict, _Mapping]] = ...) -> None: ...
+
+class Rule(_message.Message):
+    __slots__ = ("source", "condition", "verdict")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    condition: Condition
+    verdict: Verdict
+    def __init__(self, source: _Optional[str] = ..., condition: _Optional[_Union[Condition, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("allow", "by")
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    allow: bool
+    by: str
+    def __init__(self, allow: _Optional[bool] = ..., by: _Optional[str] = ...) -> None: ...
+
+class Condition(_message.Message):
+    __slots__ = ("path", "methods", "headers")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    path: PathMatch
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    headers: _containers.RepeatedCompositeFieldContainer[FieldTest]
+    def __init__(self, path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[FieldTest, _Mapping]]] = ...) -> None: ...
+
+class FieldTest(_message.Message):
+    __slots__ = ("name", "present", "exact", "prefix", "suffix", "contains", "regex", "invert", "ignore_case")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    SUFFIX_FIELD_NUMBER: _ClassVar[int]
+    CONTAINS_FIELD_NUMBER: _ClassVar[int]
+    REGEX_FIELD_NUMBER: _ClassVar[int]
+    INVERT_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_CASE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    present: bool
+    exact: str
+    prefix: str
+    suffix: str
+    contains: str
+    regex: str
+    invert: bool
+    ignore_case: bool
+    def __init__(self, name: _Optional[str] = ..., present: _Optional[bool] = ..., exact: _Optional[str] = ..., prefix: _Optional[str] = ..., suffix: _Optional[str] = ..., contains: _Optional[str] = ..., regex: _Optional[str] = ..., invert: _Optional[bool] = ..., ignore_case: _Optional[bool] = ...) -> None: ...
 
 class Forwarding(_message.Message):
     __slots__ = ("trusted", "hops", "forwarded")
@@ -226,14 +294,16 @@ class Match(_message.Message):
     def __init__(self, hosts: _Optional[_Iterable[str]] = ..., path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[HeaderMatch, _Mapping]]] = ...) -> None: ...
 
 class PathMatch(_message.Message):
-    __slots__ = ("exact", "prefix", "regex")
+    __slots__ = ("exact", "prefix", "regex", "begins")
     EXACT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     REGEX_FIELD_NUMBER: _ClassVar[int]
+    BEGINS_FIELD_NUMBER: _ClassVar[int]
     exact: str
     prefix: str
     regex: str
-    def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ...) -> None: ...
+    begins: str
+    def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., begins: _Optional[str] = ...) -> None: ...
 
 class HeaderMatch(_message.Message):
     __slots__ = ("name", "exact", "prefix", "regex", "present")

@@ -50,8 +50,8 @@ def test_two_services_call_each_other_with_nothing_written(agent: Agent, consul_
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     assert uris == [f"spiffe://{domain}/ns/default/dc/dc1/svc/orders"]
     assert told(web)["registration"] == "registered"
-    assert "every verified peer of the mesh may call this service" in str(told(web)["authorization"])
-    assert "every verified peer of the mesh may call this service" in web.output()
+    assert "every verified peer of the mesh may call web" in str(told(web)["authorization"])
+    assert "every verified peer of the mesh may call web" in web.output()
 
 
 def certificate_of(address: str) -> bytes:

@@ -1,6 +1,7 @@
 """The second thing that a newcomer does: the shop on real Consul, where a key that is put moves the calls."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,15 @@ def test_each_key_moves_the_calls_and_none_fails() -> None:
     assert running.returncode == 0, said
     assert said.count("$ consul kv put sidecar/services/orders") == 3
     assert "v1   0%" in said
+    for action, word in (("deny", "refused"), ("allow", "answered")):
+        assert f"$ consul intention create -replace -{action} web orders\n  the first call was {word} " in plain(said)
     assert "FAILED" not in said
+
+
+def plain(said: str) -> str:
+    """Without the lines that are drawn meanwhile, and without bold."""
+    lines = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in said.splitlines())
+    return "\n".join(line for line in lines if "  v1 " not in line)
 
 
 def test_it_stops_on_ctrl_c_and_leaves_nothing_behind(tmp_path: Path) -> None:

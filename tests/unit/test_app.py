@@ -100,7 +100,7 @@ async def test_it_is_ready_announced_and_then_drained(
     assert started.announced() == {}
     ready = f"sidecar orders is ready: inbound 127.0.0.1:40000, outbound 127.0.0.1:40000, admin {announced['admin']}"
     assert ready in caplog.text
-    assert "every verified peer of the mesh may call this service" in caplog.text
+    assert "every verified peer of the mesh may call orders" in caplog.text
     assert "SIGTERM received, draining" in caplog.text
 
 

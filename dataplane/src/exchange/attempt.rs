@@ -65,7 +65,7 @@ impl Call {
             .map(|timeout| Box::pin(clock::sleep(timeout)));
         let mut received = self.send(picked, route, parts, attempts.tried().len() - 1).await?;
         if route.retry.calls != 0 && attempts.is_left() && self.awaits_outcome(&received) {
-            self.hold(&mut received).await?;
+            self.hold(&mut received, parts).await?;
         }
         self.try_timer = None;
         Ok(received)
@@ -81,12 +81,12 @@ impl Call {
     ) -> Result<Received, Error> {
         let mut lease = match picked.ready() {
             Some(lease) => lease,
-            None => self.patiently(Box::pin(picked.checkout())).await??,
+            None => self.patiently(Box::pin(picked.checkout()), parts).await??,
         };
         self.record.attempt_connected(lease.peer().cloned());
         self.deadline.endpoint(lease.term());
         if parts.extensions.get::<Upgrade>().is_some() {
-            self.patiently(Box::pin(lease.settled())).await?;
+            self.patiently(Box::pin(lease.settled()), parts).await?;
         }
         let is_tls = lease.peer().is_some();
         let request = forward::request(
@@ -108,7 +108,7 @@ impl Call {
                     Head::Final(head, body) => return Poll::Ready(Ok((head, body))),
                 }
             }
-            self.poll_patience(cx).map(Err)
+            self.poll_patience(cx, parts).map(Err)
         })
         .await?;
         Ok(Received { head, first: None, body, lease })
@@ -124,7 +124,7 @@ impl Call {
     }
 
     /// Waits a moment for the first message or the trailers.
-    async fn hold(&mut self, received: &mut Received) -> Result<(), Error> {
+    async fn hold(&mut self, received: &mut Received, parts: &Parts) -> Result<(), Error> {
         let mut most: TryTimer = None;
         std::future::poll_fn(|cx| {
             match received.body.poll_frame(cx) {
@@ -138,7 +138,7 @@ impl Call {
                     let most = most.get_or_insert_with(|| Box::pin(clock::sleep(MOST_HELD)));
                     return match most.as_mut().poll(cx) {
                         Poll::Ready(()) => Poll::Ready(Ok(())),
-                        Poll::Pending => self.poll_patience(cx).map(Err),
+                        Poll::Pending => self.poll_patience(cx, parts).map(Err),
                     };
                 }
             }

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::request::Parts;
+
 use super::Call;
 use crate::clock;
 use crate::error::{Error, Reason};
@@ -12,19 +14,23 @@ use crate::verdict::Verdict;
 
 impl Call {
     /// Waits for `work` no longer than the caller and the deadline do.
-    pub(super) async fn patiently<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Error> {
+    pub(super) async fn patiently<F: Future + Unpin>(
+        &mut self,
+        mut work: F,
+        parts: &Parts,
+    ) -> Result<F::Output, Error> {
         std::future::poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending => {
                 self.upload.gather(cx);
-                self.poll_patience(cx).map(Err)
+                self.poll_patience(cx, parts).map(Err)
             }
         })
         .await
     }
 
-    /// Ready when the caller is gone, or the deadline or the time of one try is over.
-    pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+    /// Ready when the caller is gone, the time of one try is over, or as `poll_end`.
+    pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>, parts: &Parts) -> Poll<Error> {
         if let Poll::Ready(error) = self.responder.poll_reset(cx) {
             return Poll::Ready(Error::new(Reason::DownstreamReset).because(error));
         }
@@ -33,15 +39,23 @@ impl Call {
         {
             return Poll::Ready(Error::new(Reason::TryTimeout));
         }
-        self.deadline.poll(cx)
+        self.poll_end(cx, parts)
+    }
+
+    /// Ready when the deadline is over, or the caller may not go on.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, parts: &Parts) -> Poll<Error> {
+        match self.leave.as_mut().map(|leave| leave.poll(cx, Some(parts))) {
+            Some(Poll::Ready(error)) => Poll::Ready(error),
+            _ => self.deadline.poll(cx),
+        }
     }
 
     /// Waits before the next try.
-    pub(super) async fn pause(&mut self, wait: Duration) -> Result<(), Error> {
+    pub(super) async fn pause(&mut self, wait: Duration, parts: &Parts) -> Result<(), Error> {
         self.try_timer = None;
         match wait.is_zero() {
             true => Ok(()),
-            false => self.patiently(Box::pin(clock::sleep(wait))).await,
+            false => self.patiently(Box::pin(clock::sleep(wait)), parts).await,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One TCP connection, from its start to the last byte of either direction: the counterpart of `exchange.rs`.
 //!
-//! record started → attempts (pick, connect, again?) → bytes copied both ways → record consumed. Nobody reads the bytes,
+//! record started → may the caller? → attempts (pick, connect, again?) → bytes copied both ways → record consumed. Nobody reads the bytes,
 //! so nothing can be sent again once the first has moved.
 
 use std::future::{Future, poll_fn};
@@ -20,6 +20,7 @@ use crate::random;
 use crate::retry::Attempts;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
+use crate::standing::Leave;
 use crate::telemetry::record::Record;
 use crate::upstream::{Permit, Picked};
 use crate::verdict::Verdict;
@@ -28,6 +29,7 @@ use crate::verdict::Verdict;
 #[derive(Debug)]
 pub struct Relay {
     record: Record,
+    leave: Option<Leave>,
     upstream: Upstream,
     idle_timeout: Duration,
     deadline: Deadline,
@@ -51,8 +53,7 @@ pub struct Refused {
     pub request_id: String,
 }
 
-/// Finds an endpoint for a connection of `caller`. Whether this caller may is asked here, of the verified
-/// [`Caller::peer`], before anybody is picked.
+/// Finds an endpoint for a connection of `caller`, if that may connect at all.
 pub async fn open(scope: &Rc<Scope>, caller: &Caller, target: &Rc<Target>) -> Result<Relay, Refused> {
     let host = caller.tunnel.as_ref().map_or("", |asked| asked.as_str());
     let in_flight = scope.drain.guard();
@@ -66,12 +67,16 @@ pub async fn open(scope: &Rc<Scope>, caller: &Caller, target: &Rc<Target>) -> Re
     let (mut scope, mut target) = (Rc::clone(scope), Rc::clone(target));
     let error = loop {
         record.routed(&target.route, &target.metrics);
-        let error = match connect(&mut record, &target).await {
-            Ok(upstream) => {
+        let connected = match scope.leave(caller, None) {
+            Ok(leave) => connect(&mut record, &target).await.map(|upstream| (leave, upstream)),
+            Err(error) => Err(error),
+        };
+        let error = match connected {
+            Ok((leave, upstream)) => {
                 let mut deadline = Deadline::of_client(caller.term);
                 deadline.endpoint(upstream.connection.term);
                 let idle_timeout = target.route.idle_timeout;
-                return Ok(Relay { record, upstream, idle_timeout, deadline, _in_flight: in_flight });
+                return Ok(Relay { record, leave, upstream, idle_timeout, deadline, _in_flight: in_flight });
             }
             Err(error) => error,
         };
@@ -128,7 +133,8 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
 }
 
 impl Relay {
-    /// Copies both ways until both are over, one end breaks, nothing has moved for too long, or a certificate ends.
+    /// Copies both ways until both are over, one end breaks, nothing has moved for too long, a certificate ends, or the
+    /// caller may no longer.
     pub async fn run(mut self, mut client: Io) {
         let upstream = &mut self.upstream.connection.io;
         let (mut up, mut down) = (Way::default(), Way::default());
@@ -146,6 +152,9 @@ impl Relay {
                 return Poll::Ready(Ok(()));
             }
             if let Poll::Ready(error) = self.deadline.poll(cx) {
+                return Poll::Ready(Err(error));
+            }
+            if let Some(Poll::Ready(error)) = self.leave.as_mut().map(|leave| leave.poll(cx, None)) {
                 return Poll::Ready(Err(error));
             }
             if up.moved() + down.moved() != before {

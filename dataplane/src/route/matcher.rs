@@ -48,7 +48,8 @@ pub fn request_matches(matcher: &Matcher, parts: &Parts) -> bool {
             .all(|header| header_matches(header, &parts.headers))
 }
 
-fn path_matches(condition: &PathMatch, path: &str) -> bool {
+/// True when the path, without its query, is as asked for.
+pub fn path_matches(condition: &PathMatch, path: &str) -> bool {
     match condition {
         PathMatch::Exact(exact) => **exact == *path,
         PathMatch::Prefix(prefix) => {
@@ -56,6 +57,7 @@ fn path_matches(condition: &PathMatch, path: &str) -> bool {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 || prefix.is_empty()
         }
+        PathMatch::Begins(begins) => path.starts_with(&**begins),
         PathMatch::Regex(regex) => regex.is_match(path),
     }
 }
@@ -81,6 +83,7 @@ pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQue
     let matched = match &route.matcher.path {
         Some(PathMatch::Prefix(prefix)) => prefix.len(),
         Some(PathMatch::Exact(exact)) => exact.len(),
+        Some(PathMatch::Begins(begins)) => begins.len(),
         Some(PathMatch::Regex(_)) | None => 0,
     };
     let rest = sent.path().get(matched..).unwrap_or("");

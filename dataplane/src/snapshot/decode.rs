@@ -14,6 +14,7 @@ use super::model::{
 };
 use crate::proto;
 
+mod authorization;
 mod breaking;
 mod clusters;
 mod cors;
@@ -134,13 +135,18 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
     let Some((route_table, _)) = tables.get_key_value(&*message.route_table) else {
         return Err(format!("there is no route table {:?}", message.route_table));
     };
+    let tls = message.tls.map(|tls| server_tls(tls, mode)).transpose()?;
     Ok(Listener {
         name: named(name)?,
         address,
         direction,
         mode,
         route_table: Arc::clone(route_table),
-        tls: message.tls.map(|tls| server_tls(tls, mode)).transpose()?,
+        authorization: message
+            .authorization
+            .map(|rules| authorization::authorization(rules, tls.as_ref(), mode))
+            .transpose()?,
+        tls,
         limits: listener_limits(message.limits.unwrap_or_default()),
         forwarding: Arc::new(forwarding(message.forwarding.unwrap_or_default())?),
         origin: origin.clone(),

@@ -13,6 +13,7 @@ use regex::Regex;
 
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 
+use super::authorization::Authorization;
 use crate::verdict::Judge;
 
 /// One compiled configuration; shared by all workers.
@@ -73,7 +74,7 @@ pub enum Mode {
 }
 
 /// A socket to accept on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Unique.
     pub name: Arc<str>,
@@ -87,6 +88,8 @@ pub struct Listener {
     pub route_table: Arc<str>,
     /// None: cleartext.
     pub tls: Option<ServerTls>,
+    /// None: whoever has come in may call.
+    pub authorization: Option<Arc<Authorization>>,
     /// Bounds.
     pub limits: ListenerLimits,
     /// Who is believed.
@@ -291,6 +294,8 @@ pub enum PathMatch {
     Exact(Box<str>),
     /// Without a trailing slash: the path itself or anything below it. Empty: everything.
     Prefix(Box<str>),
+    /// Its beginning, whatever follows.
+    Begins(Box<str>),
     /// Anchored at both ends.
     Regex(Regex),
 }

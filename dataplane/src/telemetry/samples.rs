@@ -37,6 +37,7 @@ pub(super) fn listener(direction: Direction) -> Listener {
         mode: Mode::Http,
         route_table: "mesh".into(),
         tls: None,
+        authorization: None,
         limits: ListenerLimits {
             max_header_bytes: 1,
             max_request_line: 8 * 1024,

@@ -18,6 +18,7 @@ from pydantic import (
     PlainValidator,
     WithJsonSchema,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 # Error types that explain.py reads; their context may hold "expected", "hint" and "column".
@@ -32,6 +33,11 @@ class Model(BaseModel):
 
     # Fields of the full form that are not carried out yet; they are refused by name rather than ignored.
     not_yet: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def written_fields(cls) -> dict[str, FieldInfo]:
+        """Its fields by the names that documents have: `from` cannot be an attribute's."""
+        return {info.alias or name: info for name, info in cls.model_fields.items()}
 
 
 def refusal(message: str, *, expected: str = "", hint: str = "", column: int = 0) -> PydanticCustomError:
@@ -192,7 +198,7 @@ Share = Annotated[
 # --- names --------------------------------------------------------------------------------------------------------
 
 
-def _text(pattern: str, message: str, expected: str) -> Callable[[object], object]:
+def text(pattern: str, message: str, expected: str) -> Callable[[object], object]:
     """A check that leaves values of a wrong type to the strict string type."""
     compiled = re.compile(pattern)
 
@@ -213,18 +219,16 @@ _DOMAIN_PATTERN = rf"{LABEL_PATTERN}(\.{LABEL_PATTERN})*"
 
 Label = Annotated[
     str,
-    BeforeValidator(_text(LABEL_PATTERN, "this is not a name", LABEL_EXPECTED)),
+    BeforeValidator(text(LABEL_PATTERN, "this is not a name", LABEL_EXPECTED)),
     Field(json_schema_extra={"pattern": f"^{LABEL_PATTERN}$"}),
 ]
 RouteName = Annotated[
     str,
-    BeforeValidator(
-        _text(_ROUTE_NAME_PATTERN, "this is not a route name", "1 to 63 letters, digits, `.`, `_` and `-`")
-    ),
+    BeforeValidator(text(_ROUTE_NAME_PATTERN, "this is not a route name", "1 to 63 letters, digits, `.`, `_` and `-`")),
     Field(json_schema_extra={"pattern": f"^{_ROUTE_NAME_PATTERN}$"}),
 ]
 Domain = Annotated[
     str,
-    BeforeValidator(_text(_DOMAIN_PATTERN, "this is not a domain", "lower-case names joined by dots")),
+    BeforeValidator(text(_DOMAIN_PATTERN, "this is not a domain", "lower-case names joined by dots")),
     Field(json_schema_extra={"pattern": f"^{_DOMAIN_PATTERN}$"}),
 ]

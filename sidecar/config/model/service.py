@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from sidecar.config.model.allow import Allow
 from sidecar.config.model.base import Duration, Finding, Label, Model, later_words, refusal, refuse_all
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
@@ -238,7 +239,6 @@ class Service(Traffic):
             "health_check",
             "rate_limit",
             "concurrency",
-            "allow",
             "fault",
             "mirror",
             "plugins",
@@ -263,6 +263,10 @@ class Service(Traffic):
     )
     upstreams: Annotated[tuple[UpstreamPort, ...], AfterValidator(_check_upstreams)] = Field(
         default=(), description="Local ports for an app that needs them; names on the outbound port need none."
+    )
+    allow: tuple[Allow, ...] | None = Field(
+        default=None,
+        description="Who may call it; Consul's intentions must allow too. Left out: no restriction; []: nobody.",
     )
     subsets: dict[Label, Subset] = Field(default={}, description="Named parts of its endpoints.")
     routes: Annotated[tuple[ServiceRoute, ...], AfterValidator(_check_routes)] = Field(
@@ -303,6 +307,10 @@ def _beyond_protocol(service: Service) -> Iterator[Finding]:
         for field in sorted(_OF_REQUESTS & written):
             message = f"`{field}` is about requests, and with `protocol: tcp` nobody reads any"
             yield (field,), getattr(service, field), refusal(message, hint="leave it out, or say what the app speaks")
+        for index, rule in enumerate(service.allow or ()):
+            if rule.is_about_requests:
+                message = "this rule is about requests, and with `protocol: tcp` nobody reads any"
+                yield ("allow", index), rule, refusal(message, expected="`from` alone")
     elif "protocol" in written and "idle_timeout" in written:
         message = f"`idle_timeout` is about connections of `protocol: tcp`, and this is {service.protocol}"
         yield ("idle_timeout",), service.idle_timeout, refusal(message, hint="`timeout` bounds a request")

@@ -113,7 +113,6 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines() -> None:
     ("text", "message"),
     [
         ("rate_limit: {requests: 200, per: 1s}", "`rate_limit` is not supported yet"),
-        ("allow: []", "`allow` is not supported yet"),
         ("fault: {}", "`fault` is not supported yet"),
         ("mirror: {}", "`mirror` is not supported yet"),
         ("plugins: []", "`plugins` is not supported yet"),

@@ -19,6 +19,7 @@ from sidecar.config.model.route import Match
 from sidecar.engine import codec
 from sidecar.engine.last_good import Store
 from sidecar.identity.authority import Leaf
+from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.world import (
     Calls,
     Chain,
@@ -76,6 +77,8 @@ def world() -> World:
         "web": Chain(),
     }
     instance = Instance("vm/orders-1", "10.0.0.7:21000", 3, ("blue",), {"version": "1"}, False, True)
+    tests = (FieldTest("x-user", "suffix", "b", invert=True, ignore_case=True),)
+    permission = Permission(False, ("prefix", "/api"), ("GET",), tests, ("okta",))
     known = World()
     for update in (
         DocumentSet(MappingProxyType({orders.key: orders}), discovered=True),
@@ -83,6 +86,7 @@ def world() -> World:
         EndpointsUpdate(Target("web", "", "dc2"), ()),
         NamesUpdate("", frozenset({"orders", "web"})),
         ChainsUpdate(chains, "http", Local(max_connections=3), ("mesh is not supported yet",)),
+        Intentions((Intention("web", "orders", 9, permissions=(permission,), providers=("id",)),), True, ("a peer",)),
         Site("mesh.consul", "dc1"),
     ):
         known = known.apply(update)

@@ -187,6 +187,7 @@ fn path_match(message: proto::PathMatch) -> Checked<PathMatch> {
         Some(Kind::Prefix(prefix)) => Ok(PathMatch::Prefix(
             path("path.prefix", prefix)?.trim_end_matches('/').into(),
         )),
+        Some(Kind::Begins(_)) => Err("path.begins is of rules about callers".to_owned()),
         Some(Kind::Regex(regex)) => Ok(PathMatch::Regex(anchored("path.regex", &regex)?)),
     }
 }
@@ -203,7 +204,7 @@ fn path(field: &str, path: String) -> Checked<String> {
     }
 }
 
-fn method(method: &str) -> Checked<Method> {
+pub(super) fn method(method: &str) -> Checked<Method> {
     Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is no method; expected one like \"GET\""))
 }
 
@@ -233,7 +234,7 @@ fn header_match(message: proto::HeaderMatch) -> Checked<HeaderMatch> {
 }
 
 /// A regular expression that has to match from the beginning to the end.
-fn anchored(field: &str, pattern: &str) -> Checked<Regex> {
+pub(super) fn anchored(field: &str, pattern: &str) -> Checked<Regex> {
     let compile = |pattern: &str| {
         RegexBuilder::new(pattern)
             .size_limit(REGEX_SIZE)
@@ -260,7 +261,9 @@ fn rewrite_prefix(prefix: String, matcher: &Matcher) -> Checked<Box<str>> {
         path("rewrite.prefix", prefix)?
     };
     match matcher.path {
-        Some(PathMatch::Regex(_)) => Err("rewrite.prefix needs a path prefix or an exact path to replace".to_owned()),
+        Some(PathMatch::Regex(_) | PathMatch::Begins(_)) => {
+            Err("rewrite.prefix needs a path prefix or an exact path to replace".to_owned())
+        }
         Some(PathMatch::Exact(_)) => Ok(prefix.into()),
         Some(PathMatch::Prefix(_)) | None => Ok(prefix.trim_end_matches('/').into()),
     }

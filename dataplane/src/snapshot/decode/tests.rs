@@ -1,3 +1,5 @@
+mod authorization;
+mod cors;
 mod failures;
 mod tcp;
 
@@ -464,19 +466,6 @@ fn a_large_snapshot_is_decoded_in_milliseconds() {
     println!("1000 clusters, 4000 routes, {} bytes: decoded in {best:?}", bytes.len());
     // Measured: about 4 ms. The bound leaves room for a busy machine and an unoptimised build.
     assert!(best < Duration::from_millis(200), "{best:?}");
-}
-
-#[test]
-fn a_preflight_route_has_a_policy_and_leads_nowhere() {
-    let cors = || Some(proto::Cors { allow_origins: vec!["*".into()], ..Default::default() });
-    for (policy, leads) in [(None, 0), (cors(), 1)] {
-        let refused = refusal(|message| {
-            let route = &mut message.route_tables[0].routes[0];
-            (route.preflight, route.cors) = (true, policy);
-            route.destinations.truncate(leads);
-        });
-        assert!(refused.contains("a preflight route has"), "{refused}");
-    }
 }
 
 #[test]

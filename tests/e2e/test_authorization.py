@@ -1,0 +1,236 @@
+"""Who may call: `allow` of a service's document, for new requests and for those that go on when it changes.
+
+web → its sidecar → mTLS → the callee's sidecar → app; `other` is a caller that no rule names.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from tests.e2e.conftest import Json, Running, failures, last_failure, live
+from tests.mesh import Mesh, Proxy, eventually, told
+from tests.peers import http1, scripted
+from tests.peers.grpc_app import SERVICE, GrpcApp, Stub, calling, grpc_app
+from tests.peers.http1 import Http1
+from tests.peers.http2 import Http2
+from tests.peers.message import Answer, Request, sized
+from tests.peers.scripted import ScriptedServer
+from tests.real.programs import free_port
+
+# Seconds; far above what any call here takes, far below what a test may.
+PATIENCE = 20.0
+WEB, OTHER = (f"spiffe://mesh.local/ns/default/dc/dc1/svc/{name}" for name in ("web", "other"))
+
+
+@pytest.fixture(scope="module")
+def other(running: Running) -> Proxy:
+    """Another caller inside the mesh."""
+    return running.mesh.sidecar("other", 1)
+
+
+@pytest.fixture(scope="module")
+def plain(running: Running, other: Proxy) -> Iterator[Proxy]:
+    """The service `plain`, of HTTP/1.1; its answer to /slow never ends."""
+
+    def script(peer: Http1) -> None:
+        while True:
+            request = peer.take()
+            if request.path == "/slow":
+                peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive ")
+                peer.is_over()
+                return
+            peer.give(Answer(200, sized(b"plain"), b"plain"))
+
+    with http1.scripted_server(script) as server:
+        yield running.with_sidecar("plain", server.port)
+
+
+@pytest.fixture(scope="module")
+def guarded(running: Running, other: Proxy) -> Iterator[GrpcApp]:
+    """The gRPC service `guarded`."""
+    with grpc_app() as app:
+        running.with_sidecar("guarded", app.port, protocol="grpc")
+        yield app
+
+
+def allow(running: Running, callee: Proxy, *rules: Json, **fields: object) -> None:
+    """Have the callee's sidecar take only what these rules take; returns once that is in force."""
+    written = {**fields, "allow": list(rules), "endpoints": [{"address": callee.inbound}]}
+    running.mesh.document(f"services/{callee.name}", **written)
+    live(callee, "service", callee.name, written)
+
+
+def ask(proxy: Proxy, request: Request) -> Answer:
+    with Http1.connect(proxy.outbound) as client:
+        return client.ask(request)
+
+
+def status(proxy: Proxy, request: Request) -> int:
+    return ask(proxy, request).status
+
+
+def test_each_part_of_a_rule_must_take_the_request(running: Running, plain: Proxy, other: Proxy) -> None:
+    allow(running, plain, {"from": "web", "path": "/api/*", "methods": ["GET"], "headers": {"x-a": "1"}})
+    allowed = Request(host="plain", path="/api/x", fields={"x-a": "1"})
+    assert status(running.web, allowed) == 200
+    for refused in (
+        Request(host="plain", path="/apis", fields={"x-a": "1"}),
+        Request(host="plain", path="/api/x", fields={"x-a": "2"}),
+        Request(host="plain", path="/api/x"),
+        Request("POST", host="plain", path="/api/x", fields={"x-a": "1", "content-length": "0"}),
+    ):
+        assert status(running.web, refused) == 403
+    eventually("other knows plain", lambda: status(other, allowed) == 403)
+
+
+def test_a_refusal_names_the_caller_and_what_decided(running: Running, plain: Proxy) -> None:
+    allow(running, plain, {"from": "other"})
+    answer = ask(running.web, Request(host="plain"))
+    assert (answer.status, answer.fields["x-sidecar-reason"]) == (403, "not-allowed")
+    assert f"{WEB} is refused by no rule of `allow` in services/plain.yaml" in answer.body.decode()
+    failure = last_failure(plain, "plain")
+    assert (failure["reason"], failure["status"], failure["attempts"]) == ("not-allowed", 403, [])
+    assert WEB in failure["detail"]
+
+
+def test_nobody_anybody_and_no_rule(running: Running, plain: Proxy) -> None:
+    request = Request(host="plain")
+    allow(running, plain)
+    assert status(running.web, request) == 403
+    assert told(plain)["authorization"] == "0 rules of `allow`"
+    allow(running, plain, {"from": "*"})
+    assert status(running.web, request) == 200
+    written = {"endpoints": [{"address": plain.inbound}]}
+    running.mesh.document("services/plain", **written)
+    live(plain, "service", "plain", written)
+    assert status(running.web, request) == 200
+    assert "every verified peer of the mesh may call plain" in str(told(plain)["authorization"])
+
+
+def test_an_answer_of_http_1_that_goes_on_is_broken_off(running: Running, plain: Proxy) -> None:
+    allow(running, plain, {"from": "*"})
+    with Http1.connect(running.web.outbound) as client:
+        client.send("GET /slow HTTP/1.1\r\nhost: plain\r\n\r\n")
+        assert client.head().status == 200
+        allow(running, plain, {"from": "other"})
+        assert client.piece(5) == b"five "
+        assert client.is_over()
+    assert last_failure(plain, "plain")["reason"] == "not-allowed"
+
+
+@pytest.fixture
+async def stubs(running: Running, guarded: GrpcApp, other: Proxy) -> AsyncIterator[tuple[Stub, Stub]]:
+    """The methods as web and as other have them, both allowed."""
+    allow(running, callee(running), {"from": "*"}, protocol="grpc")
+    async with calling(running.web.outbound, "guarded") as web, calling(other.outbound, "guarded") as stub:
+        for each in (web, stub):
+            # Channels of gRPC wait between tries, so the service is known before.
+            assert await each.unary(b"hello", timeout=PATIENCE, wait_for_ready=True) == b"hello"
+        yield web, stub
+
+
+def callee(running: Running) -> Proxy:
+    """The sidecar of `guarded`."""
+    return next(proxy for proxy in running.mesh.proxies if proxy.name == "guarded")
+
+
+async def talks(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bool:
+    """One message there and back."""
+    await call.write(b"still")
+    return await call.read() == b"STILL"
+
+
+async def test_streams_that_are_no_longer_allowed_end_with_the_reason_and_no_others(
+    running: Running, guarded: GrpcApp, stubs: tuple[Stub, Stub]
+) -> None:
+    web, other = stubs
+    talking, waiting = other.conversation(timeout=PATIENCE), other.hang(b"", timeout=PATIENCE)
+    kept = web.conversation(timeout=PATIENCE)
+    assert await talks(talking)
+    assert await talks(kept)
+
+    allow(running, callee(running), {"from": "web", "path": f"/{SERVICE}/*"}, protocol="grpc")
+    for ended in (talking, waiting):
+        assert await ended.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert f"{OTHER} is refused by no rule of `allow`" in (await ended.details() or "")
+    assert await talks(kept)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await other.unary(b"", timeout=PATIENCE)
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert guarded.cancelled.wait(PATIENCE)
+
+    # By method, and while the connection stays.
+    allow(running, callee(running), {"from": "web", "path": f"/{SERVICE}/Unary"}, protocol="grpc")
+    assert await kept.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert await web.unary(b"hello", timeout=PATIENCE) == b"hello"
+
+
+def test_the_first_rule_ever_ends_streams_too(running: Running, plain: Proxy) -> None:
+    written = {"endpoints": [{"address": plain.inbound}]}
+    running.mesh.document("services/plain", **written)
+    live(plain, "service", "plain", written)
+    with Http1.connect(running.web.outbound) as client:
+        client.send("GET /slow HTTP/1.1\r\nhost: plain\r\n\r\n")
+        assert client.head().status == 200
+        allow(running, plain)
+        assert client.piece(5) == b"five "
+        assert client.is_over()
+
+
+def test_a_stream_of_http_2_that_is_no_call_is_reset(running: Running, other: Proxy) -> None:
+    with http1.scripted_server(slow) as server:
+        callee = running.with_sidecar("slow", server.port)
+        with Http2.connect(running.web.outbound) as client:
+            stream = client.request(Request(host="slow"))
+            client.until(lambda: bool(stream.body), stream)
+            allow(running, callee, {"from": "other"})
+            client.until(lambda: stream.reset is not None, stream)
+            assert client.ask(Request(host="slow")).status == 403
+
+
+def slow(peer: Http1) -> None:
+    """An answer without an end."""
+    peer.take()
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive ")
+    peer.is_over()
+
+
+def test_connections_of_tcp_are_judged_when_they_open_and_when_rules_change(tmp_path: Path) -> None:
+    def echo(peer: socket.socket) -> None:
+        while data := peer.recv(100):
+            peer.sendall(data)
+
+    with Mesh(tmp_path) as mesh, ScriptedServer(lambda connection: connection, echo) as server:
+        mesh.document("services/db", protocol="tcp")
+        db = mesh.sidecar("db", server.port)
+
+        def write(*rules: Json) -> None:
+            written = {"protocol": "tcp", "endpoints": [{"address": db.inbound}], "allow": list(rules)}
+            mesh.document("services/db", **written)
+            live(db, "service", "db", written)
+
+        write({"from": "*"})
+        callers = []
+        for name in ("web", "other"):
+            mesh.document(f"services/{name}", upstreams=[{"service": "db", "port": free_port()}])
+            callers.append(mesh.sidecar(name, 1).listeners["upstream-db"])
+        web, other = (scripted.connect(address) for address in callers)
+        with closing(web), closing(other):
+            for client in (web, other):
+                client.sendall(b"hello")
+                assert client.recv(100) == b"hello"
+            write({"from": "web"})
+            with pytest.raises(ConnectionResetError):
+                other.recv(100)
+            web.sendall(b"still")
+            assert web.recv(100) == b"still"
+        with closing(scripted.connect(callers[1])) as late, pytest.raises(ConnectionResetError):
+            late.recv(100)
+        refused = eventually("two refusals", lambda: (found := failures(db, ""))[1:] and found)
+        assert [failure["reason"] for failure in refused] == ["not-allowed", "not-allowed"]
+        assert all(OTHER in failure["detail"] for failure in refused)
