@@ -188,8 +188,11 @@ def start(
     # Here, so that help, version and usage errors do not wait for what a running sidecar needs.
     import asyncio
 
-    from sidecar import app, rundir
-    from sidecar.identity import choice
+    from sidecar import roots
+
+    with roots.unread():
+        from sidecar import app, rundir
+        from sidecar.identity import choice
 
     settings = app.Settings(
         role=role,

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sidecar import roots
 from sidecar.telemetry.otlp import Target
 
 # OTLP specification, "OTLP/HTTP Response": these alone may be tried again.
@@ -67,7 +68,12 @@ class Exporter:
         timeout = aiohttp.ClientTimeout(total=self._target.timeout)
         try:
             async with self._session.post(
-                self._target.url, data=request, headers=headers, timeout=timeout, allow_redirects=False
+                self._target.url,
+                data=request,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                ssl=roots.context() if self._target.url.startswith("https:") else True,
             ) as response:
                 if response.status in RETRYABLE:
                     after = response.headers.get("Retry-After", "")

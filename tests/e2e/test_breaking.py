@@ -110,7 +110,13 @@ def test_a_failure_tells_how_many_were_ejected(running: Running) -> None:
         assert ejected(running.web, service) == [bad.address]
     # Now the one that is left is gone too.
     assert statuses(running.web, service, 1) in ([502], [503])
-    assert last_failure(running.web, service)["candidates"] == {"total": 2, "healthy": 2, "ejected": 1, "priority": 0, "panic": False}
+    assert last_failure(running.web, service)["candidates"] == {
+        "total": 2,
+        "healthy": 2,
+        "ejected": 1,
+        "priority": 0,
+        "panic": False,
+    }
 
 
 def test_an_endpoint_that_is_well_again_comes_back_by_one_request(running: Running) -> None:

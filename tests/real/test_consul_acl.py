@@ -61,6 +61,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         agent.document("services/orders", protocol="http", timeout="7s")
         agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
         agent.put("/v1/config", {"Kind": "service-defaults", "Name": "billing", "Protocol": "grpc"})
+        # Where ACLs deny by default, intentions do, too.
+        everyone = {"Name": "*", "Action": "allow"}
+        agent.put("/v1/config", {"Kind": "service-intentions", "Name": "*", "Sources": [everyone]})
         yield agent
 
 
