@@ -76,6 +76,10 @@ reasons! {
     Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
     /// The cluster's circuit is open.
     CircuitOpen = "circuit-open", Proxy, 503, 14, "Too many requests to the service have failed lately; it gets none for a while.", "Look at why they failed: `sidecar status` tells when it is tried again.";
+    /// The fault of the route's service.
+    FaultInjected = "fault-injected", Proxy, 503, 14, "The request was failed on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
+    /// Likewise, and without an answer.
+    ResetInjected = "reset-injected", Proxy, 503, 14, "The request was broken off on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
     /// The listener holds as many connections as it may.
     ConnectionLimit = "connection-limit", Proxy, 503, 14, "The listener's limit of open connections is reached.", "Raise limits.max_connections of the listener, or add instances.";
     /// The proxy is shutting down.
@@ -136,23 +140,36 @@ pub struct Error {
     pub cause: Option<Box<str>>,
     /// The gRPC status, where more is known than the reason says.
     grpc_status: Option<u8>,
+    /// The HTTP status, likewise.
+    status: Option<u16>,
 }
 
 impl Error {
     /// A failure that another try would not mend.
     pub fn new(reason: Reason) -> Self {
-        Error { reason, again: Again::No, cause: None, grpc_status: None }
+        Error { reason, again: Again::No, cause: None, grpc_status: None, status: None }
     }
 
     /// A failure that left the request unprocessed.
     pub fn unprocessed(reason: Reason) -> Self {
-        Error { reason, again: Again::Unprocessed, cause: None, grpc_status: None }
+        Error { reason, again: Again::Unprocessed, cause: None, grpc_status: None, status: None }
     }
 
     /// With another gRPC status than the reason's.
     pub fn with_grpc_status(mut self, status: u8) -> Self {
         self.grpc_status = Some(status);
         self
+    }
+
+    /// With another HTTP status than the reason's.
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The HTTP status of a reply for it.
+    pub fn status(&self) -> u16 {
+        self.status.unwrap_or(self.reason.status())
     }
 
     /// The gRPC status of a reply for it.

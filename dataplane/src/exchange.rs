@@ -5,6 +5,7 @@
 
 mod attempt;
 mod ending;
+mod inject;
 mod patience;
 
 use std::future::Future;
@@ -20,9 +21,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::filter;
 use crate::filter::forwarded;
-use crate::forward::Upload;
+use crate::forward::{self, Upload};
 use crate::http::body::{Body, ResetCode, Responder};
-use crate::http::grpc;
 use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::Pump;
 use crate::random;
@@ -137,13 +137,16 @@ impl Call {
         let destination = split::pick(&route.destinations, route.total_weight, random::u64());
         let upstream = &target.upstreams[destination];
         self.record.cluster(&upstream.config, destination);
-        self.deadline.begin(route.timeout, grpc::timeout(&parts.headers));
+        self.deadline.begin(route.timeout, forward::asked(&parts.headers));
         if !upstream.is_warm() {
             // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
             self.patiently(Box::pin(upstream.warm()), parts).await??;
         }
         if upstream.config.is_grpc {
             self.translate(parts);
+        }
+        if let Some(fault) = &route.fault {
+            Box::pin(self.inject(fault, parts)).await?;
         }
         let candidates = upstream.candidates();
         self.record.candidates(candidates);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{EXPECT, Entry};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
 use crate::clock;
 use crate::deadline::Deadline;
@@ -38,6 +38,39 @@ thread_local! {
 /// How long an upload may stand still after its answer; nginx's lingering_timeout is 5 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Milliseconds that are left for a request, as Envoys tell each other.
+const X_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// The time that the caller gives, as `grpc-timeout` or as Envoy tells it; the shorter where both are there.
+pub fn asked(headers: &HeaderMap) -> Option<Duration> {
+    let field = headers.get(X_TIMEOUT).and_then(|field| field.to_str().ok());
+    let millis = field
+        .and_then(|text| text.parse::<u32>().ok())
+        .filter(|millis| *millis > 0);
+    let told = millis.map(|millis| Duration::from_millis(millis.into()));
+    match (grpc::timeout(headers), told) {
+        (Some(call), Some(told)) => Some(call.min(told)),
+        (call, told) => call.or(told),
+    }
+}
+
+/// Tells the next hop what is left, in the words in which the caller did; a call has it in gRPC's, too.
+fn tell_left(headers: &mut HeaderMap, left: Duration) {
+    let is_told = headers.contains_key(X_TIMEOUT);
+    if is_told {
+        // Rounded up: 0 would be no limit.
+        let millis = left.as_nanos().div_ceil(1_000_000).max(1) as u64;
+        let mut value = HeaderValue::from(millis);
+        never_index(&mut value);
+        headers.insert(X_TIMEOUT, value);
+    }
+    if headers.contains_key(grpc::GRPC_TIMEOUT) || is_told && grpc::is_grpc(headers) {
+        let mut value = grpc::format_timeout(left);
+        never_index(&mut value);
+        headers.insert(grpc::GRPC_TIMEOUT, value);
+    }
+}
+
 /// The head for one attempt: path rewritten, trace context and remaining time brought up to date.
 pub fn request(
     parts: &Parts,
@@ -64,12 +97,8 @@ pub fn request(
             none.insert(record.request_id().header_value());
         }
     }
-    if let Some(left) = left
-        && headers.contains_key(grpc::GRPC_TIMEOUT)
-    {
-        let mut left = grpc::format_timeout(left);
-        never_index(&mut left);
-        headers.insert(grpc::GRPC_TIMEOUT, left);
+    if let Some(left) = left {
+        tell_left(headers, left);
     }
     if tries_before > 0 && grpc::is_grpc(headers) {
         grpc::add_previous_attempts(headers, tries_before);
@@ -303,5 +332,54 @@ impl Upload {
     /// Bytes of content sent to the last endpoint.
     pub fn moved(&self) -> u64 {
         self.pump.moved()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        HeaderMap::from_iter(fields)
+    }
+
+    const TOLD: &str = "x-envoy-expected-rq-timeout-ms";
+
+    #[test]
+    fn a_caller_gives_its_time_in_two_ways_and_the_shorter_counts() {
+        for (fields, millis) in [
+            (&[][..], None),
+            (&[(TOLD, "250")], Some(250)),
+            (&[("grpc-timeout", "1S")], Some(1000)),
+            (&[("grpc-timeout", "1S"), (TOLD, "250")], Some(250)),
+            (&[("grpc-timeout", "1m"), (TOLD, "250")], Some(1)),
+            (&[(TOLD, "0")], None),
+            (&[(TOLD, "-1")], None),
+            (&[(TOLD, "soon")], None),
+        ] {
+            assert_eq!(asked(&headers(fields)), millis.map(Duration::from_millis), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_told_where_the_caller_told_it_and_to_a_call_in_both_ways() {
+        let left = Duration::from_micros(1500);
+        let mut plain = headers(&[]);
+        tell_left(&mut plain, left);
+        assert!(plain.is_empty());
+
+        let mut http = headers(&[(TOLD, "250")]);
+        tell_left(&mut http, left);
+        assert_eq!((&http[TOLD], http.len()), (&HeaderValue::from_static("2"), 1));
+
+        let mut call = headers(&[(TOLD, "250"), ("content-type", "application/grpc")]);
+        tell_left(&mut call, left);
+        assert_eq!(
+            (&call[TOLD], &call["grpc-timeout"]),
+            (&HeaderValue::from_static("2"), &HeaderValue::from_static("1500000n"))
+        );
     }
 }

@@ -86,7 +86,7 @@ pub fn trailers(error: &Error, audience: Audience<'_>) -> HeaderMap {
 
 fn with_content(error: &Error, kind: &'static str, content: String) -> Reply {
     let mut head = Response::new(());
-    *head.status_mut() = StatusCode::from_u16(error.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *head.status_mut() = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = head.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
@@ -109,7 +109,7 @@ fn problem(error: &Error, audience: Audience<'_>) -> String {
     json.push_str("{\"type\":\"about:blank\",\"title\":");
     push_json(&mut json, error.reason.sentence());
     json.push_str(",\"status\":");
-    json.push_str(itoa::Buffer::new().format(error.reason.status()));
+    json.push_str(itoa::Buffer::new().format(error.status()));
     if audience.trusted {
         json.push_str(",\"detail\":");
         push_json(&mut json, &sentence(error, audience));
@@ -125,7 +125,7 @@ fn problem(error: &Error, audience: Audience<'_>) -> String {
 }
 
 fn html(error: &Error, audience: Audience<'_>) -> String {
-    let status = error.reason.status();
+    let status = error.status();
     let (sentence, id) = (
         escape_html(&sentence(error, audience)),
         escape_html(audience.request_id),

@@ -13,6 +13,7 @@ from sidecar.config.model.service import ServiceRoute
 from sidecar.snapshot import tcp
 from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
+from sidecar.snapshot.fault import fault_of
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.retry import retry_policy
 from sidecar.snapshot.scope import Narrowed, Scope
@@ -305,6 +306,7 @@ def _route(
         timeout_ms=milliseconds(timeout),
         retry=retry_policy(retry),
         origin=place,
+        fault=fault_of(service.fault),
         rewrite=narrowed.rewrite,
         max_request_body=next((most for most in rules if most is not None), 0),
     )

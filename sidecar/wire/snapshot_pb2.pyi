@@ -240,7 +240,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "idle_timeout_ms")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "idle_timeout_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -251,6 +251,7 @@ class Route(_message.Message):
     MAX_REQUEST_BODY_FIELD_NUMBER: _ClassVar[int]
     CORS_FIELD_NUMBER: _ClassVar[int]
     PREFLIGHT_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
@@ -262,8 +263,29 @@ class Route(_message.Message):
     max_request_body: int
     cors: Cors
     preflight: bool
+    fault: Fault
     idle_timeout_ms: int
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+
+class Fault(_message.Message):
+    __slots__ = ("match", "delay_ms", "delay_share", "abort_status", "abort_call", "abort_share", "reset_share", "by_header")
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    DELAY_MS_FIELD_NUMBER: _ClassVar[int]
+    DELAY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    ABORT_STATUS_FIELD_NUMBER: _ClassVar[int]
+    ABORT_CALL_FIELD_NUMBER: _ClassVar[int]
+    ABORT_SHARE_FIELD_NUMBER: _ClassVar[int]
+    RESET_SHARE_FIELD_NUMBER: _ClassVar[int]
+    BY_HEADER_FIELD_NUMBER: _ClassVar[int]
+    match: Match
+    delay_ms: int
+    delay_share: int
+    abort_status: int
+    abort_call: int
+    abort_share: int
+    reset_share: int
+    by_header: bool
+    def __init__(self, match: _Optional[_Union[Match, _Mapping]] = ..., delay_ms: _Optional[int] = ..., delay_share: _Optional[int] = ..., abort_status: _Optional[int] = ..., abort_call: _Optional[int] = ..., abort_share: _Optional[int] = ..., reset_share: _Optional[int] = ..., by_header: _Optional[bool] = ...) -> None: ...
 
 class Cors(_message.Message):
     __slots__ = ("allow_origins", "allow_methods", "allow_headers", "expose_headers", "max_age", "allow_credentials")

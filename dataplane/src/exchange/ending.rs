@@ -31,8 +31,10 @@ impl Call {
     /// Answers with what went wrong, or breaks off when nobody waits any more.
     pub(super) async fn refuse(&mut self, error: Error, parts: &Parts) {
         self.record.failed(&error);
-        if error.reason == Reason::DownstreamReset {
-            return self.responder.reset(ResetCode::CANCEL);
+        match error.reason {
+            Reason::DownstreamReset => return self.responder.reset(ResetCode::CANCEL),
+            Reason::ResetInjected => return self.responder.reset(ResetCode::INTERNAL_ERROR),
+            _ => {}
         }
         let request_id = self.record.request_id().to_string();
         let audience = Audience { trusted: self.trusted, request_id: &request_id };

@@ -217,6 +217,7 @@ mod tests {
             total_weight: 0,
             timeout: None,
             retry: crate::snapshot::model::Retry::once(),
+            fault: None,
             idle_timeout: Duration::from_secs(3600),
             rewrite_prefix: prefix.map(Into::into),
             max_request_body: u64::MAX,

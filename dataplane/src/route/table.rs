@@ -106,6 +106,7 @@ mod tests {
             total_weight: 0,
             timeout: None,
             retry: crate::snapshot::model::Retry::once(),
+            fault: None,
             rewrite_prefix: None,
             max_request_body: u64::MAX,
             cors: None,

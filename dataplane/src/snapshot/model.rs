@@ -191,6 +191,8 @@ pub struct Route {
     pub rewrite_prefix: Option<Box<str>>,
     /// Bytes of a request's content; `u64::MAX`: no limit.
     pub max_request_body: u64,
+    /// None: nothing is done to its requests.
+    pub fault: Option<Box<Fault>>,
     /// None: not our affair.
     pub cors: Option<Cors>,
     /// It answers CORS preflights by `cors`.
@@ -220,6 +222,21 @@ pub struct Retry {
     pub backoff_max: Duration,
     /// Thousandths of the cluster's requests that may be retries. Default 200, as Envoy and Linkerd.
     pub budget: u32,
+}
+
+/// What is done to requests on purpose. Shares are in millionths.
+#[derive(Debug)]
+pub struct Fault {
+    /// Which of the route's requests.
+    pub matcher: Matcher,
+    /// How long, and how often.
+    pub delay: (Duration, u32),
+    /// The status of HTTP and of gRPC, and how often.
+    pub abort: (u16, u8, u32),
+    /// How often.
+    pub reset: u32,
+    /// Trusted callers may ask for one.
+    pub by_header: bool,
 }
 
 #[cfg(test)]

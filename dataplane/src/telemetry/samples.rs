@@ -16,6 +16,7 @@ pub(super) fn route() -> Arc<Route> {
         total_weight: 1,
         timeout: None,
         retry: crate::snapshot::model::Retry::once(),
+        fault: None,
         rewrite_prefix: None,
         max_request_body: u64::MAX,
         idle_timeout: Duration::from_secs(3600),

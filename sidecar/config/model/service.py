@@ -20,6 +20,7 @@ from pydantic import (
 
 from sidecar.config.model.allow import Allow
 from sidecar.config.model.base import Duration, Finding, Label, Model, later_words, refusal, refuse_all
+from sidecar.config.model.fault import Fault
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.traffic import Traffic
@@ -228,7 +229,7 @@ def _check_idle_timeout(timeout: timedelta) -> timedelta:
 
 
 # What has no meaning where requests are not read.
-_OF_REQUESTS = frozenset({"routes", "timeout"})
+_OF_REQUESTS = frozenset({"routes", "timeout", "fault"})
 
 
 class Service(Traffic):
@@ -239,7 +240,6 @@ class Service(Traffic):
             "health_check",
             "rate_limit",
             "concurrency",
-            "fault",
             "mirror",
             "plugins",
             "warm_timeout",
@@ -278,6 +278,7 @@ class Service(Traffic):
             description="Who takes over, in this order, when too few of the service or subset called are available.",
         )
     )
+    fault: Fault | None = Field(default=None, description="What its callers suffer on purpose.")
     # Envoy's default (extensions.filters.network.tcp_proxy.v3.TcpProxy.idle_timeout).
     idle_timeout: Annotated[Duration, AfterValidator(_check_idle_timeout)] | None = Field(
         default=None, description="With protocol tcp: how long a connection may be still. Left out: 1h."

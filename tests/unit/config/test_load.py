@@ -113,7 +113,6 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines() -> None:
     ("text", "message"),
     [
         ("rate_limit: {requests: 200, per: 1s}", "`rate_limit` is not supported yet"),
-        ("fault: {}", "`fault` is not supported yet"),
         ("mirror: {}", "`mirror` is not supported yet"),
         ("plugins: []", "`plugins` is not supported yet"),
         ("health_check: {}", "`health_check` is not supported yet"),
@@ -238,6 +237,8 @@ def test_a_gateway_refuses_authentication_rather_than_ignoring_it() -> None:
         ("retry: {backoff: {base: 2s, max: 1s}}", "1:34", "the longest wait is shorter than the first one"),
         ("retry: {budget: 20}", "1:17", "`20` has no unit"),
         ("circuit_breaker: {failure_rate: 100%}", "1:33", "no rate is above this"),
+        ("fault: {delay: {time: 2m}}", "1:23", "no test needs a delay like this"),
+        ("fault: {abort: {status: 200}}", "1:25", "out of bounds"),
         ("outlier_detection: {ejection: 0s}", "1:31", "this must be longer than 0"),
         ("retry: 3", "1:8", "`3` is not a mapping of fields"),
         ("endpoints: {address: x}", "1:12", "a mapping is not a list"),

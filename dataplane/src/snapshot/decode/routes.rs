@@ -12,7 +12,7 @@ use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, ident
 use super::{cors, retry};
 use crate::proto;
 use crate::snapshot::model::{
-    Destination, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
+    Destination, Fault, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
 };
 
 /// Bytes that one compiled regular expression may take; `\w{100}` fits, `\w{10000}` does not.
@@ -117,9 +117,35 @@ fn checked(
         idle_timeout: millis_or(message.idle_timeout_ms, TCP_IDLE_TIMEOUT_MS),
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
         retry: retry::retry(message.retry.unwrap_or_default())?,
+        fault: message.fault.map(fault).transpose()?.map(Box::new),
         cors,
         is_preflight: message.preflight,
         origin: origin.clone(),
+    })
+}
+
+fn fault(message: proto::Fault) -> Checked<Fault> {
+    let share = |field: &str, millionths: u32| match millionths {
+        0..=1_000_000 => Ok(millionths),
+        more => Err(format!("fault.{field} is {more} millionths; at most 1000000 are all")),
+    };
+    let status = u16::try_from(message.abort_status).unwrap_or(0);
+    let call = u8::try_from(message.abort_call).unwrap_or(0);
+    if message.abort_share > 0 && !((400..=599).contains(&status) && (1..=16).contains(&call)) {
+        let (status, call) = (message.abort_status, message.abort_call);
+        return Err(format!(
+            "fault aborts with {status} and {call}; expected 400 to 599 and 1 to 16"
+        ));
+    }
+    Ok(Fault {
+        matcher: matcher(message.r#match.unwrap_or_default())?,
+        delay: (
+            Duration::from_millis(message.delay_ms.into()),
+            share("delay_share", message.delay_share)?,
+        ),
+        abort: (status, call, share("abort_share", message.abort_share)?),
+        reset: share("reset_share", message.reset_share)?,
+        by_header: message.by_header,
     })
 }
 
