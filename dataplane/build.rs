@@ -10,7 +10,9 @@ const PROTOS: [&str; 3] = [
 ];
 
 fn main() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protos");
+    // Asked at run time: a build directory that several clones share keeps this program, and its clone's path with `env!`.
+    let package = std::env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
+    let root = Path::new(&package).join("../protos");
     for proto in PROTOS {
         println!("cargo:rerun-if-changed={}", root.join(proto).display());
     }

@@ -112,19 +112,24 @@ def _timed(client: _Http | _Grpc) -> Call:
 
 
 class Callers(AbstractContextManager["Callers"]):
-    """So many in parallel while the block lasts, each a client of its own that pauses between its calls."""
+    """So many while the block lasts, each a client of its own; all call at once, every so many seconds.
 
-    def __init__(self, wire: Wire, address: str, host: str, callers: int, pause: float) -> None:
-        self._wire, self._address, self._host, self._pause = wire, address, host, pause
+    By the clock, so that proxies are offered the same load: who paused after each call would ask a proxy the more, the
+    sooner it says no. A call that lasts longer makes its caller miss a turn.
+    """
+
+    def __init__(self, wire: Wire, address: str, host: str, callers: int, every: float) -> None:
+        self._wire, self._address, self._host, self._every = wire, address, host, every
         self._calls: list[list[Call]] = [[] for _ in range(callers)]
         self._stop = threading.Event()
+        self._begun = time.monotonic()
         self._threads = [threading.Thread(target=self._run, args=(calls,)) for calls in self._calls]
 
     def _run(self, calls: list[Call]) -> None:
         with closing(_client(self._wire, self._address, self._host)) as client:
             while not self._stop.is_set():
+                time.sleep(self._every - (time.monotonic() - self._begun) % self._every)
                 calls.append(_timed(client))
-                time.sleep(self._pause)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

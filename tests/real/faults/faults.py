@@ -120,9 +120,9 @@ class Fault:
     takes: float = 0.0
     # Why, in our words; a call may end for any of them. Empty: the application itself says that it failed.
     reasons: frozenset[str] = frozenset()
-    # Parallel callers, and what each waits between two calls in seconds.
+    # Parallel callers, and the seconds from one of their calls to the next.
     callers: int = 4
-    pause: float = 0.004
+    every: float = 0.016
 
     @property
     def is_crowd(self) -> bool:
@@ -155,7 +155,7 @@ _ALL = (
     Fault("1 of 3 erring in trailers", _one(_fail)),
     Fault("name gone", endpoints=0, faulty=0, reasons=frozenset({"no-endpoints"})),
     Fault("all down", reach=Reach.NO, faulty=3, reasons=_UNREACHABLE),
-    # Offered about half as much again as it can do.
-    Fault("overload", _overloaded, endpoints=1, callers=16, pause=SERVICE),
+    # Half as many again as it has slots for, all at once, as soon as the machine has rested from those before.
+    Fault("overload", _overloaded, endpoints=1, callers=SLOTS * 3 // 2, every=4 * SERVICE),
 )
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ALL}

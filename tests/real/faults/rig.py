@@ -125,13 +125,13 @@ class Rig:
     def _crowd(self, cell: Cell, address: str) -> list[Call]:
         """A fault that only shows when many call at once."""
         begun = time.monotonic()
-        with Callers(cell.wire, address, cell.bare, cell.fault.callers, cell.fault.pause) as callers:
+        with Callers(cell.wire, address, cell.bare, cell.fault.callers, cell.fault.every) as callers:
             time.sleep(0.5)
         return callers.between(begun, time.monotonic())
 
     def measure(self, cell: Cell, address: str, phases: Phases) -> Figures:
         """What the cell's callers see at a proxy."""
-        with Callers(cell.wire, address, cell.host, cell.fault.callers, cell.fault.pause) as callers:
+        with Callers(cell.wire, address, cell.host, cell.fault.callers, cell.fault.every) as callers:
             time.sleep(phases.before)
             with self.fault(cell):
                 begun = time.monotonic()
