@@ -69,7 +69,7 @@ class Control:
         self._endpoints_version = 0
         # What a source was asked to watch for them.
         self._watched: dict[Target, bool] = {}
-        # When a request was last sent to them, by the clock of `review_use`.
+        # When a request was last sent to them, by the clock of `in_use`.
         self._used_at: dict[str, float] = {}
         # The clusters whose endpoints come from there.
         self._clusters: dict[Target, list[str]] = {}
@@ -168,20 +168,25 @@ class Control:
                 if cluster.version == 0:
                     self.want(cluster.name)
 
-    def review_use(self, now: float, idle_after: float) -> frozenset[Target]:
-        """What a source watches for clusters that are in use now; those unused for so many seconds are let go.
+    def in_use(self, now: float, lately: float) -> frozenset[Target]:
+        """What a source watches for clusters to which requests were sent in the last so many seconds.
 
-        `now` is of any clock in seconds. What is let go is asked for again by its next request.
+        `now` is of any clock in seconds.
         """
-        used = self._dataplane.used()
-        self._used_at = {
-            cluster: now if cluster in used else self._used_at.get(cluster, now) for cluster in self._endpoints
-        }
+        self._used_at.update((cluster, now) for cluster in self._dataplane.used() if cluster in self._endpoints)
+        used = {cluster for cluster, at in self._used_at.items() if now - at < lately}
+        return frozenset(target for target, clusters in self._clusters.items() if not used.isdisjoint(clusters))
+
+    def let_go_unused(self, now: float, idle_after: float) -> None:
+        """Have a source watch no more what was not in use for so many seconds; the next request asks for it again.
+
+        What has never been used is as if it had been when this was asked first.
+        """
+        self._used_at = {cluster: self._used_at.get(cluster, now) for cluster in self._endpoints}
         for cluster in {cluster for clusters in self._clusters.values() for cluster in clusters}:
             if now - self._used_at[cluster] >= idle_after:
                 self._let_go(cluster)
         self._watch_all()
-        return frozenset(target for target, clusters in self._clusters.items() if not used.isdisjoint(clusters))
 
     def _let_go(self, cluster: str) -> None:
         self._endpoints_version += 1

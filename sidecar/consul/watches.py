@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Hashable
+from collections.abc import AsyncGenerator, Hashable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sidecar.consul.client import ROUNDS_PER_SECOND, Answer, ConsulClient, Query
+from sidecar.consul.client import Answer, ConsulClient, Query
 from sidecar.errors import ConsulError
 
 K = TypeVar("K", bound=Hashable)
 
 # Seconds. Whoever takes turns is asked when something moved, and at least so often.
 EVERY = 10.0
-# Of those that take turns the favoured are asked as soon as something moved, the others in one pass for all that moved
-# in this many seconds: none is older than two passes.
-PASS_EVERY = 0.9
-# Seconds after which the favoured are asked once more, and passes over the others: an agent's cache hears of a change a
-# little later than its watch.
-ECHO_AFTER, PASSES = 0.15, 2
-# So many of the others are asked before the favoured are looked after again,
-SLICE = 50
-# and then rest for at least so many seconds, and for so many times as long as asking took: a mesh in which something
-# moves all the time costs a bounded part of a core.
+# Of those that take turns the favoured are asked as soon as something moved, and once more so many seconds later: an
+# agent's cache may hear of a change a little after its watch.
+ECHO_AFTER = 0.05
+# The others are asked in passes, so many for all that moved in so many seconds: none is older than two of them.
+PASS_EVERY, PASSES = 0.9, 2
+# So many new ones are asked before those in use are looked after again.
+NEW = 50
+# A pass rests after so many of them
+SLICE = 20
+# for at least so many seconds, and for so many times as long as asking took: a mesh in which something moves all the
+# time costs a bounded part of a core.
 REST, REST_SHARE = 0.02, 1.0
 # Seconds after a round in which Consul failed.
 AFTER_FAILURE = 2.0
@@ -45,7 +46,8 @@ class _Turn:
 
 
 class Watches(Generic[K]):
-    """`answers()` tells the changes of all that was added. At most `blocking` connections wait, one asks in turn.
+    """`answers()` tells the changes of all that was added. At most `blocking` connections wait, two ask in turn: one
+    those that are new or in use, the other all others, so that nobody in use waits for a pass over hundreds.
 
     Which ones block and who is asked first is for `favour` to say; before it the first that were added block.
 
@@ -61,11 +63,12 @@ class Watches(Generic[K]):
         self._turns: dict[K, _Turn] = {}
         self._newest: dict[K, Answer] = {}
         self._told = asyncio.Event()
-        self._ring = asyncio.Event()
-        self._round: asyncio.Task[None] | None = None
+        # Something moved, for each of the two that ask in turn.
+        self._ring_favoured, self._ring_others = asyncio.Event(), asyncio.Event()
+        self._rounds: dict[str, asyncio.Task[None]] = {}
         self._favoured: frozenset[K] = frozenset()
-        # Those that take turns and were not asked since something moved, in their order.
-        self._owed: dict[K, None] = {}
+        # What those that ask in turn were told last when Consul failed.
+        self._failing = ""
 
     def __contains__(self, key: K) -> bool:
         return key in self._tasks or key in self._turns
@@ -100,9 +103,10 @@ class Watches(Generic[K]):
 
     def _take_turns(self, key: K, path: str, query: Query) -> None:
         self._turns[key] = _Turn(path, {**query, "cached": ""})
-        if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._go_round())
-        self._ring.set()
+        for name, go in (("favoured", self._ask_favoured), ("others", self._ask_others)):
+            if name not in self._rounds or self._rounds[name].done():
+                self._rounds[name] = asyncio.create_task(go())
+        self._ring_favoured.set()
 
     def discard(self, key: K) -> None:
         """Watch it no more. One that took turns blocks in its place."""
@@ -119,7 +123,8 @@ class Watches(Generic[K]):
 
     def ring(self) -> None:
         """Something moved: ask those that take turns."""
-        self._ring.set()
+        self._ring_favoured.set()
+        self._ring_others.set()
 
     @property
     def in_turns(self) -> int:
@@ -140,7 +145,7 @@ class Watches(Generic[K]):
 
     async def close(self) -> None:
         """End all watches."""
-        tasks = [*self._tasks.values(), *([self._round] if self._round else [])]
+        tasks = [*self._tasks.values(), *self._rounds.values()]
         self._tasks.clear()
         self._turns.clear()
         for task in tasks:
@@ -157,58 +162,60 @@ class Watches(Generic[K]):
             async for answer in answers:
                 self.tell(key, answer)
 
-    async def _go_round(self) -> None:
-        """Ask those that take turns: new and favoured ones when something moved, then the others, a slice at a time."""
-        # When the last pass over the others began, how many are due, and when the favoured are asked once more.
-        passed, passes, echo, failing = float("-inf"), 0, float("inf"), ""
-        # Before it no ring is heard: as those that block, the favoured are asked at most so often.
-        deaf_until = float("-inf")
+    async def _ask_favoured(self) -> None:
+        """Ask those that are in use when something moved, and those that are new, so many at a time."""
+        echoes = False
         while self._turns:
-            now = self._client.clock()
-            due = min(echo, passed + PASS_EVERY if passes else float("inf"), now + EVERY)
-            wait = 0.0 if self._owed else max(0.0, due - now)
-            if now < deaf_until:
-                rung = False
-                await self._client.sleep(min(wait, deaf_until - now))
-            else:
-                rung = await self._rings_within(wait)
+            new = [key for key, turn in self._turns.items() if not turn.asked][:NEW]
+            rung = await _is_set_within(self._ring_favoured, 0.0 if echoes or new else EVERY)
             began = self._client.clock()
-            if rung:
-                deaf_until = began + 1 / ROUNDS_PER_SECOND
-            if rung or due == now + EVERY:
-                # When nobody has rung for long they are asked all the same.
-                passes = PASSES
-            first = [
-                key
-                for key, turn in self._turns.items()
-                if not turn.asked or (key in self._favoured and (rung or began >= echo))
-            ]
-            echo = began + ECHO_AFTER if rung else float("inf") if began >= echo else echo
-            if passes and not self._owed and began - passed >= PASS_EVERY:
-                passes, passed = passes - 1, began
-                self._owed = dict.fromkeys(key for key in self._turns if key not in first)
-            try:
-                for key in [*first, *list(self._owed)[:SLICE]]:
-                    if (turn := self._turns.get(key)) is not None:
-                        await self._ask(key, turn)
-                    self._owed.pop(key, None)
-                failing = ""
-            except ConsulError as error:
-                if str(error) != failing:
-                    failing = str(error)
-                    log.warning("%s; what was known last stays in force", failing)
-                self._ring.set()
-                await self._client.sleep(AFTER_FAILURE)
-            await self._client.sleep(max(REST, REST_SHARE * (self._client.clock() - began)))
+            in_use = [key for key in self._turns if key in self._favoured and key not in new]
+            if not await self._ask_each([*(in_use if rung or echoes else ()), *new]):
+                self._ring_favoured.set()
+            echoes = rung
+            await self._client.sleep(max(ECHO_AFTER, REST_SHARE * (self._client.clock() - began)))
 
-    async def _rings_within(self, wait: float) -> bool:
-        """Whether something moved, or does within so many seconds."""
-        if not self._ring.is_set() and wait > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ring.wait(), wait)
-        rung = self._ring.is_set()
-        self._ring.clear()
-        return rung
+    async def _ask_others(self) -> None:
+        """Ask the rest of them in passes that begin when something moved, a slice at a time."""
+        passes = PASSES
+        while self._turns:
+            if not passes:
+                # When nobody has rung for long they are asked all the same.
+                await _is_set_within(self._ring_others, EVERY)
+                passes = PASSES
+            elif await _is_set_within(self._ring_others, 0.0):
+                passes = PASSES
+            began = self._client.clock()
+            passes = passes - 1 if await self._pass() else PASSES
+            if (left := began + PASS_EVERY - self._client.clock()) > 0:
+                await self._client.sleep(left)
+
+    async def _pass(self) -> bool:
+        """False: Consul failed, and some were not asked."""
+        others = [key for key, turn in self._turns.items() if turn.asked and key not in self._favoured]
+        while others:
+            began = self._client.clock()
+            if not await self._ask_each(key for key in others[:SLICE] if key not in self._favoured):
+                return False
+            del others[:SLICE]
+            await self._client.sleep(max(REST, REST_SHARE * (self._client.clock() - began)))
+        return True
+
+    async def _ask_each(self, keys: Iterable[K]) -> bool:
+        """False: Consul failed, which is logged, and was given some time; the rest of them was not asked."""
+        for key in keys:
+            if (turn := self._turns.get(key)) is None:
+                continue
+            try:
+                await self._ask(key, turn)
+            except ConsulError as error:
+                if str(error) != self._failing:
+                    self._failing = str(error)
+                    log.warning("%s; what was known last stays in force", error)
+                await self._client.sleep(AFTER_FAILURE)
+                return False
+            self._failing = ""
+        return True
 
     async def _ask(self, key: K, turn: _Turn) -> None:
         answer = await self._client.get(turn.path, turn.query, known=turn.digest)
@@ -216,3 +223,13 @@ class Watches(Generic[K]):
         if key in self._turns and answer.digest != turn.digest:
             turn.digest = answer.digest
             self.tell(key, answer)
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it is set, or becomes so within so many seconds; it is not set afterwards."""
+    if not event.is_set() and seconds > 0:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
+    was_set = event.is_set()
+    event.clear()
+    return was_set

@@ -18,6 +18,7 @@ from sidecar.consul.client import ConsulClient
 from sidecar.control import Control
 from sidecar.engine import Beginning
 from sidecar.engine.last_good import LastGood, Store
+from sidecar.engine.patience import waited
 from sidecar.engine.presence import Presence
 from sidecar.engine.stream import Stream
 from sidecar.errors import ConsulError
@@ -38,8 +39,11 @@ ANSWER_WITHIN_WITH_LAST_GOOD, ANSWER_WITHIN = 0.5, 15.0
 REACH_AGAIN_AFTER = 0.25
 # Seconds between deregistration and the end of accepting: callers hear of it through Consul in less.
 LEAD = 0.3
-# Seconds between looks at which services are in use, and without a request until a service is not watched any more.
-USE_EVERY, IDLE_AFTER = 2.0, 300.0
+# Seconds between looks at which services are in use, where some take turns: one that comes into use does so no longer.
+# After its last request it is in use for so many seconds, so that a call now and then keeps its place.
+LOOK_EVERY, IN_USE = 0.1, 10.0
+# Seconds between reviews of what is watched, and without a request until a service is not watched any more.
+REVIEW_EVERY, IDLE_AFTER = 2.0, 300.0
 # HTTP's.
 TOO_MANY_REQUESTS = 429
 
@@ -86,8 +90,10 @@ class ConsulEngine:
         last_good = await asyncio.to_thread(self._store.load)
         within = self._answer_within if last_good is None else ANSWER_WITHIN_WITH_LAST_GOOD
         try:
+            if last_good is None:
+                return await waited(self._begin_with_consul(patient=True), within)
             async with asyncio.timeout(within):
-                return await self._begin_with_consul(patient=last_good is None)
+                return await self._begin_with_consul(patient=False)
         except TimeoutError:
             failure = self._client.contact.failure
             lacks = "".join(f"; the token's policy lacks {rule}" for rule in sorted(set(self._client.hidden.values())))
@@ -206,13 +212,18 @@ class ConsulEngine:
 
     async def _follow_use(self, control: Control) -> None:
         """Have the services that are in use be the freshest, and let go of those that nobody calls any more."""
+        clock = self._client.clock
+        review_at = clock() + REVIEW_EVERY
         while True:
-            await asyncio.sleep(USE_EVERY)
-            # While Consul is away nothing is let go: it could not be told again.
-            idle_after = IDLE_AFTER if self.stale_seconds() == 0 else float("inf")
-            used = control.review_use(self._client.clock(), idle_after)
+            take_turns = self._catalog is not None and self._catalog.watched["turns"]
+            await asyncio.sleep(LOOK_EVERY if take_turns else REVIEW_EVERY)
+            used = control.in_use(clock(), IN_USE)
             if self._catalog is not None:
                 self._catalog.favour(used)
+            if clock() >= review_at:
+                # While Consul is away nothing is let go: it could not be told again.
+                control.let_go_unused(clock(), IDLE_AFTER if self.stale_seconds() == 0 else float("inf"))
+                review_at = clock() + REVIEW_EVERY
 
     async def _follow_leaves(self, identity: Identity, control: Control) -> None:
         async for leaf in identity.leaves:

@@ -245,13 +245,16 @@ def test_a_service_that_nobody_calls_any_more_is_let_go_and_asked_for_again(disc
     side.update(EndpointsUpdate(Target("orders"), (ONE,)))
 
     seam.reply = used("orders", "web")
-    assert side.review_use(10.0, 300.0) == {Target("orders"), Target("web")}
+    assert side.in_use(10.0, 5.0) == {Target("orders"), Target("web")}
     seam.reply = used("web")
-    assert side.review_use(309.0, 300.0) == {Target("web")}
+    assert side.in_use(14.0, 5.0) == {Target("orders"), Target("web")}
+    assert side.in_use(309.0, 5.0) == {Target("web")}
+    side.let_go_unused(309.0, 300.0)
     assert len(discovering.watched) == 2
 
     seam.reply = used()
-    assert side.review_use(311.0, 300.0) == frozenset()
+    assert side.in_use(315.0, 5.0) == frozenset()
+    side.let_go_unused(315.0, 300.0)
     assert discovering.watched == {Target("web"): True}
     assert (seam.endpoints[-1].cluster, seam.endpoints[-1].forgotten) == ("orders", True)
     # The source says that it watches no more; what was known is for a start without Consul.
