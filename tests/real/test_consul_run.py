@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent import futures
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -23,15 +24,20 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 SOON = 10.0
 
 
-def registered(agent: Agent, service: str) -> list[str]:
-    """The states of the instances that callers in the mesh would find."""
-    entries = agent.get(f"/v1/health/connect/{service}")
+def registered(agent: Agent, service: str, kind: str = "connect") -> list[str]:
+    """The states of the instances that callers in the mesh would find; those of a gateway are of kind "service"."""
+    entries = agent.get(f"/v1/health/{kind}/{service}")
     return [max((check["Status"] for check in entry["Checks"]), key="passing critical".find) for entry in entries]
 
 
 def reaches(proxy: Proxy, host: str, body: str) -> Callable[[], bool]:
     """Probe: the application beside `proxy` gets `body` from `host`."""
     return lambda: call(proxy.outbound, host) == (200, body)
+
+
+def in_contact(proxy: Proxy) -> bool:
+    """Probe: Consul answers it."""
+    return bool(told(proxy)["stale_seconds"] == 0)
 
 
 def test_two_services_call_each_other_with_nothing_written(agent: Agent, consul_mesh: Mesh) -> None:
@@ -294,17 +300,22 @@ def test_a_registration_of_others_is_taken_as_it_is(agent: Agent, consul_mesh: M
 
 
 def test_an_agent_that_restarts_is_no_reason_to_fail(agent: Agent, consul_mesh: Mesh) -> None:
+    agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
     with application("orders") as port:
         consul_mesh.sidecar("orders", port)
-        web = consul_mesh.sidecar("web", 1)
+        web, edge = consul_mesh.sidecar("web", 1), consul_mesh.gateway("edge")
         eventually("a call", reaches(web, "orders", "orders"), SOON)
-        with Caller(web.outbound, "orders") as caller:
+        eventually("a call at the edge", lambda: call(edge.edge, "orders") == (200, "orders"), SOON)
+        with Caller(web.outbound, "orders") as caller, Caller(edge.edge, "orders") as client:
             agent.stop()
             agent.start()
             eventually("registered", lambda: registered(agent, "orders") == ["passing"], 30)
-            eventually("in contact", lambda: told(web)["stale_seconds"] == 0, 30)
-        assert caller.failures == []
-        assert len(caller.seen) > 20
+            eventually("the edge, too", lambda: registered(agent, "edge", "service") == ["passing"], 30)
+            for proxy in (web, edge):
+                eventually("in contact", partial(in_contact, proxy), 30)
+        for each in (caller, client):
+            assert each.failures == []
+            assert len(each.seen) > 20
 
 
 def test_without_consul_everything_goes_on(agent: Agent, consul_mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
