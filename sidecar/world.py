@@ -28,7 +28,7 @@ _CALLABLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 # No name of a service has a colon.
-_QUERY = "query:"
+_QUERY, _BYTES = "query:", "tcp:"
 
 
 def is_callable(service: str) -> bool:
@@ -39,17 +39,21 @@ def is_callable(service: str) -> bool:
 class Target(NamedTuple):
     """A service's endpoints: all of them or a subset's, in our own datacenter ("") or in another one.
 
-    Or, with `query`, who a prepared query of that name finds.
+    Or, with `query`, who a prepared query of that name finds. With `raw` they get the bytes of whole connections,
+    whatever the protocol of the service.
     """
 
     service: str
     subset: str = ""
     datacenter: str = ""
     query: bool = False
+    raw: bool = False
 
     @property
     def cluster(self) -> str:
-        """The name of its cluster: "orders", "orders/v1", "orders@dc2", "query:near-orders"."""
+        """The name of its cluster: "orders", "orders/v1", "orders@dc2", "query:near-orders", "tcp:orders"."""
+        if self.raw:
+            return f"{_BYTES}{self.read.cluster}"
         if self.query:
             return f"{_QUERY}{self.service}"
         subset = f"/{self.subset}" if self.subset else ""
@@ -58,11 +62,18 @@ class Target(NamedTuple):
     @property
     def whole(self) -> Target:
         """All endpoints of the service there: what is watched, for subsets too."""
-        return self._replace(subset="")
+        return self._replace(subset="", raw=False)
+
+    @property
+    def read(self) -> Target:
+        """The same endpoints, called with requests."""
+        return self._replace(raw=False)
 
     @classmethod
     def of(cls, cluster: str) -> Target:
         """What a cluster's name says."""
+        if cluster.startswith(_BYTES):
+            return cls.of(cluster.removeprefix(_BYTES))._replace(raw=True)
         if cluster.startswith(_QUERY):
             return cls(cluster.removeprefix(_QUERY), query=True)
         rest, _, datacenter = cluster.partition("@")
@@ -304,6 +315,21 @@ class World:
         """The service whose settings hold for a target: of a query the one that it finds."""
         return self.queries.get(target.service, target.service) if target.query else target.service
 
+    def is_unsaid(self, service: str) -> bool:
+        """Whether nobody says which protocol a service of Consul has. Consul calls it tcp then."""
+        return self.discovered and service not in self.services and self.chain(service).protocol is None
+
+    def astray(self, service: str) -> tuple[str, ...]:
+        """The services of protocol tcp to which Consul's entries lead requests for this one: none can be led then."""
+        if self.service(service).protocol == "tcp" or "routes" in self.written(service).model_fields_set:
+            return ()
+        return tuple(name for name in self._led_to(service) if self.service(name).protocol == "tcp")
+
+    def _led_to(self, service: str) -> tuple[str, ...]:
+        """The other services to which its discovery chain leads."""
+        found = (target.service for route in self.chain(service).routes for target, _ in route.destinations)
+        return tuple(dict.fromkeys(name for name in found if name != service))
+
     def about(self, service: str) -> object:
         """What this service's routes and clusters are made of; equal for two worlds in which they are the same."""
         return (
@@ -312,12 +338,14 @@ class World:
             self.entries.chains.get(service),
             self.entries.protocol,
             self.site,
+            [(name, self.service(name).protocol) for name in self._led_to(service)],
         )
 
     def only(self, *services: str) -> World:
         """The world with what `about` tells of these services, and nothing else."""
-        keys = (MESH_KEY, *(Key("service", service) for service in services))
-        chains = {service: self.entries.chains[service] for service in services if service in self.entries.chains}
+        told = dict.fromkeys((*services, *(name for service in services for name in self._led_to(service))))
+        keys = (MESH_KEY, *(Key("service", service) for service in told))
+        chains = {service: self.entries.chains[service] for service in told if service in self.entries.chains}
         return World(
             documents={key: self.documents[key] for key in keys if key in self.documents},
             entries=ChainsUpdate(chains, self.entries.protocol),
@@ -333,8 +361,13 @@ class World:
             for name in sorted(self._all_names)
             if not is_callable(name)
         )
+        astray = (
+            f"service {name!r}: no request can be led to it, for its chain leads to {other!r}, which is of protocol tcp"
+            for name in sorted(self.entries.chains)
+            for other in self.astray(name)
+        )
         of_intentions = self.intentions.not_carried_out if self.intentions is not None else ()
-        return (*self.entries.not_carried_out, *of_services, *of_intentions, *nameless)
+        return (*self.entries.not_carried_out, *of_services, *of_intentions, *astray, *nameless)
 
     def subset(self, service: str, subset: str) -> Where | None:
         """Who is in a subset: what the document says, else what a resolver says; None: nobody."""
@@ -358,6 +391,7 @@ class World:
     def failover(self, target: Target) -> tuple[Target, ...]:
         """Who takes over, in this order, when too few of this target are available: as its document says, else as a
         resolver does."""
+        target = target.read
         written = self.written(target.service).failover
         if written is None or target.query or target.datacenter:
             return self.chain(target.service).failover.get(target, ())

@@ -137,9 +137,9 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
             };
             caller.term = accepted.peer.as_ref().map(Peer::term);
             caller.peer = accepted.peer.map(|peer| peer.uri);
-            let protocol = match mode {
-                Mode::Tcp => Protocol::Tcp,
-                _ => accepted.alpn.unwrap_or(Protocol::Http1),
+            let protocol = match (mode, accepted.alpn) {
+                (Mode::Tcp, _) | (Mode::ByAlpn, None) => Protocol::Tcp,
+                (_, asked) => asked.unwrap_or(Protocol::Http1),
             };
             (accepted.io, protocol)
         }

@@ -29,7 +29,7 @@ pub struct Scope {
     pub mode: Mode,
     /// Its routes.
     pub routes: RouteTable<Target>,
-    /// Where connections go whose bytes are passed on as they are: that of a [`Mode::Tcp`] listener has no host.
+    /// Where connections go whose bytes are passed on as they are: that of a listener of bytes has no host.
     pub tcp: RouteTable<Target>,
     /// Where records go.
     pub observer: Rc<Observer>,

@@ -16,6 +16,7 @@ from sidecar.snapshot.cluster import (
     is_local,
     mesh_cluster,
     origin,
+    raw_app_cluster,
     spiffe_id,
 )
 from sidecar.snapshot.expose import app_address, exposed
@@ -24,7 +25,7 @@ from sidecar.snapshot.listener import KeyFiles, edge_listeners, inbound_limits, 
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
-from sidecar.snapshot.tcp import is_tcp
+from sidecar.snapshot.tcp import asks_alpn, is_copied, is_tcp
 from sidecar.wire import control_pb2, telemetry_pb2
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Instance, Target, World
@@ -65,6 +66,8 @@ class Compiler:
             table.add_to(snapshot)
         if isinstance(role, SidecarRole):
             snapshot.clusters.append(app_cluster(world, role.service))
+            if asks_alpn(world, role.service):
+                snapshot.clusters.append(raw_app_cluster(world, role.service))
             snapshot.clusters.extend(exposed_clusters(world, role))
         caller = role.service if isinstance(role, SidecarRole) else role.name
         snapshot.MergeFromString(b"".join(self._of_clusters(world, tables, caller)))
@@ -161,7 +164,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             name="inbound",
             address=role.inbound,
             direction=wire.DIRECTION_INBOUND,
-            mode=_mode(world, role.service),
+            mode=_inbound_mode(world, role.service),
             route_table="inbound",
             tls=mesh_tls(world),
             authorization=authorization(world, role.service),
@@ -186,7 +189,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
                 name=name,
                 address=address,
                 direction=wire.DIRECTION_OUTBOUND,
-                mode=_mode(world, world.called(target)),
+                mode=wire.LISTENER_MODE_TCP if is_copied(world, world.called(target)) else wire.LISTENER_MODE_HTTP,
                 route_table=name,
                 limits=limits(world),
                 origin=upstream_place,
@@ -199,8 +202,10 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
     return listeners, tables
 
 
-def _mode(world: World, service: str) -> wire.ListenerMode:
-    """Of a listener that leads to one service."""
+def _inbound_mode(world: World, service: str) -> wire.ListenerMode:
+    """Of the listener of a service's own sidecar."""
+    if asks_alpn(world, service):
+        return wire.LISTENER_MODE_BY_ALPN
     return wire.LISTENER_MODE_TCP if is_tcp(world.service(service)) else wire.LISTENER_MODE_HTTP
 
 

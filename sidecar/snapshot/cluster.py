@@ -16,6 +16,8 @@ from sidecar.world import Target, World
 
 # The cluster of the application beside a sidecar.
 APP = RESERVED
+# The same, with the bytes of connections that nobody reads.
+RAW_APP = f"{APP}:tcp"
 # Names of Secrets.identities and Secrets.trust_bundles: our own leaf, and the roots of the mesh.
 MESH_IDENTITY = "mesh"
 MESH_TRUST_BUNDLE = "mesh"
@@ -45,6 +47,13 @@ def app_cluster(world: World, service: str) -> wire.Cluster:
     )
 
 
+def raw_app_cluster(world: World, service: str) -> wire.Cluster:
+    """The local application, for connections whose bytes nobody reads."""
+    cluster = app_cluster(world, service)
+    cluster.name, cluster.protocol = RAW_APP, PROTOCOLS["tcp"]
+    return cluster
+
+
 def _app_connect_timeout(world: World, service: str) -> timedelta:
     told = world.chain(service).local.connect_timeout
     return world.mesh.connect_timeout if told is None or "connect_timeout" in world.mesh.model_fields_set else told
@@ -63,7 +72,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         name=cluster,
         service=called,
         subset=target.subset,
-        protocol=PROTOCOLS[settings.protocol],
+        protocol=PROTOCOLS["tcp" if target.raw else settings.protocol],
         balance=POLICIES[balancer.policy],
         balance_settings=balance_settings(balancer),
         tls=_client_tls(world, target) if settings.tls == "mutual" else None,

@@ -35,6 +35,7 @@ def inbound_table(world: World, service: str) -> Table:
     if tcp.is_tcp(world.service(service)):
         return Table("inbound", [Part.of(tcp_routes=[tcp.app_route(world, service)])])
     request_timeout = world.chain(service).local.request_timeout
+    tcp_routes = [tcp.app_route(world, service)] if tcp.asks_alpn(world, service) else []
     route = wire.Route(
         name=APP,
         timeout_ms=milliseconds(request_timeout) if request_timeout else 0,
@@ -42,7 +43,7 @@ def inbound_table(world: World, service: str) -> Table:
         retry=wire.RetryPolicy(attempts=1),
         origin=origin(world, service),
     )
-    return Table("inbound", [Part.of([route])])
+    return Table("inbound", [Part.of([route], tcp_routes)])
 
 
 def outbound_table(world: World, memo: Memo[Part]) -> Table:
@@ -80,7 +81,7 @@ def upstream_table(world: World, target: Target) -> Table:
     """One service, whatever the host; empty while the service is disabled."""
     name, called = f"upstream-{target.cluster}", world.called(target)
     service = world.service(called)
-    if tcp.is_tcp(service):
+    if tcp.is_copied(world, called):
         return Table(name, [Part.of(tcp_routes=[tcp.upstream_route(world, target)] if service.enabled else ())])
     if not target.query and not target.datacenter:
         routes = _service_routes(world, target.service, Scope(), target.service)
@@ -153,7 +154,7 @@ def _service_routes(
     A service without a document has all its (no) endpoints, so that the answer says what is missing.
     """
     service = world.service(name)
-    if not _takes_requests(service):
+    if not _takes_requests(service) or world.astray(name):
         return
     if "routes" not in service.model_fields_set and (routes := world.chain(name).routes):
         for chain_route in routes:

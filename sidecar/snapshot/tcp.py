@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sidecar.config.model import Service
-from sidecar.snapshot.cluster import APP, origin
+from sidecar.snapshot.cluster import APP, RAW_APP, origin
 from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
@@ -19,10 +19,25 @@ def is_tcp(service: Service) -> bool:
     return service.protocol == PROTOCOL
 
 
+def is_copied(world: World, service: str) -> bool:
+    """Whether the bytes of a port that leads to this service alone are: it is of protocol tcp, or nobody says which."""
+    return is_tcp(world.service(service)) or world.is_unsaid(service)
+
+
+def asks_alpn(world: World, service: str) -> bool:
+    """Whether the service's own sidecar does as each caller asks, for nobody has said its protocol.
+
+    Not where a rule is about requests: then all that comes is read as such.
+    """
+    intentions = world.intentions.found if world.intentions is not None else ()
+    return world.is_unsaid(service) and not any(intention.permissions for intention in intentions)
+
+
 def app_route(world: World, service: str) -> wire.Route:
     """Everything to the local app, once: another try would meet the same one."""
-    route = _route(world, service, APP, (), [], origin(world, service))
-    route.destinations.add(cluster=APP, weight=1)
+    cluster = APP if is_tcp(world.service(service)) else RAW_APP
+    route = _route(world, service, cluster, (), [], origin(world, service))
+    route.destinations.add(cluster=cluster, weight=1)
     route.retry.attempts = 1
     return route
 
@@ -66,8 +81,15 @@ def _route(
     return wire.Route(
         name=name,
         match=wire.Match(hosts=hosts),
-        destinations=[wire.Destination(cluster=target.cluster, weight=weight) for target, weight in destinations],
+        destinations=[
+            wire.Destination(cluster=_copied(world, target).cluster, weight=weight) for target, weight in destinations
+        ],
         retry=wire.RetryPolicy(attempts=retry.attempts),
         idle_timeout_ms=milliseconds(settings.idle_timeout) if settings.idle_timeout else 0,
         origin=place,
     )
+
+
+def _copied(world: World, target: Target) -> Target:
+    """The same target, called with bytes."""
+    return target if is_tcp(world.service(world.called(target))) else target._replace(raw=True)

@@ -20,6 +20,7 @@ class ListenerMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LISTENER_MODE_HTTP: _ClassVar[ListenerMode]
     LISTENER_MODE_PROXY: _ClassVar[ListenerMode]
     LISTENER_MODE_TCP: _ClassVar[ListenerMode]
+    LISTENER_MODE_BY_ALPN: _ClassVar[ListenerMode]
 
 class TlsVersion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,7 @@ DIRECTION_EDGE: Direction
 LISTENER_MODE_HTTP: ListenerMode
 LISTENER_MODE_PROXY: ListenerMode
 LISTENER_MODE_TCP: ListenerMode
+LISTENER_MODE_BY_ALPN: ListenerMode
 TLS_VERSION_UNSPECIFIED: TlsVersion
 TLS_VERSION_1_2: TlsVersion
 TLS_VERSION_1_3: TlsVersion

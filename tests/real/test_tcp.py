@@ -133,6 +133,22 @@ def test_consul_says_that_a_service_speaks_tcp(
     eventually("the greeting", partial(greets, f"127.0.0.1:{upstream}"), SOON)
 
 
+def test_a_service_whose_protocol_nobody_says_takes_bytes_and_requests(
+    agent: Agent, consul_mesh: Mesh, greeter: ScriptedServer[socket.socket]
+) -> None:
+    db, orders = free_port(), free_port()
+    with application("orders") as port:
+        consul_mesh.sidecar("db", greeter.port)
+        consul_mesh.sidecar("orders", port)
+        upstreams = {"db": db, "orders": orders}
+        told = [{"DestinationName": name, "LocalBindPort": local} for name, local in upstreams.items()]
+        register(agent, "web", 1, free_port(), Upstreams=told)
+        web = consul_mesh.start("web", "run", "--sidecar-for", "web-1", "--outbound-port", "0", environ={})
+        eventually("the greeting", partial(greets, f"127.0.0.1:{db}"), SOON)
+        eventually("a request by a port", lambda: call(f"127.0.0.1:{orders}", "any") == (200, "orders"), SOON)
+        eventually("a request by name", lambda: call(web.outbound, "orders") == (200, "orders"), SOON)
+
+
 @contextmanager
 def consul_proxy(agent: Agent, directory: Path, *arguments: str) -> Iterator[None]:
     """Consul's own proxy, which passes connections on."""

@@ -124,6 +124,10 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         Ok(proto::ListenerMode::Http) => Mode::Http,
         Ok(proto::ListenerMode::Proxy) => Mode::Proxy,
         Ok(proto::ListenerMode::Tcp) => Mode::Tcp,
+        Ok(proto::ListenerMode::ByAlpn) if message.tls.is_none() => {
+            return Err("mode by ALPN needs tls: without it nobody asks for a protocol".to_owned());
+        }
+        Ok(proto::ListenerMode::ByAlpn) => Mode::ByAlpn,
         Err(_) => return Err(unspecified("mode", message.mode)),
     };
     let address = message.address.parse().map_err(|_| {

@@ -71,6 +71,8 @@ pub enum Mode {
     Proxy,
     /// Any bytes.
     Tcp,
+    /// HTTP with clients that ask for it by ALPN, any bytes with all others.
+    ByAlpn,
 }
 
 /// A socket to accept on.

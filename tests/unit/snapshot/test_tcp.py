@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from sidecar.snapshot import SidecarRole, compile, endpoints
+from sidecar.intentions import Intention, Intentions, Permission
+from sidecar.snapshot import SidecarRole, compile, endpoints, watched
 from sidecar.snapshot.role import Exposed, Upstream
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import Chain, ChainRoute, ChainsUpdate, Target, World
+from sidecar.world import Chain, ChainRoute, ChainsUpdate, EndpointsUpdate, Instance, NamesUpdate, Target, World
 from tests.unit.documents import world_of
 
 DB = """
@@ -83,6 +84,58 @@ def test_consul_may_say_so_and_lead_elsewhere() -> None:
     role = SidecarRole("web", upstreams=(Upstream("db", "127.0.0.1:5432"),))
     (route,) = tables(compile(world, role, 1), "upstream-db").tcp_routes
     assert [destination.cluster for destination in route.destinations] == ["db-new"]
+
+
+def test_a_service_whose_protocol_nobody_says_gets_bytes_by_a_port_and_requests_by_name() -> None:
+    world = World(discovered=True).apply(NamesUpdate("", frozenset({"orders", "web"})))
+    role = SidecarRole("web", upstreams=(Upstream("orders", "127.0.0.1:9191"),))
+    snapshot = compile(world, role, 1)
+
+    assert listener(snapshot, "upstream-orders").mode == wire.LISTENER_MODE_TCP
+    (route,) = tables(snapshot, "upstream-orders").tcp_routes
+    assert [destination.cluster for destination in route.destinations] == ["tcp:orders"]
+    raw, read = cluster(snapshot, "tcp:orders"), cluster(snapshot, "orders")
+    assert (raw.protocol, read.protocol) == (wire.UPSTREAM_PROTOCOL_TCP, wire.UPSTREAM_PROTOCOL_HTTP1)
+    assert (raw.service, raw.tls) == (read.service, read.tls)
+    assert any("orders" in route.match.hosts for route in tables(snapshot, "outbound").routes)
+
+    # Both have the endpoints of one watch.
+    told = world.apply(EndpointsUpdate(Target("orders"), (Instance("host/1", "10.0.0.1:21000"),)))
+    assert watched(told, "tcp:orders") == watched(told, "orders") == (Target("orders"),)
+    update = endpoints(told, role, "tcp:orders", 1)
+    assert update is not None
+    assert [endpoint.address for endpoint in update.endpoints] == ["10.0.0.1:21000"]
+
+
+def test_its_own_sidecar_does_as_each_caller_asks() -> None:
+    world = World(discovered=True)
+    snapshot = compile(world, SidecarRole("orders"), 1)
+    assert listener(snapshot, "inbound").mode == wire.LISTENER_MODE_BY_ALPN
+    (route,), (tcp_route,) = tables(snapshot, "inbound").routes, tables(snapshot, "inbound").tcp_routes
+    assert (route.destinations[0].cluster, tcp_route.destinations[0].cluster) == ("app", "app:tcp")
+    assert cluster(snapshot, "app:tcp").protocol == wire.UPSTREAM_PROTOCOL_TCP
+    update = endpoints(world, SidecarRole("orders"), "app:tcp", 1)
+    assert update is not None
+    assert [endpoint.address for endpoint in update.endpoints] == ["127.0.0.1:8080"]
+
+    # A rule about requests needs all of them to be read.
+    permission = Permission(allow=True, path=("exact", "/"))
+    rule = Intention("web", "orders", 9, permissions=(permission,))
+    strict = world.apply(Intentions(found=(rule,), default_allow=True))
+    assert listener(compile(strict, SidecarRole("orders"), 1), "inbound").mode == wire.LISTENER_MODE_HTTP
+
+
+def test_an_http_service_whose_chain_leads_to_one_of_tcp_is_refused_alone() -> None:
+    astray = ChainRoute("all", ((Target("db"), 1),))
+    chains = {"orders": Chain(protocol="http", routes=(astray,)), "db": Chain(protocol="tcp")}
+    world = World(discovered=True).apply(ChainsUpdate(chains)).apply(NamesUpdate("", frozenset({"stock"})))
+    outbound = tables(compile(world, SidecarRole("web"), 1), "outbound")
+
+    assert {route.name for route in outbound.routes} == {"stock"}
+    assert {route.name for route in outbound.tcp_routes} == {"db"}
+    assert world.not_carried_out == (
+        "service 'orders': no request can be led to it, for its chain leads to 'db', which is of protocol tcp",
+    )
 
 
 PROBED = replace(

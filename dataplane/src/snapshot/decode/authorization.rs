@@ -41,7 +41,7 @@ fn rule_set(message: proto::RuleSet, mode: Mode) -> Checked<RuleSet> {
     let mut by_others = Vec::new();
     for message in message.rules {
         let verdict = verdict(message.verdict)?;
-        if message.condition.is_some() && mode == Mode::Tcp {
+        if message.condition.is_some() && matches!(mode, Mode::Tcp | Mode::ByAlpn) {
             return Err(format!(
                 "rule {:?} is about requests, and nobody reads any here",
                 verdict.by

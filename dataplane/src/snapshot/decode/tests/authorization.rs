@@ -73,8 +73,10 @@ fn rules_stand_only_where_callers_have_names() {
 fn rules_about_requests_stand_only_where_requests_are_read() {
     let rules = || vec![about_requests(proto::Condition::default())];
     assert!(listener(rules(), |_| {}).is_ok());
-    let told = listener(rules(), |listener| listener.mode = proto::ListenerMode::Tcp.into()).unwrap_err();
-    assert!(told.contains("rule \"requests\" is about requests"), "{told}");
+    for mode in [proto::ListenerMode::Tcp, proto::ListenerMode::ByAlpn] {
+        let told = listener(rules(), |listener| listener.mode = mode.into()).unwrap_err();
+        assert!(told.contains("rule \"requests\" is about requests"), "{told}");
+    }
 }
 
 #[test]

@@ -43,6 +43,12 @@ fn bytes_and_requests_do_not_meet() {
 }
 
 #[test]
+fn a_client_asks_for_a_protocol_where_it_speaks_tls() {
+    let words = refusal(|message| message.listeners[0].mode = proto::ListenerMode::ByAlpn.into());
+    assert!(words.contains("mode by ALPN needs tls"), "{words}");
+}
+
+#[test]
 fn an_unknown_mode_is_refused() {
     let words = refusal(|message| message.listeners[0].mode = 9);
     assert!(words.contains("mode has the unknown value 9"), "{words}");
