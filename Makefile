@@ -48,10 +48,18 @@ demo-check: ## run the example shop without a terminal and check what it does
 	python examples/shop/check.py
 
 test: ## all tests that need Python and Rust only
-	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
-	cargo test $(cargo_flags) --quiet; \
-	python -m pytest --quiet; \
-	$(quietly) demo-check
+	$(timed) requirements/prerequisites lint >/dev/null; \
+	echo 'in four parts, two at a time; each is shown when it has ended'; \
+	$(quietly) --jobs 2 --output-sync=target test-rust test-e2e test-unit demo-check
+
+# The parts of `test`, the longest first. Two at a time: cargo compiles and tests while .venv is set up and proxies run.
+.PHONY: test-rust test-e2e test-unit
+test-rust:
+	$(timed) cargo test $(cargo_flags) --quiet
+test-e2e: $(extension)
+	$(timed) python -m pytest --quiet tests/e2e
+test-unit: $(extension)
+	$(timed) python -m pytest --quiet tests/unit tests/seam tests/architecture
 
 real: ## tests against real servers and suites, which it installs
 	$(timed) $(quietly) $(extension); \
@@ -63,7 +71,9 @@ faults: ## endpoints that fail in every way, and what callers see of it; the lon
 	python -m pytest --quiet tests/real/test_faults.py
 
 full: ## the long forms: real, fuzz, bench, bench-consul
-	$(timed) $(quietly) real; python -m pytest --quiet -m long tests/real; \
+	$(timed) $(quietly) real; \
+	maturin develop --profile dist --locked --quiet; \
+	python -m pytest --quiet -m long tests/real; \
 	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \
 	$(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
 

@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 from tests.mesh import ROOT, eventually
+
+pytestmark = pytest.mark.real
 
 DEMO = ROOT / "examples" / "shop" / "demo.py"
 # Seconds: eleven processes start.
