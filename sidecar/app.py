@@ -4,26 +4,25 @@ The only file that knows every part.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 
 from sidecar import dataplane, rundir
 from sidecar.admin.certificates import Certificates
 from sidecar.admin.metrics import Family
-from sidecar.admin.server import AdminServer
 from sidecar.admin.status import Status
 from sidecar.child import Child
 from sidecar.control import Control
 from sidecar.dataplane import DataPlane
 from sidecar.engine import Announcement, Beginning, Engine, SidecarFor
-from sidecar.engine.directory import DirectoryEngine
 from sidecar.errors import SeamError
 from sidecar.identity.choice import CONSUL, LOCAL, Choice
 from sidecar.identity.lifetime import Lifetime
@@ -33,6 +32,9 @@ from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
 from sidecar.telemetry.pump import AccessLogPump, MetricPump, SpanPump, write_stdout
 from sidecar.wire import control_pb2 as control
+
+if TYPE_CHECKING:
+    from sidecar.admin.server import AdminServer
 
 # Seconds. Listeners are bound in milliseconds; a machine that needs longer is in trouble, and says so.
 BOUND_WITHIN = 10.0
@@ -93,9 +95,11 @@ async def run(settings: Settings) -> int:
 def choose(settings: Settings, session: aiohttp.ClientSession) -> Engine:
     """A directory of documents when one is named, else Consul: never one for the other."""
     role = settings.role
+    # Each engine's libraries are here, so that nobody loads those of the other one.
     if settings.config is not None and not isinstance(role, SidecarFor):
+        from sidecar.engine.directory import DirectoryEngine
+
         return DirectoryEngine(settings.config, settings.state_directory, role, settings.identity or LOCAL)
-    # Here, so that a sidecar without Consul does not carry its libraries.
     from sidecar.consul.client import ConsulClient
     from sidecar.consul.settings import read
     from sidecar.engine.consul import ConsulEngine
@@ -140,7 +144,8 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         plane=plane,
         control=controlled,
         lifetime=lifetime,
-        admin=AdminServer(plane, status, found, certificates),
+        families=found,
+        certificates=certificates,
         pumps=pumps,
     )
 
@@ -228,8 +233,10 @@ class App:
     plane: DataPlane
     control: Control
     lifetime: Lifetime
-    admin: AdminServer
+    families: Sequence[Family]
+    certificates: Certificates
     pumps: Sequence[Pump]
+    admin: "AdminServer | None" = None
     child: Child | None = None
     run_file: Path | None = None
     background: list[asyncio.Task[None]] = field(default_factory=list)
@@ -240,12 +247,12 @@ class App:
         """Bind, apply, announce; then the application may start."""
         settings, status = self.settings, self.status
         self.signals = Signals(self.end_at_once)
-        admin = await self.admin.start(settings.admin_port)
         self.control.start(self.begun.world, self.begun.leaf)
         if isinstance(self.begun.role, SidecarRole):
             # Every inbound request needs it, and it is known.
             self.control.want(APP)
         bound = await self.listeners_bound()
+        admin = await self.start_admin()
         status.state = "ready"
         directory = rundir.RunDirectory(settings.run_directory)
         self.run_file = directory.write(status.role, status.name, admin, bound)
@@ -259,6 +266,19 @@ class App:
         await self.engine.announce(bound, admin)
         if settings.command:
             self.child = await Child.start(settings.command)
+        if not gc.isenabled():
+            # The command line put it off. What is there now stays, and is not looked through again.
+            gc.collect()
+            gc.freeze()
+            gc.enable()
+
+    async def start_admin(self) -> str:
+        """Serve people and their tools; returns the address."""
+        # Here, so that requests are served before what answers people is loaded.
+        from sidecar.admin.server import AdminServer
+
+        self.admin = AdminServer(self.plane, self.status, self.families, self.certificates)
+        return await self.admin.start(self.settings.admin_port)
 
     async def listeners_bound(self) -> dict[str, str]:
         """Wait until every listener of the snapshot is bound; returns their addresses by name."""
@@ -329,7 +349,8 @@ class App:
             task.cancel()
         await asyncio.gather(*self.background, return_exceptions=True)
         await asyncio.gather(*(pump.flush(FLUSH_WITHIN) for pump in self.pumps))
-        await self.admin.close()
+        if self.admin:
+            await self.admin.close()
         self.remove_run_file()
 
     def end_at_once(self, number: int) -> None:

@@ -230,7 +230,7 @@ V = TypeVar("V")
 Update = DocumentSet | EndpointsUpdate | QueryUpdate | NamesUpdate | ChainsUpdate | Intentions | Site
 
 # Stands for a service whose document is missing: the mesh's defaults, no endpoints.
-NO_DOCUMENT = Service()
+NO_DOCUMENT = Service.defaults()
 
 
 @dataclass(frozen=True)
@@ -404,7 +404,7 @@ class World:
     def mesh(self) -> Mesh:
         """The mesh document, or its defaults."""
         document = self.documents.get(MESH_KEY)
-        return document.model if document is not None and isinstance(document.model, Mesh) else Mesh()
+        return document.model if document is not None and isinstance(document.model, Mesh) else Mesh.defaults()
 
     @cached_property
     def services(self) -> Mapping[str, Service]:

@@ -16,7 +16,7 @@ from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
 
 # Of a listener that no document speaks of.
-_NONE = Limits()
+_NONE = Limits.defaults()
 
 _VERSIONS = {"1.2": wire.TLS_VERSION_1_2, "1.3": wire.TLS_VERSION_1_3}
 

@@ -45,7 +45,7 @@ class Reset(Model):
 class Fault(Model):
     """What callers of the service suffer on purpose, from their own proxy."""
 
-    match: Match = Field(default=Match(), description="Which requests; left out: all.")
+    match: Match = Field(default=Match.defaults(), description="Which requests; left out: all.")
     delay: Delay | None = Field(default=None, description="Requests that wait.")
     abort: Abort | None = Field(default=None, description="Requests that are answered with an error.")
     reset: Reset | None = Field(default=None, description="Requests that are broken off.")

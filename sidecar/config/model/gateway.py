@@ -66,8 +66,12 @@ class GatewayListener(Model):
         description="Local IP address; IPv6 in brackets.",
     )
     tls: ListenerTls | None = Field(default=None, description="Left out: cleartext.")
-    limits: Limits = Field(default=Limits(), description="What clients may send; left out: as in the mesh document.")
-    forwarding: Forwarding = Field(default=Forwarding(), description="Proxies in front, and what is said of them.")
+    limits: Limits = Field(
+        default=Limits.defaults(), description="What clients may send; left out: as in the mesh document."
+    )
+    forwarding: Forwarding = Field(
+        default=Forwarding.defaults(), description="Proxies in front, and what is said of them."
+    )
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}"
@@ -109,7 +113,7 @@ class GatewayRoute(Route):
 
     not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"authenticate", "transform", "redirect", "respond"}
 
-    match: GatewayMatch = Field(default=GatewayMatch(), description="Which requests it takes.")
+    match: GatewayMatch = Field(default=GatewayMatch.defaults(), description="Which requests it takes.")
     to: ServiceTarget | None = Field(default=None, description="A service or one of its subsets.")
     split: Annotated[tuple[GatewayBranch, ...], AfterValidator(check_split)] | None = Field(
         default=None, description="Services or subsets by weight."

@@ -43,21 +43,24 @@ class Mesh(Traffic):
     not_yet: ClassVar[frozenset[str]] = frozenset({"health_check", "trust_domains", "plugins"})
 
     trust_domain: Domain = Field(default="mesh.local", description="The domain of the SPIFFE ids of this mesh.")
-    tracing: Tracing = Field(default=Tracing(), description="Spans of the exchanges.")
-    tls: MeshTls = Field(default=MeshTls(), description="Mutual TLS between sidecars.")
-    limits: Limits = Field(default=Limits(), description="What clients may send to any listener.")
-    access_log: AccessLog = Field(default=AccessLog(), description="One line for each exchange.")
+    tracing: Tracing = Field(default=Tracing.defaults(), description="Spans of the exchanges.")
+    tls: MeshTls = Field(default=MeshTls.defaults(), description="Mutual TLS between sidecars.")
+    limits: Limits = Field(default=Limits.defaults(), description="What clients may send to any listener.")
+    access_log: AccessLog = Field(default=AccessLog.defaults(), description="One line for each exchange.")
 
     load_balancer: LoadBalancer = Field(
-        default=LoadBalancer(), description="How an endpoint is picked: a policy's name, or a policy with settings."
+        default=LoadBalancer.defaults(),
+        description="How an endpoint is picked: a policy's name, or a policy with settings.",
     )
     # Envoy's default (config.cluster.v3.Cluster.connect_timeout).
     connect_timeout: Duration = Field(
         default=timedelta(seconds=5), description="Limit of opening a connection to an endpoint."
     )
-    retry: Retry = Field(default=Retry(), description="Tries on other endpoints.")
-    circuit_breaker: CircuitBreaker = Field(default=CircuitBreaker(), description="Bounds of what is open at once.")
-    outlier_detection: OutlierDetection = Field(
-        default=OutlierDetection(), description="When an endpoint that fails gets no requests for a while."
+    retry: Retry = Field(default=Retry.defaults(), description="Tries on other endpoints.")
+    circuit_breaker: CircuitBreaker = Field(
+        default=CircuitBreaker.defaults(), description="Bounds of what is open at once."
     )
-    failures: Failures = Field(default=Failures(), description="Which answers are an endpoint's failure.")
+    outlier_detection: OutlierDetection = Field(
+        default=OutlierDetection.defaults(), description="When an endpoint that fails gets no requests for a while."
+    )
+    failures: Failures = Field(default=Failures.defaults(), description="Which answers are an endpoint's failure.")

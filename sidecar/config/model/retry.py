@@ -76,7 +76,7 @@ class Retry(Model):
     per_try_timeout: PositiveDuration | None = Field(
         default=None, description="How long an endpoint may take to begin its answer; then another one is tried."
     )
-    backoff: Backoff = Field(default=Backoff(), description="The wait before another try.")
+    backoff: Backoff = Field(default=Backoff.defaults(), description="The wait before another try.")
     # Linkerd's and Envoy's default.
     budget: Share = Field(
         default=Decimal("0.2"),

@@ -155,7 +155,7 @@ class ServiceRoute(Route):
 
     not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"rewrite"}
 
-    match: Match = Field(default=Match(), description="Which requests it takes.")
+    match: Match = Field(default=Match.defaults(), description="Which requests it takes.")
     to: SubsetTarget | None = Field(default=None, description="A subset; without `to` and `split` all endpoints.")
     split: Annotated[tuple[ServiceBranch, ...], AfterValidator(check_split)] | None = Field(
         default=None, description="Subsets by weight."
@@ -259,7 +259,8 @@ class Service(Traffic):
         description="disabled: callers reach its endpoints in the clear; for a server that has no sidecar.",
     )
     limits: Limits = Field(
-        default=Limits(), description="What callers may send to its sidecars; left out: as in the mesh document."
+        default=Limits.defaults(),
+        description="What callers may send to its sidecars; left out: as in the mesh document.",
     )
     upstreams: Annotated[tuple[UpstreamPort, ...], AfterValidator(_check_upstreams)] = Field(
         default=(), description="Local ports for an app that needs them; names on the outbound port need none."
