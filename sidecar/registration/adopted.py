@@ -25,9 +25,13 @@ DONE: Done = {
     "Config": {"bind_address": None, "bind_port": None, "protocol": frozenset(opaque.PROTOCOLS), **opaque.LOCAL},
     "Upstreams": None,
     "Mode": frozenset({"direct"}),
-    # Of `Checks` the agent tells the ports that it takes, and neither the paths nor the application's ports.
     "Expose": {"Paths": None},
     "MeshGateway": {"Mode": frozenset({"none"})},
+}
+# What no proxy can do that reads Consul's API, and what to write instead: its checks have an empty `Definition`.
+WHY = {
+    "Expose.Checks": "Consul's API tells the ports that its checks take here, but neither their paths nor the "
+    "application's ports: name both in Proxy.Expose.Paths",
 }
 UPSTREAM_DONE: Done = {
     **dict.fromkeys(("DestinationType", "DestinationName", "DestinationNamespace", "DestinationPartition")),
@@ -135,7 +139,7 @@ def _read(proxy: Json) -> Adopted:
             continue
         address = _join(bind_address, path["ListenerPort"])
         exposed.append(Exposed(address, path["Path"], path["LocalPathPort"], path.get("Protocol") or "http"))
-    ignored += [f"Proxy.{path}" for path in beyond(told, DONE)]
+    ignored += [f"Proxy.{path}: {WHY[path]}" if path in WHY else f"Proxy.{path}" for path in beyond(told, DONE)]
     return Adopted(
         service=told["DestinationServiceName"],
         service_id=told.get("DestinationServiceID") or told["DestinationServiceName"],

@@ -88,7 +88,8 @@ def test_exposed_paths_are_ports_for_probes_and_what_we_cannot_do_is_named() -> 
         "Proxy.Expose.Paths[2] (health): it is no absolute path",
         "Proxy.Expose.Paths[3] (/none): without a ListenerPort",
         "Proxy.Expose.Paths[4] (/tcp): Protocol tcp",
-        "Proxy.Expose.Checks",
+        "Proxy.Expose.Checks: Consul's API tells the ports that its checks take here, but neither their paths nor the "
+        "application's ports: name both in Proxy.Expose.Paths",
     )
 
 
