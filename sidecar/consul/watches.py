@@ -179,12 +179,10 @@ class Watches(Generic[K]):
         """Ask the rest of them in passes that begin when something moved, a slice at a time."""
         passes = PASSES
         while self._turns:
-            if not passes:
-                # When nobody has rung for long they are asked all the same.
-                await _is_set_within(self._ring_others, EVERY)
+            if await _is_set_within(self._ring_others, 0.0 if passes else EVERY):
                 passes = PASSES
-            elif await _is_set_within(self._ring_others, 0.0):
-                passes = PASSES
+            # When nobody has rung for long they are asked all the same.
+            passes = max(passes, 1)
             began = self._client.clock()
             passes = passes - 1 if await self._pass() else PASSES
             if (left := began + PASS_EVERY - self._client.clock()) > 0:
