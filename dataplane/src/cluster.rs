@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -38,8 +38,6 @@ pub struct Cluster {
     pub pending: Gauge,
     /// Connections, for `max_connections`.
     pub connections: Arc<Gauge>,
-    /// An endpoint of it was ejected some time.
-    pub ejects: AtomicBool,
     wanted: AtomicBool,
     used: AtomicBool,
     changes: Arc<Changes>,
@@ -49,6 +47,13 @@ pub struct Cluster {
 #[derive(Debug, Default)]
 struct Changes(AtomicU64);
 
+impl Changes {
+    /// After what has changed: who sees the new number sees that too.
+    fn tell(&self) {
+        self.0.fetch_add(1, Release);
+    }
+}
+
 impl Cluster {
     /// True the first time it is called: the cluster is wanted, and somebody has to be told.
     pub fn first_wanted(&self) -> bool {
@@ -57,7 +62,7 @@ impl Cluster {
 
     /// Changes when an endpoint becomes available or ceases to be: what was made of its list has to be made again.
     pub fn changes(&self) -> u64 {
-        self.changes.0.load(Relaxed)
+        self.changes.0.load(Acquire)
     }
 
     /// A request goes there.
@@ -106,12 +111,16 @@ pub struct Counts {
     pub failures: AtomicU64,
     /// Attempts for which it had too much to do.
     pub overloads: AtomicU64,
-    /// Open connections.
-    pub connections: AtomicU32,
-    /// Open while it is ejected.
+    /// Requests that wait for a connection, for `per_endpoint.max_pending`.
+    pub pending: Gauge,
+    /// Open connections, for `per_endpoint.max_connections`.
+    pub connections: Gauge,
+    /// Open while it is ejected: see [`eject`](Counts::eject) and [`restore`](Counts::restore).
     pub circuit: Circuit,
     /// Failures in a row.
     pub consecutive: AtomicU32,
+    /// Gateway errors in a row.
+    pub consecutive_gateway: AtomicU32,
     /// Failures lately.
     pub window: Window,
     /// How fast it has answered of late; told where somebody wants to know.
@@ -143,6 +152,22 @@ impl Counts {
         }
     }
 
+    /// It gets no requests for a while, for `base` and longer each time; every worker that balances over it hears of that.
+    /// False: it was out already.
+    pub fn eject(&self, base: Duration, most: Duration) -> bool {
+        let is_mine = self.circuit.trip(base, most);
+        if is_mine {
+            self.changes.tell();
+        }
+        is_mine
+    }
+
+    /// It gets requests again.
+    pub fn restore(&self) {
+        self.circuit.probe_succeeded();
+        self.available_since(clock::millis());
+    }
+
     /// Since when it is available, in milliseconds of [`clock::millis`]; 0: for as long as its service is known.
     pub fn since(&self) -> u64 {
         self.since.load(Relaxed)
@@ -150,7 +175,7 @@ impl Counts {
 
     fn available_since(&self, now: u64) {
         self.since.store(now, Relaxed);
-        self.changes.0.fetch_add(1, Relaxed);
+        self.changes.tell();
     }
 
     /// An attempt is over: the one place that hears of it. `taken` is the time until its answer began, or until it failed;
@@ -161,7 +186,7 @@ impl Counts {
         }
         match verdict {
             Verdict::Success | Verdict::CallersFault => {}
-            Verdict::Failure => drop(self.failures.fetch_add(1, Relaxed)),
+            Verdict::Failure | Verdict::GatewayError => drop(self.failures.fetch_add(1, Relaxed)),
             Verdict::Overload => drop(self.overloads.fetch_add(1, Relaxed)),
         }
     }

@@ -1,6 +1,7 @@
 //! Errors as values: a reason (which implies the side that caused it), whether another try may help, and the cause.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,10 @@ reasons! {
     Superseded = "superseded", Proxy, 503, 14, "The configuration changed while the request waited.", "Try again.";
     /// A limit of the cluster is reached.
     Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
+    /// The service takes no more requests at a time.
+    ConcurrencyLimit = "concurrency-limit", Proxy, 503, 8, "The service has as many requests in flight as it takes.", "Raise `concurrency` in its document, or add instances.";
+    /// The service takes no more requests of this kind for the moment.
+    RateLimited = "rate-limited", Downstream, 429, 8, "More requests have come than the service takes in this time.", "Come back when the answer says, or raise `rate_limit` in the service's document.";
     /// The cluster's circuit is open.
     CircuitOpen = "circuit-open", Proxy, 503, 14, "Too many requests to the service have failed lately; it gets none for a while.", "Look at why they failed: `sidecar status` tells when it is tried again.";
     /// The fault of the route's service.
@@ -142,17 +147,26 @@ pub struct Error {
     grpc_status: Option<u8>,
     /// The HTTP status, likewise.
     status: Option<u16>,
+    /// Milliseconds after which another try may help; 0: unknown.
+    retry_after: u32,
 }
 
 impl Error {
     /// A failure that another try would not mend.
     pub fn new(reason: Reason) -> Self {
-        Error { reason, again: Again::No, cause: None, grpc_status: None, status: None }
+        Error {
+            reason,
+            again: Again::No,
+            cause: None,
+            grpc_status: None,
+            status: None,
+            retry_after: 0,
+        }
     }
 
     /// A failure that left the request unprocessed.
     pub fn unprocessed(reason: Reason) -> Self {
-        Error { reason, again: Again::Unprocessed, cause: None, grpc_status: None, status: None }
+        Error { again: Again::Unprocessed, ..Error::new(reason) }
     }
 
     /// With another gRPC status than the reason's.
@@ -165,6 +179,17 @@ impl Error {
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
+    }
+
+    /// Another try may help after so long; at least a millisecond, as gRPC counts.
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = u32::try_from(wait.as_nanos().div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// When another try may help; `None`: nobody knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.retry_after > 0).then(|| Duration::from_millis(self.retry_after.into()))
     }
 
     /// The HTTP status of a reply for it.

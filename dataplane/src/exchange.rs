@@ -16,6 +16,7 @@ use attempt::{Received, TryTimer};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
+use crate::admission::Admitted;
 use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
@@ -61,6 +62,7 @@ pub fn exchange(
         deadline: Deadline::of_client(caller.term),
         try_timer: None,
         leave: None,
+        admitted: None,
         web: None,
         trusted,
         is_tls,
@@ -89,6 +91,8 @@ struct Call {
     deadline: Deadline,
     try_timer: TryTimer,
     leave: Option<Leave>,
+    /// Holds its place among those in flight.
+    admitted: Option<Box<Admitted>>,
     /// The caller speaks gRPC-Web, the cluster gRPC.
     web: Option<Box<Translation>>,
     /// The caller may know particulars.
@@ -109,6 +113,11 @@ impl Call {
     async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
         let target = self.find(scope, caller, parts)?;
         self.leave = scope.leave(caller, Some(parts))?;
+        if self.admitted.is_none() {
+            let (admitted, asked) = scope.admit(caller, parts);
+            self.admitted = admitted;
+            asked?;
+        }
         if let Some(reply) = filter::reply(&target.route, parts) {
             self.say(reply).await;
             return Ok(());
@@ -206,7 +215,7 @@ impl Call {
         let is_end = first.is_none() && body.is_end();
         self.upload.commit();
         let form = Form::of(&mut head.headers, self.web.as_deref());
-        filter::answered(self.record.route(), parts, &mut head.headers);
+        self.complete(parts, &mut head.headers);
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
             Ok(sink) => form.sink(sink),
             Err(error) => return self.record.failed(&Error::new(Reason::DownstreamReset).because(error)),

@@ -6,6 +6,7 @@
 pub mod runtime;
 
 mod accept;
+mod admission;
 mod authorize;
 mod balance;
 mod breaker;
@@ -22,6 +23,7 @@ mod http;
 mod l4;
 mod outlier;
 mod pool;
+mod rate;
 mod reply;
 mod retry;
 mod route;

@@ -1,13 +1,13 @@
 //! The data plane as a whole: its workers, and the control side's way to them. Everything here is rare; requests never
 //! come by.
 
+mod report;
 mod terms;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::admission::{self, Gates};
 use crate::cluster::{MembersRejected, Registry};
 use crate::error::Error;
 use crate::events::Events;
@@ -109,6 +110,7 @@ struct Control {
     snapshot: Option<Arc<Snapshot>>,
     secrets: Arc<Secrets>,
     terms: terms::ByName,
+    gates: Arc<Gates>,
     /// Where each listener is bound; the address it was asked for, and the one it has.
     bound: HashMap<Arc<str>, (SocketAddr, SocketAddr)>,
     inherited: HashMap<String, OwnedFd>,
@@ -140,6 +142,7 @@ impl Runtime {
             snapshot: None,
             secrets: Arc::default(),
             terms: HashMap::new(),
+            gates: Arc::default(),
             bound: HashMap::new(),
             inherited,
         };
@@ -159,6 +162,8 @@ impl Runtime {
         let tls = Arc::new(terms::configs(&terms));
         let mut sockets = control.bind(&snapshot)?;
         control.registry.retain(&snapshot.clusters);
+        control.gates = Arc::new(admission::gates(&snapshot.listeners, &control.gates));
+        let gates = Arc::clone(&control.gates);
         let clusters = snapshot.clusters.keys();
         let clusters = clusters
             .filter_map(|name| Some((Arc::clone(name), control.registry.get(name)?)))
@@ -174,6 +179,7 @@ impl Runtime {
                 clusters: Arc::clone(&clusters),
                 sockets: sockets.collect(),
                 tls: Arc::clone(&tls),
+                gates: Arc::clone(&gates),
             };
             Command::Apply(Box::new(apply), done)
         });
@@ -302,23 +308,13 @@ impl Runtime {
 
     fn clusters(&self) -> proto::Clusters {
         let control = self.lock();
+        let configs = control.snapshot.as_ref().map(|snapshot| &snapshot.clusters);
         let mut clusters: Vec<_> = control
             .registry
             .iter()
-            .map(|(name, cluster, members)| proto::ClusterState {
-                name: name.to_string(),
-                // As before the first list: whoever asks for it again is seen by that.
-                version: if members.is_followed { members.version } else { 0 },
-                endpoints: members
-                    .endpoints
-                    .iter()
-                    .map(|endpoint| endpoint_state(endpoint))
-                    .collect(),
-                requests_active: cluster.requests.held(),
-                requests_pending: cluster.pending.held(),
-                connections_active: cluster.connections.held(),
-                retries_active: cluster.retries.held(),
-                open_ms: cluster.circuit.left().map(|left| left.as_millis() as u64),
+            .map(|(name, cluster, members)| {
+                let config = configs.and_then(|configs| configs.get(name));
+                report::cluster(name, (cluster, members), config.map(|config| &**config))
             })
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
@@ -344,23 +340,6 @@ impl Drop for Runtime {
         if !self.is_forked() {
             self.shutdown(Duration::ZERO);
         }
-    }
-}
-
-fn endpoint_state(endpoint: &crate::cluster::Endpoint) -> proto::EndpointState {
-    let counts = &endpoint.counts;
-    proto::EndpointState {
-        id: endpoint.id.to_string(),
-        address: endpoint.address.to_string(),
-        healthy: endpoint.healthy,
-        weight: endpoint.weight,
-        requests_active: u64::from(counts.active.load(Relaxed)),
-        requests_total: counts.total.load(Relaxed),
-        failures_total: counts.failures.load(Relaxed),
-        ejected_ms: counts.circuit.left().map(|left| left.as_millis() as u64),
-        overloads_total: counts.overloads.load(Relaxed),
-        priority: endpoint.priority,
-        connections_active: counts.connections.load(Relaxed),
     }
 }
 

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use http::request::Parts;
 use http::uri::Authority;
 
+use crate::admission::{Admitted, Gate, Source};
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::route::table::RouteTable;
@@ -41,6 +42,8 @@ pub struct Scope {
     pub drain: Rc<Drain>,
     /// The rules for its callers; `None` where they have no names.
     pub standing: Option<Rc<Standing>>,
+    /// Lets requests in; `None`: whatever comes.
+    pub gate: Option<Arc<Gate>>,
     /// Leads to the scope that has taken its place.
     pub latest: Latest,
 }
@@ -83,6 +86,16 @@ impl Scope {
     pub fn leave(&self, caller: &Caller, request: Option<&Parts>) -> Result<Option<Leave>, Error> {
         let ask = |standing| Leave::ask(standing, caller.peer.as_ref(), request);
         self.standing.as_ref().map(ask).transpose()
+    }
+
+    /// Lets a request of the caller in, or says why not; what is returned tells of its quota in both cases.
+    pub fn admit(&self, caller: &Caller, request: &Parts) -> (Option<Box<Admitted>>, Result<(), Error>) {
+        let Some(gate) = &self.gate else {
+            return (None, Ok(()));
+        };
+        let source = Source { peer: caller.peer.as_deref(), address: caller.hop.peer };
+        let (admitted, asked) = gate.ask(source, request);
+        (Some(Box::new(admitted)), asked)
     }
 
     /// Why a request for `host` finds no route.

@@ -16,7 +16,6 @@ use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::balance::{Balancer, Key, Origin};
-use crate::breaker::Pass;
 use crate::clock::{self, Instant};
 use crate::cluster::{Cluster, Endpoint, Members};
 use crate::error::{Error, Reason};
@@ -69,21 +68,8 @@ impl Candidates {
     ) -> Rc<Self> {
         // Read first: what changes meanwhile is seen by the next pick.
         let changes = cluster.changes();
-        let balancer = Balancer::new(&config.balance, &members);
+        let balancer = Balancer::new(&config.balance, &members, config.outlier.is_some());
         Rc::new(Candidates { members, balancer, changes, pools })
-    }
-
-    /// Another endpoint than the ejected one at `index`; that all the same, when all are ejected.
-    fn around(&self, index: usize, key: &Key, tried: &[usize]) -> usize {
-        let endpoints = &self.members.endpoints;
-        let is_out = |index: &usize| endpoints[*index].counts.circuit.is_open();
-        let out: Vec<usize> = (0..endpoints.len()).filter(is_out).collect();
-        let fresh = self
-            .balancer
-            .pick(endpoints, key, &[tried, &out].concat())
-            .filter(|index| !is_out(index));
-        let any = || self.balancer.pick(endpoints, key, &out).filter(|index| !is_out(index));
-        fresh.or_else(any).unwrap_or(index)
     }
 }
 
@@ -124,13 +110,7 @@ impl Upstream {
 
     /// What a pick can choose from.
     pub fn candidates(&self) -> record::Candidates {
-        let candidates = self.current();
-        let ejected = match self.cluster.ejects.load(Relaxed) {
-            true => outlier::ejected(&candidates.members.endpoints),
-            false => 0,
-        };
-        let ejected = u32::try_from(ejected).unwrap_or(u32::MAX);
-        record::Candidates { ejected, ..candidates.balancer.candidates() }
+        self.current().balancer.candidates()
     }
 
     /// The list, ready to pick from as its endpoints stand now.
@@ -195,34 +175,52 @@ impl Upstream {
     /// Picks an endpoint, one of `tried` only if there is no other.
     pub fn pick(self: &Rc<Self>, key: &Key, tried: &[usize]) -> Result<Picked, Error> {
         let candidates = self.current();
-        match candidates.balancer.pick(&candidates.members.endpoints, key, tried) {
-            Some(index) => Ok(self.admit(candidates, index, key, tried)),
-            None if candidates.members.endpoints.is_empty() => Err(Error::new(Reason::NoEndpoints)),
-            None => Err(Error::new(Reason::NoHealthyEndpoint)),
+        let Candidates { members, balancer, .. } = &*candidates;
+        if let Some(index) = balancer.probe(&members.endpoints, key, tried) {
+            // The one request that finds out is not held back by what is left of others.
+            members.endpoints[index].counts.active.fetch_add(1, Relaxed);
+            return Ok(Picked::new(self, &candidates, index, true));
+        }
+        let Some(index) = balancer.pick(&members.endpoints, key, tried) else {
+            return Err(Error::new(match members.endpoints.is_empty() {
+                true => Reason::NoEndpoints,
+                false => Reason::NoHealthyEndpoint,
+            }));
+        };
+        match self.take(&members.endpoints[index]) {
+            true => Ok(Picked::new(self, &candidates, index, false)),
+            false => self.pick_with_room(&candidates, tried),
         }
     }
 
-    /// Takes the endpoint at `index`, or another one while that is ejected.
-    fn admit(self: &Rc<Self>, candidates: Rc<Candidates>, index: usize, key: &Key, tried: &[usize]) -> Picked {
-        let pass = match self.config.outlier {
-            Some(_) => outlier::pass(&candidates.members.endpoints[index]),
-            None => Pass::Free,
-        };
-        let index = match pass {
-            Pass::Free | Pass::Probe => index,
-            Pass::Refused => candidates.around(index, key, tried),
-        };
-        Picked::new(Rc::clone(self), candidates, index, pass == Pass::Probe)
+    /// Counts one more request of the endpoint, unless it has as many as it may.
+    fn take(&self, endpoint: &Endpoint) -> bool {
+        let is_taken = endpoint.counts.active.fetch_add(1, Relaxed) < self.config.per_endpoint.max_requests;
+        if !is_taken {
+            endpoint.counts.active.fetch_sub(1, Relaxed);
+        }
+        is_taken
+    }
+
+    /// In place of an endpoint that has as much in flight as it may: one that has not.
+    #[cold]
+    fn pick_with_room(self: &Rc<Self>, candidates: &Rc<Candidates>, tried: &[usize]) -> Result<Picked, Error> {
+        let (endpoints, balancer) = (&candidates.members.endpoints, &candidates.balancer);
+        let fresh = balancer.any(|index| !tried.contains(&index) && self.take(&endpoints[index]));
+        match fresh.or_else(|| balancer.any(|index| self.take(&endpoints[index]))) {
+            Some(index) => Ok(Picked::new(self, candidates, index, false)),
+            None => Err(Error::new(Reason::Overflow).because(format_args!(
+                "per_endpoint.max_requests: every endpoint has {} in flight",
+                self.config.per_endpoint.max_requests
+            ))),
+        }
     }
 
     /// An endpoint is out, or back.
     fn tell(&self, endpoint: &Endpoint, change: Change) {
         let (cause, left) = match change {
             Change::Returned => (String::new(), None),
-            Change::Ejected(cause) => {
-                self.cluster.ejects.store(true, Relaxed);
-                (cause.to_string(), endpoint.counts.circuit.left())
-            }
+            Change::Ejected(cause) => (cause.to_string(), endpoint.counts.circuit.left()),
         };
         self.events.push(Kind::Ejection(proto::Ejection {
             cluster: self.config.name.to_string(),
@@ -257,21 +255,20 @@ pub struct Picked {
 }
 
 impl Picked {
-    fn new(upstream: Rc<Upstream>, candidates: Rc<Candidates>, index: usize, is_probe: bool) -> Self {
+    /// The request is among the endpoint's active ones already.
+    fn new(upstream: &Rc<Upstream>, candidates: &Rc<Candidates>, index: usize, is_probe: bool) -> Self {
         // Nobody else reads a latency, and asking for the time costs as much as a pick.
         let is_timed = upstream.config.balance.policy == BalancePolicy::PeakEwma;
         let started = is_timed.then(clock::now);
         let picked = Picked {
-            upstream,
-            candidates,
+            upstream: Rc::clone(upstream),
+            candidates: Rc::clone(candidates),
             index,
             started,
             answered: Cell::new(None),
             is_probe: Cell::new(is_probe),
         };
-        let counts = &picked.endpoint().counts;
-        counts.active.fetch_add(1, Relaxed);
-        counts.total.fetch_add(1, Relaxed);
+        picked.endpoint().counts.total.fetch_add(1, Relaxed);
         picked
     }
 
@@ -293,8 +290,7 @@ impl Picked {
     /// Waits for a connection.
     pub async fn checkout(&self) -> Result<Lease, Error> {
         let config = &self.upstream.config;
-        let limits = Limits { max_connections: config.max_connections, max_pending: config.max_pending };
-        self.pool().checkout(&self.upstream.cluster, limits).await
+        self.pool().checkout(&self.upstream.cluster, Limits::of(config)).await
     }
 
     /// Opens a connection of its own, for bytes that are passed on as they are.
@@ -302,7 +298,7 @@ impl Picked {
         let Upstream { connections, cluster, config, .. } = &*self.upstream;
         let transport = connections.transport(self.endpoint(), config);
         let target = Target::new(self.endpoint(), cluster, transport);
-        target.dial(config.max_connections).await
+        target.dial(Limits::of(config)).await
     }
 
     /// The head of its answer has come; it gets the cookies by which the client comes back here.
@@ -316,7 +312,7 @@ impl Picked {
     /// The attempt is over; one that is dropped without this says nothing about the endpoint.
     pub fn ended(&self, verdict: Verdict) {
         let taken = match verdict {
-            Verdict::Failure | Verdict::Overload if self.answered.get().is_none() => {
+            Verdict::Failure | Verdict::GatewayError | Verdict::Overload if self.answered.get().is_none() => {
                 self.started.map(|started| clock::now() - started)
             }
             _ => self.answered.get(),

@@ -19,6 +19,9 @@ pub enum Verdict {
     Success,
     /// The endpoint is to blame.
     Failure,
+    /// It is, and nobody answered for what was asked: it was not reached, broke off, or says that of who is behind it. A
+    /// failure that outlier detection can count by itself.
+    GatewayError,
     /// This side is to blame: the caller (a bad request, a call given up), or this proxy's own limits.
     #[default]
     CallersFault,
@@ -37,6 +40,8 @@ const RESOURCE_EXHAUSTED: u8 = 8;
 /// UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS: as Linkerd has it, without PERMISSION_DENIED, which is
 /// about the caller.
 const FAILURES: &[u8] = &[UNKNOWN, 4, 13, 14, 15];
+/// DEADLINE_EXCEEDED and UNAVAILABLE, which are 504 and 503 where gRPC is mapped to HTTP, as Envoy counts them.
+const GATEWAY_ERRORS: &[u8] = &[4, 14];
 
 /// Verdicts by status, for one cluster.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,12 +68,14 @@ impl Judge {
     pub fn new(failures: &[RangeInclusive<u16>], failed_calls: &[u8]) -> Self {
         let is_failure = |status| failures.iter().any(|range| range.contains(&status));
         let http = |status: u16| match status {
+            502..=504 if is_failure(status) => Verdict::GatewayError,
             status if is_failure(status) => Verdict::Failure,
             429 => Verdict::Overload,
             ..400 => Verdict::Success,
             _ => Verdict::CallersFault,
         };
         let grpc = |code: u8| match code {
+            code if failed_calls.contains(&code) && GATEWAY_ERRORS.contains(&code) => Verdict::GatewayError,
             code if failed_calls.contains(&code) => Verdict::Failure,
             RESOURCE_EXHAUSTED => Verdict::Overload,
             OK => Verdict::Success,
@@ -110,7 +117,7 @@ impl Judge {
         match (call, broken) {
             (Call::Status(code), _) => self.call(code),
             // Who takes a long time over an answer that has begun may do as it was asked: Envoy counts no timeout then.
-            (_, Some(verdict @ (Verdict::Failure | Verdict::Overload))) if !is_timeout(error) => verdict,
+            (_, Some(verdict @ (Verdict::GatewayError | Verdict::Overload))) if !is_timeout(error) => verdict,
             (Call::Open, None) if head == Verdict::Success => self.call(UNKNOWN),
             (_, Some(_)) if head == Verdict::Success => Verdict::CallersFault,
             _ => head,
@@ -125,7 +132,7 @@ impl Verdict {
             Reason::RefusedStream => Verdict::Overload,
             // What an endpoint means by ENHANCE_YOUR_CALM.
             Reason::UpstreamReset if error.grpc_status() == RESOURCE_EXHAUSTED => Verdict::Overload,
-            reason if reason.side() == Side::Upstream => Verdict::Failure,
+            reason if reason.side() == Side::Upstream => Verdict::GatewayError,
             _ => Verdict::CallersFault,
         }
     }
@@ -156,7 +163,10 @@ mod tests {
             (404, Verdict::CallersFault),
             (429, Verdict::Overload),
             (500, Verdict::Failure),
-            (503, Verdict::Failure),
+            (502, Verdict::GatewayError),
+            (503, Verdict::GatewayError),
+            (504, Verdict::GatewayError),
+            (505, Verdict::Failure),
             (599, Verdict::Failure),
             (999, Verdict::Failure),
         ] {
@@ -165,7 +175,8 @@ mod tests {
         for code in 0..=16 {
             let expected = match code {
                 0 => Verdict::Success,
-                2 | 4 | 13 | 14 | 15 => Verdict::Failure,
+                4 | 14 => Verdict::GatewayError,
+                2 | 13 | 15 => Verdict::Failure,
                 8 => Verdict::Overload,
                 _ => Verdict::CallersFault,
             };
@@ -190,7 +201,7 @@ mod tests {
         let head = |status| judge.head(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
         assert_eq!(head(404), Verdict::Failure);
         assert_eq!(head(500), Verdict::CallersFault);
-        assert_eq!(head(503), Verdict::Failure);
+        assert_eq!(head(503), Verdict::GatewayError);
         assert_eq!(judge.call(5), Verdict::Failure);
         assert_eq!(judge.call(14), Verdict::CallersFault);
         assert_eq!(Judge::new(&[429..=429], &[8]).call(8), Verdict::Failure);
@@ -201,7 +212,7 @@ mod tests {
         for &reason in Reason::ALL {
             let expected = match (reason, reason.side()) {
                 (Reason::RefusedStream, _) => Verdict::Overload,
-                (_, Side::Upstream) => Verdict::Failure,
+                (_, Side::Upstream) => Verdict::GatewayError,
                 _ => Verdict::CallersFault,
             };
             assert_eq!(Verdict::of(&Error::new(reason)), expected, "{reason}");
@@ -214,10 +225,10 @@ mod tests {
     fn a_call_is_judged_by_its_status_whatever_came_before_and_after() {
         let judge = Judge::usual();
         let gone = Error::new(Reason::DownstreamReset);
-        assert_eq!(judge.answered(head(200), Call::Status(14), None), Verdict::Failure);
+        assert_eq!(judge.answered(head(200), Call::Status(14), None), Verdict::GatewayError);
         assert_eq!(
             judge.answered(head(200), Call::Status(14), Some(&gone)),
-            Verdict::Failure
+            Verdict::GatewayError
         );
         assert_eq!(judge.answered(head(500), Call::Status(0), None), Verdict::Success);
         // An answer that ends without one is UNKNOWN; by its head when that says more.
@@ -232,7 +243,7 @@ mod tests {
             let answered = |status, reason| judge.answered(head(status), call, Some(&Error::new(reason)));
             assert_eq!(answered(200, Reason::DownstreamReset), Verdict::CallersFault);
             assert_eq!(answered(500, Reason::DownstreamReset), Verdict::Failure);
-            assert_eq!(answered(200, Reason::UpstreamReset), Verdict::Failure);
+            assert_eq!(answered(200, Reason::UpstreamReset), Verdict::GatewayError);
             assert_eq!(answered(200, Reason::Timeout), Verdict::CallersFault);
         }
         assert_eq!(judge.answered(head(200), Call::No, None), Verdict::Success);

@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::accept::{self, Listening};
+use crate::admission::{Gate, Gates};
 use crate::clock;
 use crate::cluster::{Cluster, Members};
 use crate::drain::Drain;
@@ -69,6 +70,8 @@ pub struct Apply {
     pub sockets: Vec<(Arc<str>, std::net::TcpListener)>,
     /// TLS of its listeners.
     pub tls: Arc<ServerConfigs>,
+    /// What its listeners let in.
+    pub gates: Arc<Gates>,
 }
 
 /// The worker's state, all on its own thread.
@@ -140,13 +143,14 @@ impl Worker {
     }
 
     fn apply(&mut self, apply: Apply) {
-        let Apply { snapshot, clusters, sockets, tls } = apply;
+        let Apply { snapshot, clusters, sockets, tls, gates } = apply;
         self.observer.apply(&snapshot.telemetry);
         let retired = self.apply_clusters(&snapshot, &clusters);
         for listener in &snapshot.listeners {
             let before = self.listening.get(&listener.name);
             let latest = before.map(|listening| listening.scope.borrow().latest.clone());
-            let scope = Rc::new(self.scope(&snapshot, listener, latest.unwrap_or_default()));
+            let gate = gates.get(&listener.name).cloned();
+            let scope = Rc::new(self.scope(&snapshot, listener, latest.unwrap_or_default(), gate));
             scope.latest.set(&scope);
             match before {
                 Some(listening) => {
@@ -206,7 +210,7 @@ impl Worker {
         before
     }
 
-    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener, latest: Latest) -> Scope {
+    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener, latest: Latest, gate: Option<Arc<Gate>>) -> Scope {
         let registry = self.hub.registry();
         let targets = |routes: &[Arc<Route>]| self.targets(routes, |route| registry.route(listener.direction, route));
         let tunnels =
@@ -225,6 +229,7 @@ impl Worker {
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
             latest,
+            gate,
             standing: self.standing(listener),
         }
     }

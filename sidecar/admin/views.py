@@ -6,6 +6,7 @@ from typing import Any
 from sidecar.admin.status import Status
 from sidecar.errors import Problem
 from sidecar.wire import control_pb2 as control
+from sidecar.wire import snapshot_pb2 as snapshot
 from sidecar.world import World
 
 Json = dict[str, Any]
@@ -86,6 +87,7 @@ def _cluster(cluster: control.ClusterState) -> Json:
         "retries_active": cluster.retries_active,
         # Until one request finds out whether it is well again; null: the circuit is closed.
         "open_ms": cluster.open_ms if cluster.HasField("open_ms") else None,
+        "limits": _limits(cluster.limits),
         "endpoints": [
             {
                 "id": endpoint.id,
@@ -95,6 +97,7 @@ def _cluster(cluster: control.ClusterState) -> Json:
                 "ejected_ms": endpoint.ejected_ms if endpoint.HasField("ejected_ms") else None,
                 "weight": endpoint.weight,
                 "requests_active": endpoint.requests_active,
+                "requests_pending": endpoint.requests_pending,
                 "requests_total": endpoint.requests_total,
                 "failures_total": endpoint.failures_total,
                 "overloads_total": endpoint.overloads_total,
@@ -103,6 +106,22 @@ def _cluster(cluster: control.ClusterState) -> Json:
             }
             for endpoint in cluster.endpoints
         ],
+    }
+
+
+def _limits(limits: snapshot.ClusterLimits) -> Json:
+    """Of what is active and pending; null: there is none."""
+    own = limits.per_endpoint
+    return {
+        "max_requests": limits.max_requests or None,
+        "max_pending": limits.max_pending or None,
+        "max_connections": limits.max_connections or None,
+        "max_retries": limits.max_retries or None,
+        "per_endpoint": {
+            "max_requests": own.max_requests or None,
+            "max_pending": own.max_pending or None,
+            "max_connections": own.max_connections or None,
+        },
     }
 
 

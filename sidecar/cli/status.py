@@ -1,5 +1,6 @@
 """`sidecar status`: the sidecars and gateways of this host, as they say themselves."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sidecar.cli import instances
@@ -39,7 +40,15 @@ def _ask(instance: "Instance") -> dict[str, Any]:
     # Of the registration, and of config entries.
     missing = [*told.get("not_carried_out", ()), *config["not_carried_out"]]
     out = [line for cluster in clusters for line in _out(cluster)]
-    return {**known, **told, "documents": len(config["documents"]), "not_carried_out": missing, "out": out}
+    full = [line for cluster in clusters for line in _full(cluster)]
+    return {
+        **known,
+        **told,
+        "documents": len(config["documents"]),
+        "not_carried_out": missing,
+        "out": out,
+        "full": full,
+    }
 
 
 def _out(cluster: dict[str, Any]) -> list[str]:
@@ -48,6 +57,34 @@ def _out(cluster: dict[str, Any]) -> list[str]:
     ejected = {who["address"]: who["ejected_ms"] for who in cluster["endpoints"] if who["ejected_ms"] is not None}
     found = [] if whole is None else [f"{name} gets no requests for {whole / 1000:g} s: too many have failed"]
     return found + [f"{who} of {name} is ejected for {left / 1000:g} s: it fails" for who, left in ejected.items()]
+
+
+# What is counted, and the limit of it.
+_LIMITED = {
+    "requests_active": "max_requests",
+    "requests_pending": "max_pending",
+    "connections_active": "max_connections",
+    "retries_active": "max_retries",
+}
+
+
+def _full(cluster: dict[str, Any]) -> list[str]:
+    """Which limits of its circuit_breaker are reached at the moment."""
+    limits = cluster["limits"]
+    own = {f"per_endpoint.{name}": most for name, most in limits["per_endpoint"].items()}
+    found = [f"{cluster['name']} is at its {limit}" for limit in _reached(cluster, limits)]
+    for endpoint in cluster["endpoints"]:
+        who = f"{endpoint['address']} of {cluster['name']}"
+        found += [f"{who} is at its {limit}" for limit in _reached(endpoint, own, "per_endpoint.")]
+    return found
+
+
+def _reached(counts: dict[str, Any], limits: dict[str, int | None], prefix: str = "") -> Iterator[str]:
+    """ "max_requests (1024)"."""
+    for count, limit in _LIMITED.items():
+        most = limits.get(prefix + limit)
+        if most is not None and counts[count] >= most:
+            yield f"{prefix}{limit} ({most})"
 
 
 def _lines(instance: dict[str, Any]) -> list[str]:
@@ -73,7 +110,7 @@ def _trouble(instance: dict[str, Any]) -> list[str]:
         found.append(f"what Consul told is {instance['stale_seconds']:g} s old: {reason}")
     if instance.get("refused"):
         found.append(f"the last change was refused: {instance['refused']}")
-    found += instance["out"]
+    found += instance["out"] + instance["full"]
     found += [f"held: {what}" for what in instance.get("held", ())]
     return found + [f"refused: {_problem(problem)}" for problem in instance.get("refusals", ())]
 

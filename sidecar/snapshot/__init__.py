@@ -10,6 +10,7 @@ from sidecar.config.document import Key
 from sidecar.config.model import Gateway
 from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot import route
+from sidecar.snapshot.admission import admission
 from sidecar.snapshot.authorization import authorization, is_open, summary
 from sidecar.snapshot.cluster import (
     app_cluster,
@@ -168,6 +169,7 @@ def _sidecar(world: World, role: SidecarRole, memo: Memo[Part]) -> tuple[list[wi
             route_table="inbound",
             tls=mesh_tls(world),
             authorization=authorization(world, role.service),
+            admission=admission(world.service(role.service)),
             limits=inbound_limits(world, role.service),
             origin=place,
         ),

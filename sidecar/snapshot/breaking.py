@@ -14,6 +14,11 @@ def limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
         max_pending=breaker.max_pending,
         max_requests=breaker.max_requests,
         max_retries=breaker.max_retries,
+        per_endpoint=wire.EndpointLimits(
+            max_connections=breaker.per_endpoint.max_connections,
+            max_pending=breaker.per_endpoint.max_pending,
+            max_requests=breaker.per_endpoint.max_requests,
+        ),
     )
 
 
@@ -34,6 +39,7 @@ def outlier(detection: OutlierDetection) -> wire.Outlier | None:
         return None
     return wire.Outlier(
         consecutive_errors=detection.consecutive_errors,
+        consecutive_gateway_errors=detection.consecutive_gateway_errors,
         success_rate=int(detection.success_rate * 1000),
         min_requests=detection.min_requests,
         ejection_ms=milliseconds(detection.ejection),

@@ -1,3 +1,4 @@
+from sidecar.wire import snapshot_pb2 as _snapshot_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -258,7 +259,7 @@ class Clusters(_message.Message):
     def __init__(self, clusters: _Optional[_Iterable[_Union[ClusterState, _Mapping]]] = ...) -> None: ...
 
 class ClusterState(_message.Message):
-    __slots__ = ("name", "version", "endpoints", "requests_active", "requests_pending", "connections_active", "retries_active", "open_ms")
+    __slots__ = ("name", "version", "endpoints", "requests_active", "requests_pending", "connections_active", "retries_active", "open_ms", "limits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +268,7 @@ class ClusterState(_message.Message):
     CONNECTIONS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     RETRIES_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     OPEN_MS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     endpoints: _containers.RepeatedCompositeFieldContainer[EndpointState]
@@ -275,10 +277,11 @@ class ClusterState(_message.Message):
     connections_active: int
     retries_active: int
     open_ms: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ..., requests_active: _Optional[int] = ..., requests_pending: _Optional[int] = ..., connections_active: _Optional[int] = ..., retries_active: _Optional[int] = ..., open_ms: _Optional[int] = ...) -> None: ...
+    limits: _snapshot_pb2.ClusterLimits
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ..., requests_active: _Optional[int] = ..., requests_pending: _Optional[int] = ..., connections_active: _Optional[int] = ..., retries_active: _Optional[int] = ..., open_ms: _Optional[int] = ..., limits: _Optional[_Union[_snapshot_pb2.ClusterLimits, _Mapping]] = ...) -> None: ...
 
 class EndpointState(_message.Message):
-    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority")
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority", "requests_pending")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
@@ -290,6 +293,7 @@ class EndpointState(_message.Message):
     OVERLOADS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_PENDING_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     healthy: bool
@@ -301,7 +305,8 @@ class EndpointState(_message.Message):
     overloads_total: int
     ejected_ms: int
     priority: int
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
+    requests_pending: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ..., requests_pending: _Optional[int] = ...) -> None: ...
 
 class Failures(_message.Message):
     __slots__ = ("failures",)

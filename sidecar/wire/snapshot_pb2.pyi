@@ -92,7 +92,7 @@ class Origin(_message.Message):
     def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization")
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +103,7 @@ class Listener(_message.Message):
     FORWARDING_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
+    ADMISSION_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     direction: Direction
@@ -113,7 +114,38 @@ class Listener(_message.Message):
     forwarding: Forwarding
     mode: ListenerMode
     authorization: Authorization
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ...) -> None: ...
+    admission: Admission
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ...) -> None: ...
+
+class Admission(_message.Message):
+    __slots__ = ("concurrency", "rate")
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    concurrency: int
+    rate: RateLimit
+    def __init__(self, concurrency: _Optional[int] = ..., rate: _Optional[_Union[RateLimit, _Mapping]] = ...) -> None: ...
+
+class RateLimit(_message.Message):
+    __slots__ = ("requests", "period_ms", "burst", "by")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    period_ms: int
+    burst: int
+    by: _containers.RepeatedCompositeFieldContainer[RateKey]
+    def __init__(self, requests: _Optional[int] = ..., period_ms: _Optional[int] = ..., burst: _Optional[int] = ..., by: _Optional[_Iterable[_Union[RateKey, _Mapping]]] = ...) -> None: ...
+
+class RateKey(_message.Message):
+    __slots__ = ("source", "method", "header")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    source: bool
+    method: bool
+    header: str
+    def __init__(self, source: _Optional[bool] = ..., method: _Optional[bool] = ..., header: _Optional[str] = ...) -> None: ...
 
 class Authorization(_message.Message):
     __slots__ = ("trust_domain", "rule_sets")
@@ -418,20 +450,22 @@ class Cluster(_message.Message):
     def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ..., balance_settings: _Optional[_Union[BalanceSettings, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., breaker: _Optional[_Union[ErrorRate, _Mapping]] = ...) -> None: ...
 
 class Outlier(_message.Message):
-    __slots__ = ("consecutive_errors", "success_rate", "min_requests", "ejection_ms", "max_ejection_ms", "max_ejected")
+    __slots__ = ("consecutive_errors", "success_rate", "min_requests", "ejection_ms", "max_ejection_ms", "max_ejected", "consecutive_gateway_errors")
     CONSECUTIVE_ERRORS_FIELD_NUMBER: _ClassVar[int]
     SUCCESS_RATE_FIELD_NUMBER: _ClassVar[int]
     MIN_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     EJECTION_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_EJECTION_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_EJECTED_FIELD_NUMBER: _ClassVar[int]
+    CONSECUTIVE_GATEWAY_ERRORS_FIELD_NUMBER: _ClassVar[int]
     consecutive_errors: int
     success_rate: int
     min_requests: int
     ejection_ms: int
     max_ejection_ms: int
     max_ejected: int
-    def __init__(self, consecutive_errors: _Optional[int] = ..., success_rate: _Optional[int] = ..., min_requests: _Optional[int] = ..., ejection_ms: _Optional[int] = ..., max_ejection_ms: _Optional[int] = ..., max_ejected: _Optional[int] = ...) -> None: ...
+    consecutive_gateway_errors: int
+    def __init__(self, consecutive_errors: _Optional[int] = ..., success_rate: _Optional[int] = ..., min_requests: _Optional[int] = ..., ejection_ms: _Optional[int] = ..., max_ejection_ms: _Optional[int] = ..., max_ejected: _Optional[int] = ..., consecutive_gateway_errors: _Optional[int] = ...) -> None: ...
 
 class ErrorRate(_message.Message):
     __slots__ = ("failures", "min_requests", "open_ms")
@@ -494,16 +528,28 @@ class FailureStatuses(_message.Message):
     def __init__(self, http: _Optional[_Iterable[_Union[StatusRange, _Mapping]]] = ..., grpc: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ClusterLimits(_message.Message):
-    __slots__ = ("max_connections", "max_pending", "max_requests", "max_retries")
+    __slots__ = ("max_connections", "max_pending", "max_requests", "max_retries", "per_endpoint")
     MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_PENDING_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
+    PER_ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     max_connections: int
     max_pending: int
     max_requests: int
     max_retries: int
-    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_retries: _Optional[int] = ...) -> None: ...
+    per_endpoint: EndpointLimits
+    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_retries: _Optional[int] = ..., per_endpoint: _Optional[_Union[EndpointLimits, _Mapping]] = ...) -> None: ...
+
+class EndpointLimits(_message.Message):
+    __slots__ = ("max_connections", "max_pending", "max_requests")
+    MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PENDING_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    max_connections: int
+    max_pending: int
+    max_requests: int
+    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ...) -> None: ...
 
 class ClientTls(_message.Message):
     __slots__ = ("identity", "trust_bundle", "spiffe_ids", "server_name")

@@ -1,7 +1,9 @@
 """Endpoints that fail are left alone for a while, and so is a service that fails as a whole."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ from tests.peers.scripted import ScriptedServer
 GRPC = {"content-type": "application/grpc"}
 FINE = Answer(200, sized(b"fine"), b"fine")
 BROKEN = Answer(500, sized(b"no"), b"no")
+GONE = Answer(503, sized(b"no"), b"no")
 FINE_CALL = Answer(200, GRPC, bytes(5), {"grpc-status": "0"})
 BROKEN_CALL = Answer(200, GRPC, b"", {"grpc-status": "13"})
 # Nobody but the endpoint itself is to answer for it.
@@ -112,7 +115,7 @@ def test_a_failure_tells_how_many_were_ejected(running: Running) -> None:
     assert statuses(running.web, service, 1) in ([502], [503])
     assert last_failure(running.web, service)["candidates"] == {
         "total": 2,
-        "healthy": 2,
+        "healthy": 1,
         "ejected": 1,
         "priority": 0,
         "panic": False,
@@ -163,3 +166,102 @@ def test_few_failures_do_not_open_the_circuit_and_without_a_rate_none_do(running
             service = running.service(bad.address, retry=ONCE, circuit_breaker=breaker)
             assert statuses(running.web, service, 25) == [500] * 25
             assert cluster(running.web, service)["open_ms"] is None
+
+
+def test_gateway_errors_in_a_row_eject_sooner_than_other_failures(running: Running) -> None:
+    detection = {**LONG, "consecutive_errors": 10, "consecutive_gateway_errors": 3, "success_rate": "0%"}
+    for answer, requests in ((GONE, 3), (BROKEN, 10)):
+        with endpoints(http1.server, answer, FINE) as (bad, good):
+            service = running.service(
+                bad.address, good.address, retry=ONCE, outlier_detection=detection, load_balancer="round_robin"
+            )
+            statuses(running.web, service, 40)
+            assert (bad.requests, ejected(running.web, service)) == (requests, [bad.address])
+
+
+def test_ejected_endpoints_count_for_failover(running: Running) -> None:
+    with endpoints(http1.server, BROKEN, FINE, FINE) as (bad, good, other):
+        spare = running.service(other.address)
+        service = running.service(
+            bad.address,
+            good.address,
+            retry=ONCE,
+            outlier_detection=LONG,
+            load_balancer={"policy": "round_robin", "panic_threshold": "60%"},
+            failover=[{"service": spare}],
+        )
+        statuses(running.web, service, 20)
+        assert ejected(running.web, service) == [bad.address]
+        # One of two is less than the threshold.
+        before = good.requests
+        assert statuses(running.web, service, 10) == [200] * 10
+        assert (good.requests, other.requests >= 10) == (before, True)
+
+
+class Slow:
+    """Keeps its requests until it is told to answer."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.taken = threading.Semaphore(0)
+        self.requests = 0
+
+    def app(self, _: Request) -> Answer:
+        self.requests += 1
+        self.taken.release()
+        assert self.open.wait(10), "nobody let it answer"
+        return FINE
+
+
+@pytest.mark.parametrize("limit", [1, None], ids=["limited", "unlimited"])
+def test_an_endpoint_with_as_much_in_flight_as_it_may_have_is_passed_over(running: Running, limit: int | None) -> None:
+    slow = Slow()
+    with http1.server(slow.app) as held, endpoints(http1.server, FINE) as (other,), ThreadPoolExecutor() as threads:
+        service = running.service(
+            held.address,
+            other.address,
+            retry=ONCE,
+            load_balancer="round_robin",
+            circuit_breaker={"per_endpoint": {"max_requests": limit}} if limit else {},
+        )
+        try:
+            # The first of these two is kept, or the second.
+            first = [threads.submit(statuses, running.web, service, 1) for _ in range(2)]
+            assert slow.taken.acquire(timeout=10)
+            if limit is None:
+                more = [threads.submit(statuses, running.web, service, 1) for _ in range(4)]
+                eventually("more of them are kept", lambda: slow.requests == 3)
+            else:
+                assert statuses(running.web, service, 10) == [200] * 10
+                assert slow.requests == 1
+                found = cluster(running.web, service)
+                assert found["limits"]["per_endpoint"] == {
+                    "max_requests": 1,
+                    "max_pending": None,
+                    "max_connections": None,
+                }
+                assert {who["address"]: who["requests_active"] for who in found["endpoints"]} == {
+                    held.address: 1,
+                    other.address: 0,
+                }
+                more = []
+        finally:
+            slow.open.set()
+        assert [future.result() for future in [*first, *more]] == [[200]] * (2 + len(more))
+
+
+def test_when_every_endpoint_has_as_much_as_it_may_the_limit_is_named(running: Running) -> None:
+    slow = Slow()
+    limits = {"per_endpoint": {"max_requests": 1, "max_connections": 1, "max_pending": 1}}
+    with http1.server(slow.app) as held, ThreadPoolExecutor() as threads:
+        service = running.service(held.address, retry=ONCE, circuit_breaker=limits)
+        try:
+            first = threads.submit(statuses, running.web, service, 1)
+            assert slow.taken.acquire(timeout=10)
+            assert statuses(running.web, service, 1) == [503]
+            failure = last_failure(running.web, service)
+            assert failure["reason"] == "overflow"
+            assert "per_endpoint.max_requests: every endpoint has 1 in flight" in failure["detail"]
+        finally:
+            slow.open.set()
+        assert first.result() == [200]

@@ -19,6 +19,7 @@ use self::round_robin::Schedule;
 use self::session::Sessions;
 use self::slow_start::SlowStart;
 use self::tier::Tier;
+use crate::breaker::Pass;
 use crate::cluster::{Endpoint, Members};
 use crate::hashing::{self, Table};
 use crate::random;
@@ -50,10 +51,10 @@ enum Policy {
 }
 
 impl Balancer {
-    /// Prepares `config`'s policy for the endpoints that can be picked now.
-    pub fn new(config: &Balance, members: &Members) -> Self {
+    /// Prepares `config`'s policy for the endpoints that can be picked now; with `ejects` the ejected ones cannot.
+    pub fn new(config: &Balance, members: &Members, ejects: bool) -> Self {
         let endpoints = &members.endpoints;
-        let tier = Tier::choose(endpoints, config.panic_threshold);
+        let tier = Tier::choose(endpoints, config.panic_threshold, ejects);
         let weights = || {
             tier.indices
                 .iter()
@@ -86,25 +87,47 @@ impl Balancer {
         self.tier.candidates
     }
 
+    /// The index of an ejected endpoint whose time is over, and of which this request finds out whether it is well. Who
+    /// is with another endpoint, by its session or its key, stays there; and no second try is risked.
+    pub fn probe(&self, endpoints: &[Arc<Endpoint>], key: &Key, tried: &[usize]) -> Option<usize> {
+        if self.tier.ejected.is_empty() || !tried.is_empty() || self.with_session(key).is_some() {
+            return None;
+        }
+        let is_its_own = |index: usize| match (&self.policy, key.hash) {
+            (Policy::Hash(Some(table), _), Some(hash)) => table.find(hash) == index,
+            _ => true,
+        };
+        let ejected = self.tier.ejected.iter().copied();
+        let mut own = ejected.filter(|&index| is_its_own(index));
+        own.find(|&index| endpoints[index].counts.circuit.pass() == Pass::Probe)
+    }
+
+    /// Any that can be picked and of which this holds.
+    pub fn any(&self, holds: impl Fn(usize) -> bool) -> Option<usize> {
+        let available = &self.tier.indices;
+        let start = random::below(available.len().max(1));
+        let mut all = available.iter().cycle().skip(start).take(available.len()).copied();
+        all.find(|&index| holds(index))
+    }
+
+    fn with_session(&self, key: &Key) -> Option<usize> {
+        self.sessions.as_ref()?.find(key.session?)
+    }
+
     /// The index of the endpoint to use, one of `tried` only when all others are among them too.
     pub fn pick(&self, endpoints: &[Arc<Endpoint>], key: &Key, tried: &[usize]) -> Option<usize> {
         let available = &self.tier.indices;
         if available.is_empty() {
             return None;
         }
-        if let (Some(sessions), Some(session)) = (&self.sessions, key.session)
-            && let Some(index) = sessions.find(session)
-            && !tried.contains(&index)
-        {
+        if let Some(index) = self.with_session(key).filter(|index| !tried.contains(index)) {
             return Some(index);
         }
         let picked = self.by_policy(endpoints, key, tried);
         if !tried.contains(&picked) {
             return Some(picked);
         }
-        let start = random::below(available.len());
-        let others = available.iter().cycle().skip(start).take(available.len());
-        Some(others.copied().find(|index| !tried.contains(index)).unwrap_or(picked))
+        Some(self.any(|index| !tried.contains(&index)).unwrap_or(picked))
     }
 
     fn by_policy(&self, endpoints: &[Arc<Endpoint>], key: &Key, tried: &[usize]) -> usize {

@@ -11,7 +11,10 @@ use crate::snapshot::samples;
 use crate::verdict::Verdict;
 
 mod cost;
+mod ejection;
 mod keys;
+
+const LONG: Duration = Duration::from_secs(100);
 
 const LEAST_REQUEST: BalancePolicy = BalancePolicy::LeastRequest { choices: 2 };
 const RING: BalancePolicy = BalancePolicy::Hash(Hashing::Ring { least: 1024, most: 8 << 20 });
@@ -62,7 +65,7 @@ fn balance(policy: BalancePolicy) -> Balance {
 }
 
 fn balancer(policy: BalancePolicy, endpoints: &[Arc<Endpoint>]) -> Balancer {
-    Balancer::new(&balance(policy), &members(policy, endpoints))
+    Balancer::new(&balance(policy), &members(policy, endpoints), true)
 }
 
 fn key(hash: u64) -> Key {
@@ -79,6 +82,17 @@ fn shares(balancer: &Balancer, endpoints: &[Arc<Endpoint>], picks: u64) -> Vec<f
         .into_iter()
         .map(|count: u32| f64::from(count) / picks as f64)
         .collect()
+}
+
+/// For a while less than [`LONG`].
+fn eject(endpoint: &Endpoint) {
+    endpoint.counts.eject(LONG / 2, LONG / 2);
+}
+
+fn sticky(policy: BalancePolicy, endpoints: &[Arc<Endpoint>]) -> Balancer {
+    let cookie = crate::snapshot::model::Cookie { name: "s".into(), path: "/".into(), ttl: None };
+    let config = Balance { sticky: Some(cookie), ..balance(policy) };
+    Balancer::new(&config, &members(policy, endpoints), true)
 }
 
 #[test]
@@ -293,7 +307,7 @@ fn when_nearly_all_were_taken_out_they_are_picked_all_the_same() {
     endpoints[4] = endpoint(4, 1, false, 0);
     let standing = |threshold| {
         let config = Balance { panic_threshold: threshold, ..balance(BalancePolicy::Random) };
-        Balancer::new(&config, &members(BalancePolicy::Random, &endpoints)).candidates()
+        Balancer::new(&config, &members(BalancePolicy::Random, &endpoints), true).candidates()
     };
     for endpoint in &endpoints[..3] {
         endpoint.counts.set_out(true);
@@ -314,7 +328,7 @@ async fn a_new_endpoint_gets_its_share_little_by_little() {
         endpoints[3].counts.set_out(true);
         endpoints[3].counts.set_out(false);
         let config = Balance { slow_start: Some(Duration::from_secs(30)), ..balance(policy) };
-        let balancer = Balancer::new(&config, &members(policy, &endpoints));
+        let balancer = Balancer::new(&config, &members(policy, &endpoints), true);
         let share = || shares(&balancer, &endpoints, 20_000)[3];
         // A weight of a tenth beside three of one; half of one; one.
         assert!((share() - 0.1 / 3.1).abs() < 0.02, "{policy:?}: {}", share());
@@ -329,11 +343,8 @@ async fn a_new_endpoint_gets_its_share_little_by_little() {
 fn a_session_stays_with_its_endpoint_while_that_can_be_picked() {
     for policy in POLICIES {
         let endpoints = even(3);
-        let cookie = crate::snapshot::model::Cookie { name: "s".into(), path: "/".into(), ttl: None };
-        let config = Balance { sticky: Some(cookie), ..balance(policy) };
         let session = Key { session: Some(session::digest(&endpoints[2])), ..key(1) };
-        let pick =
-            |tried: &[usize]| Balancer::new(&config, &members(policy, &endpoints)).pick(&endpoints, &session, tried);
+        let pick = |tried: &[usize]| sticky(policy, &endpoints).pick(&endpoints, &session, tried);
         assert!((0..100).all(|_| pick(&[]) == Some(2)), "{policy:?}");
         assert_ne!(pick(&[2]), Some(2));
         endpoints[2].counts.set_out(true);

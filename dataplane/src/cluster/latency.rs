@@ -44,7 +44,7 @@ impl Latency {
         let before = f64::from_bits(self.nanos.load(Relaxed));
         let kept = kept(at, now);
         let mut taken = taken.as_nanos() as f64;
-        if matches!(verdict, Verdict::Failure | Verdict::Overload) {
+        if matches!(verdict, Verdict::Failure | Verdict::GatewayError | Verdict::Overload) {
             taken = taken.max((before * kept.max(1.0 / PENALTY) * PENALTY).min(MOST));
         }
         let after = if at == 0 || taken > before * kept {

@@ -164,7 +164,7 @@ impl Call {
         };
         let standing = Standing {
             can_replay: self.upload.can_replay(),
-            has_others: attempts.tried().len() < candidates.healthy.saturating_sub(candidates.ejected) as usize,
+            has_others: attempts.tried().len() < candidates.healthy as usize,
             left: self.deadline.left(),
         };
         let wait = attempts.again(failure, policy, standing, || permit.retry(policy.budget))?;

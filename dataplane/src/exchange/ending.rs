@@ -39,8 +39,16 @@ impl Call {
         let request_id = self.record.request_id().to_string();
         let audience = Audience { trusted: self.trusted, request_id: &request_id };
         let mut reply = reply::explain(&error, parts, audience);
-        filter::answered(self.record.route(), parts, reply.head.headers_mut());
+        self.complete(parts, reply.head.headers_mut());
         self.say(reply).await;
+    }
+
+    /// Brings what an answer says up to its route, and tells what is left of the caller's quota.
+    pub(super) fn complete(&self, request: &Parts, answer: &mut HeaderMap) {
+        filter::answered(self.record.route(), request, answer);
+        if let Some(admitted) = &self.admitted {
+            admitted.tell(answer);
+        }
     }
 
     /// Answers in the proxy's own name.

@@ -63,7 +63,7 @@ impl Call {
     /// deadline would have said a moment later.
     pub(super) fn blame(&self, error: &Error) -> Verdict {
         match error.reason {
-            Reason::DownstreamReset if self.deadline.is_as_good_as_over() => Verdict::Failure,
+            Reason::DownstreamReset if self.deadline.is_as_good_as_over() => Verdict::GatewayError,
             _ => Verdict::of(error),
         }
     }

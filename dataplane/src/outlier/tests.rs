@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use super::*;
+use crate::breaker::Pass;
 use crate::clock;
 
 const SECOND: Duration = Duration::from_secs(1);
 const POLICY: Outlier = Outlier {
     consecutive_errors: 5,
+    consecutive_gateway_errors: 3,
     success_rate: 500,
     min_requests: 20,
     ejection: Duration::from_secs(30),
@@ -30,6 +32,10 @@ fn endpoints(count: u16) -> Vec<Arc<Endpoint>> {
         .collect()
 }
 
+fn pass(endpoint: &Endpoint) -> Pass {
+    endpoint.counts.circuit.pass()
+}
+
 /// So many attempts at one endpoint; the last change.
 fn attempts(endpoints: &[Arc<Endpoint>], index: usize, verdict: Verdict, count: usize) -> Option<Change> {
     let attempt = |_| {
@@ -50,6 +56,27 @@ async fn errors_in_a_row_eject_and_a_success_between_them_does_not() {
         Some(Change::Ejected(Cause::Consecutive(5)))
     );
     assert_eq!((pass(&endpoints[0]), ejected(&endpoints)), (Pass::Refused, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn gateway_errors_in_a_row_eject_sooner_and_another_answer_ends_the_row() {
+    let endpoints = endpoints(3);
+    for between in [Verdict::Success, Verdict::Failure] {
+        assert_eq!(attempts(&endpoints, 0, Verdict::GatewayError, 2), None);
+        assert_eq!(attempts(&endpoints, 0, between, 1), None, "{between:?}");
+        attempts(&endpoints, 0, Verdict::Success, 1);
+    }
+    assert_eq!(
+        attempts(&endpoints, 0, Verdict::GatewayError, 3),
+        Some(Change::Ejected(Cause::ConsecutiveGateway(3)))
+    );
+    // They are failures too, and without a count of their own count with the others.
+    let policy = Outlier { consecutive_gateway_errors: 0, ..POLICY };
+    let endpoints = self::endpoints(3);
+    let changes = (0..5).map(|_| ended(&policy, &endpoints, 1, Verdict::GatewayError, false));
+    let changes: Vec<_> = changes.collect();
+    assert_eq!(changes[..4], [None; 4]);
+    assert_eq!(changes[4], Some(Change::Ejected(Cause::Consecutive(5))));
 }
 
 #[tokio::test(start_paused = true)]

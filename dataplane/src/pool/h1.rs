@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Request;
 use tokio::sync::Notify;
 
-use super::{Counted, IDLE_TIMEOUT, Limits, Target};
+use super::{Counted, IDLE_TIMEOUT, Limits, Pending, Target};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Error, Reason};
@@ -75,26 +75,20 @@ impl Pool {
     }
 
     pub async fn checkout(self: &Rc<Self>, cluster: &Cluster, limits: Limits) -> Result<Lease, Error> {
-        if !cluster.pending.try_take(limits.max_pending) {
-            return Err(Error::new(Reason::Overflow).because(format_args!(
-                "max_pending: {} requests wait for a connection",
-                limits.max_pending
-            )));
-        }
-        let _pending = Pending(&cluster.pending);
+        let _pending = Pending::begin(cluster, &self.target, limits)?;
         let mut patience = pin!(clock::sleep(self.target.transport.timeout));
         loop {
             let returned = self.returned.notified();
             if let Some(lease) = self.ready() {
                 return Ok(lease);
             }
-            if let Some(counted) = self.target.count(limits.max_connections, self.open.get() == 0) {
+            if let Some(counted) = self.target.count(limits, self.open.get() == 0) {
                 return self.open(counted).await;
             }
             tokio::select! {
                 biased;
                 () = returned => {}
-                () = &mut patience => return Err(self.target.crowded()),
+                () = &mut patience => return Err(self.target.crowded(limits)),
             }
         }
     }
@@ -146,15 +140,6 @@ impl Pool {
         self.epoch.set(self.epoch.get() + 1);
         let retired = std::mem::take(&mut *self.idle.borrow_mut());
         self.open.set(self.open.get() - retired.len() as u32);
-    }
-}
-
-/// A request in `checkout`.
-struct Pending<'a>(&'a crate::breaker::Gauge);
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.give();
     }
 }
 

@@ -9,10 +9,10 @@ use std::task::{Context, Waker};
 use http::Request;
 use tokio::sync::Notify;
 
-use super::{Counted, IDLE_TIMEOUT, Limits, Target};
+use super::{Counted, IDLE_TIMEOUT, Limits, Pending, Target};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::http::h2::{self, Client, Outgoing, ResponseHead};
 use crate::tls::peer::{Peer, Term};
 
@@ -83,13 +83,7 @@ impl Pool {
     }
 
     pub async fn checkout(self: &Rc<Self>, cluster: &Cluster, limits: Limits) -> Result<Lease, Error> {
-        if !cluster.pending.try_take(limits.max_pending) {
-            return Err(Error::new(Reason::Overflow).because(format_args!(
-                "max_pending: {} requests wait for a connection",
-                limits.max_pending
-            )));
-        }
-        let _waiting = Waiting::begin(&self.waiting, &cluster.pending);
+        let _waiting = Waiting::begin(&self.waiting, Pending::begin(cluster, &self.target, limits)?);
         let failures = self.failures.get();
         let mut patience = pin!(clock::sleep(self.target.transport.timeout));
         loop {
@@ -102,7 +96,7 @@ impl Pool {
             {
                 return Err(error.clone());
             }
-            self.open_another(limits.max_connections);
+            self.open_another(limits);
             // A connection on its way is waited for: it has a timeout of its own.
             if self.connecting.get() > 0 {
                 changed.await;
@@ -111,19 +105,19 @@ impl Pool {
             tokio::select! {
                 biased;
                 () = changed => {}
-                () = &mut patience => return Err(self.target.crowded()),
+                () = &mut patience => return Err(self.target.crowded(limits)),
             }
         }
     }
 
     /// Connects in a task of its own: the request that asked for it may be cancelled, the others still wait for it.
-    fn open_another(self: &Rc<Self>, limit: u32) {
+    fn open_another(self: &Rc<Self>, limits: Limits) {
         let connecting = self.connecting.get();
         if self.waiting.get() as usize <= connecting as usize * self.usual.get().min(EXPECTED_STREAMS) {
             return;
         }
         let has_none = connecting == 0 && self.open.borrow().is_empty();
-        let Some(counted) = self.target.count(limit, has_none) else {
+        let Some(counted) = self.target.count(limits, has_none) else {
             return;
         };
         self.connecting.set(connecting + 1);
@@ -216,20 +210,19 @@ impl Pool {
 /// A request in `checkout`.
 struct Waiting<'a> {
     here: &'a Cell<u32>,
-    all: &'a crate::breaker::Gauge,
+    _pending: Pending<'a>,
 }
 
 impl<'a> Waiting<'a> {
-    fn begin(here: &'a Cell<u32>, all: &'a crate::breaker::Gauge) -> Self {
+    fn begin(here: &'a Cell<u32>, pending: Pending<'a>) -> Self {
         here.set(here.get() + 1);
-        Waiting { here, all }
+        Waiting { here, _pending: pending }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.here.set(self.here.get() - 1);
-        self.all.give();
     }
 }
 

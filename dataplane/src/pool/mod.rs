@@ -15,26 +15,37 @@ use http::Request;
 
 pub use connect::{SecretsCell, Sessions, Transport};
 
+use crate::breaker::Gauge;
 use crate::clock::Instant;
-use crate::cluster::{Cluster, Endpoint};
+use crate::cluster::{Cluster, Counts, Endpoint};
 use crate::error::{Error, Reason};
 use crate::http::body::{Head, Sink};
 use crate::http::{h1 as codec1, h2 as codec2};
 use crate::net::Io;
-use crate::snapshot::model::Protocol;
+use crate::snapshot::model::{self, EndpointLimits, Protocol};
 use crate::tls::peer::{Peer, Term};
 
 /// How long an unused connection is kept. Shorter than the keep-alive of common servers (nginx 75 s, Node 5 s excepted),
 /// so that we close first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The limits of the cluster that a connection is for.
+/// What the cluster that a connection is for allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections, all workers together; a worker always gets one.
     pub max_connections: u32,
     /// Requests that wait for a connection, each no longer than a connect may take (as HAProxy's `timeout queue`).
     pub max_pending: u32,
+    /// The same for each endpoint.
+    pub per_endpoint: EndpointLimits,
+}
+
+impl Limits {
+    /// Those of a cluster.
+    pub fn of(config: &model::Cluster) -> Self {
+        let model::Cluster { max_connections, max_pending, per_endpoint, .. } = *config;
+        Limits { max_connections, max_pending, per_endpoint }
+    }
 }
 
 /// The connections of one worker to one endpoint.
@@ -113,15 +124,15 @@ pub struct Target {
     address: std::net::SocketAddr,
     transport: Rc<Transport>,
     sessions: Sessions,
-    connections: Arc<crate::breaker::Gauge>,
-    counts: Arc<crate::cluster::Counts>,
+    connections: Arc<Gauge>,
+    counts: Arc<Counts>,
 }
 
 /// One open connection in the gauges; they go down when it is dropped.
 #[derive(Debug)]
 pub struct Counted {
-    connections: Arc<crate::breaker::Gauge>,
-    counts: Arc<crate::cluster::Counts>,
+    connections: Arc<Gauge>,
+    counts: Arc<Counts>,
 }
 
 /// A connection that carries no requests.
@@ -153,33 +164,45 @@ impl Target {
         self.transport.connect(self.address, &self.sessions).await
     }
 
-    /// Opens a connection for bytes that are passed on as they are, unless the cluster holds `limit`.
-    pub async fn dial(&self, limit: u32) -> Result<Connection, Error> {
-        let full = || Error::new(Reason::Overflow).because(format_args!("max_connections: {limit} are open"));
-        let counted = self.count(limit, false).ok_or_else(full)?;
+    /// Opens a connection for bytes that are passed on as they are, unless as many are open as may be.
+    pub async fn dial(&self, limits: Limits) -> Result<Connection, Error> {
+        let full = || Error::new(Reason::Overflow).because(self.full(limits));
+        let counted = self.count(limits, false).ok_or_else(full)?;
         let (io, peer) = self.connect().await?;
         let term = peer.as_ref().map(Peer::term);
         Ok(Connection { io, peer: peer.map(|peer| peer.uri), term, _counted: counted })
     }
 
-    /// Counts a connection, unless the cluster holds its share. A worker without any gets its first in any case.
-    fn count(&self, limit: u32, has_none: bool) -> Option<Counted> {
+    /// Counts a connection, unless the cluster or the endpoint has as many as it may. A worker without any gets its first
+    /// in any case.
+    fn count(&self, limits: Limits, has_none: bool) -> Option<Counted> {
         if has_none {
             self.connections.take();
-        } else if !self.connections.try_take(limit) {
+            self.counts.connections.take();
+        } else if !self.connections.try_take(limits.max_connections) {
+            return None;
+        } else if !self.counts.connections.try_take(limits.per_endpoint.max_connections) {
+            self.connections.give();
             return None;
         }
-        self.counts
-            .connections
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Some(Counted { connections: Arc::clone(&self.connections), counts: Arc::clone(&self.counts) })
     }
 
+    /// Which limit allows no other connection.
+    fn full(&self, limits: Limits) -> String {
+        let own = limits.per_endpoint.max_connections;
+        match self.counts.connections.held() >= own {
+            true => format!("per_endpoint.max_connections: {own} are open to {}", self.address),
+            false => format!("max_connections: {} are open", limits.max_connections),
+        }
+    }
+
     /// A request has waited for a connection as long as it may.
-    fn crowded(&self) -> Error {
+    fn crowded(&self, limits: Limits) -> Error {
         let (address, timeout) = (self.address, self.transport.timeout);
         Error::new(Reason::Overflow).because(format_args!(
-            "{address}: no connection had room within {timeout:?} (connect_timeout), and max_connections allows no other"
+            "{address}: no connection had room within {timeout:?} (connect_timeout), and no other is allowed: {}",
+            self.full(limits)
         ))
     }
 }
@@ -187,9 +210,39 @@ impl Target {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.connections.give();
-        self.counts
-            .connections
-            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.counts.connections.give();
+    }
+}
+
+/// A request that waits for a connection, in the gauges; they go down when it is dropped.
+#[derive(Debug)]
+struct Pending<'a> {
+    cluster: &'a Cluster,
+    counts: &'a Counts,
+}
+
+impl<'a> Pending<'a> {
+    fn begin(cluster: &'a Cluster, target: &'a Target, limits: Limits) -> Result<Self, Error> {
+        let full = |limit: &str, most: u32| {
+            let cause = format_args!("{limit}: {most} requests wait for a connection");
+            Err(Error::new(Reason::Overflow).because(cause))
+        };
+        if !cluster.pending.try_take(limits.max_pending) {
+            return full("max_pending", limits.max_pending);
+        }
+        let own = limits.per_endpoint.max_pending;
+        if !target.counts.pending.try_take(own) {
+            cluster.pending.give();
+            return full("per_endpoint.max_pending", own);
+        }
+        Ok(Pending { cluster, counts: &target.counts })
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.cluster.pending.give();
+        self.counts.pending.give();
     }
 }
 

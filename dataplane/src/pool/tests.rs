@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::task::LocalSet;
@@ -12,9 +11,10 @@ use super::*;
 use crate::clock;
 use crate::error::Reason;
 use crate::net;
+use crate::snapshot::samples::UNLIMITED;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-const MANY: Limits = Limits { max_connections: 100, max_pending: 100 };
+const MANY: Limits = Limits { max_connections: 100, max_pending: 100, per_endpoint: UNLIMITED };
 
 /// A server that accepts connections, each with so many streams; 0: one that does not speak at all.
 fn server(streams: u32) -> SocketAddr {
@@ -70,7 +70,12 @@ impl Case {
     }
 
     fn connections(&self) -> u32 {
-        self.endpoint.counts.connections.load(Relaxed)
+        self.endpoint.counts.connections.held()
+    }
+
+    /// Requests that wait: the cluster's, and the endpoint's.
+    fn pending(&self) -> (u32, u32) {
+        (self.cluster.pending.held(), self.endpoint.counts.pending.held())
     }
 
     async fn refused(&self, limits: Limits) -> String {
@@ -128,15 +133,24 @@ async fn http1_has_a_connection_for_each_request_and_closes_those_that_fall_idle
 async fn a_request_waits_for_a_connection_a_bounded_time_and_with_a_bounded_number_of_others() {
     let test = async {
         for (protocol, streams) in [(Protocol::Http1, 0), (Protocol::Http2, 1)] {
-            let one = Limits { max_connections: 1, max_pending: 1 };
-            let case = Case::new(protocol, server(streams), TIMEOUT);
-            let _busy = case.checkout(one).await.unwrap();
-            // Time passes at once while nothing else happens.
-            tokio::time::pause();
-            let (waited, crowded) = tokio::join!(biased; case.refused(one), case.refused(one));
-            assert!(waited.contains("no connection had room within 20s"), "{waited}");
-            assert!(crowded.contains("max_pending: 1 requests wait"), "{crowded}");
-            tokio::time::resume();
+            let own = EndpointLimits { max_connections: 1, max_pending: 1, ..UNLIMITED };
+            let of_all = Limits { max_connections: 1, max_pending: 1, ..MANY };
+            for (one, limit) in [(of_all, ""), (Limits { per_endpoint: own, ..MANY }, "per_endpoint.")] {
+                let case = Case::new(protocol, server(streams), TIMEOUT);
+                let _busy = case.checkout(one).await.unwrap();
+                // Time passes at once while nothing else happens.
+                tokio::time::pause();
+                let (waited, crowded) = tokio::join!(biased; case.refused(one), case.refused(one));
+                assert!(waited.contains("no connection had room within 20s"), "{waited}");
+                assert!(
+                    waited.contains(&format!("is allowed: {limit}max_connections: 1 are open")),
+                    "{waited}"
+                );
+                let words = format!(" {limit}max_pending: 1 requests wait");
+                assert!(crowded.contains(&words), "{crowded}");
+                assert_eq!(case.pending(), (0, 0), "nothing is held by who was refused");
+                tokio::time::resume();
+            }
         }
     };
     LocalSet::new().run_until(test).await;
@@ -147,7 +161,7 @@ async fn a_burst_opens_as_many_connections_as_it_needs_at_once() {
     let test = async {
         // The server does not answer, so that all of them stay on their way.
         let case = Case::new(Protocol::Http2, server(0), TIMEOUT);
-        let limits = Limits { max_connections: 100, max_pending: 1000 };
+        let limits = Limits { max_pending: 1000, ..MANY };
         let mut checkouts: Vec<_> = (0..250).map(|_| Box::pin(case.checkout(limits))).collect();
         std::future::poll_fn(|cx| {
             for checkout in &mut checkouts {

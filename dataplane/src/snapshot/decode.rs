@@ -14,6 +14,7 @@ use super::model::{
 };
 use crate::proto;
 
+mod admission;
 mod authorization;
 mod breaking;
 mod clusters;
@@ -146,6 +147,10 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         direction,
         mode,
         route_table: Arc::clone(route_table),
+        admission: message
+            .admission
+            .map(|message| admission::admission(message, mode).map(Arc::new))
+            .transpose()?,
         authorization: message
             .authorization
             .map(|rules| authorization::authorization(rules, tls.as_ref(), mode))

@@ -1,5 +1,6 @@
 //! What a snapshot is once it is checked: no dangling name, no default left to decide, ready to be read per request.
 
+mod admission;
 mod balance;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 
+pub use admission::{Admission, Rate, RateKey, RateLimit};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 
 use super::authorization::Authorization;
@@ -92,6 +94,8 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// None: whoever has come in may call.
     pub authorization: Option<Arc<Authorization>>,
+    /// None: whatever comes is taken.
+    pub admission: Option<Arc<Admission>>,
     /// Bounds.
     pub limits: ListenerLimits,
     /// Who is believed.
@@ -388,6 +392,8 @@ pub struct Cluster {
     pub max_pending: u32,
     /// Requests in flight. Default 1024, as Envoy.
     pub max_requests: u32,
+    /// Of each endpoint.
+    pub per_endpoint: EndpointLimits,
     /// What the end of an attempt says about its endpoint.
     pub judge: Arc<Judge>,
     /// Retries in flight. Default 1024; the budget is what usually bounds them.
@@ -400,11 +406,24 @@ pub struct Cluster {
     pub origin: Origin,
 }
 
+/// What one endpoint of a cluster may have, all workers together; `u32::MAX`: no limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointLimits {
+    /// Connections; a worker always gets one.
+    pub max_connections: u32,
+    /// Requests that wait for a connection.
+    pub max_pending: u32,
+    /// Requests in flight.
+    pub max_requests: u32,
+}
+
 /// When an endpoint gets no requests for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlier {
     /// So many failures in a row; 0: any number. Default 5, as Envoy.
     pub consecutive_errors: u32,
+    /// So many gateway errors in a row, which are failures too; 0: any number. Default 0, as Envoy enforces none.
+    pub consecutive_gateway_errors: u32,
     /// Fewer thousandths of its requests in ten seconds succeeded; 0: none need. Default 500.
     pub success_rate: u32,
     /// Requests that must be for that. Default 20.

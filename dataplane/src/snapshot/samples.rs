@@ -3,8 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::{Balance, BalancePolicy, Cluster, Origin, Protocol};
+use http::HeaderValue;
+
+use super::model::{
+    Admission, Balance, BalancePolicy, Cluster, EndpointLimits, Origin, Protocol, Rate, RateKey, RateLimit,
+};
 use crate::verdict::Judge;
+
+/// No limit for each endpoint.
+pub const UNLIMITED: EndpointLimits =
+    EndpointLimits { max_connections: u32::MAX, max_pending: u32::MAX, max_requests: u32::MAX };
 
 /// A cluster of gRPC endpoints without any of the optional.
 pub fn cluster(name: &str, service: &str, policy: BalancePolicy) -> Cluster {
@@ -22,6 +30,7 @@ pub fn cluster(name: &str, service: &str, policy: BalancePolicy) -> Cluster {
         max_pending: 1,
         max_requests: 1,
         max_retries: 1,
+        per_endpoint: UNLIMITED,
         outlier: None,
         breaker: None,
         judge: Judge::usual(),
@@ -32,4 +41,16 @@ pub fn cluster(name: &str, service: &str, policy: BalancePolicy) -> Cluster {
 /// The same, shared.
 pub fn shared(name: &str, service: &str, policy: BalancePolicy) -> Arc<Cluster> {
     Arc::new(cluster(name, service, policy))
+}
+
+/// So many requests at a time, and three in a minute for each key.
+pub fn admission(concurrency: u32, by: Option<Vec<RateKey>>) -> Arc<Admission> {
+    let rate = by.map(|by| RateLimit {
+        requests: 3,
+        period: Duration::from_secs(60),
+        rate: Rate { interval: 20_000_000_000, burst: 3 },
+        by,
+        policy: HeaderValue::from_static("\"default\";q=3;w=60"),
+    });
+    Arc::new(Admission { concurrency, rate })
 }

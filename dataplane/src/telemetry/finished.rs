@@ -151,7 +151,7 @@ pub struct Candidates {
     pub total: u32,
     /// Endpoints that may be picked.
     pub healthy: u32,
-    /// Of these the ones that are ejected.
+    /// Endpoints that are ejected; only in a panic they are among those.
     pub ejected: u32,
     /// Theirs; more than 0: it has failed over.
     pub priority: u32,

@@ -38,6 +38,7 @@ pub(super) fn listener(direction: Direction) -> Listener {
         mode: Mode::Http,
         route_table: "mesh".into(),
         tls: None,
+        admission: None,
         authorization: None,
         limits: ListenerLimits {
             max_header_bytes: 1,

@@ -82,11 +82,11 @@ impl Permit {
                 circuit.probe_succeeded();
                 self.tell(String::new());
             }
-            Verdict::Failure if self.is_probe.take() => {
+            Verdict::Failure | Verdict::GatewayError if self.is_probe.take() => {
                 circuit.probe_failed(policy.open, longest(policy));
                 self.tell("it was tried again and failed".to_owned());
             }
-            Verdict::Failure => self.failed(policy),
+            Verdict::Failure | Verdict::GatewayError => self.failed(policy),
             Verdict::Success | Verdict::CallersFault | Verdict::Overload => {}
         }
     }

@@ -17,6 +17,24 @@ def _check_below_all(share: Decimal) -> Decimal:
     return share
 
 
+_OWN = "Left out: no limit of its own."
+
+
+class EndpointLimits(Model):
+    """Bounds of what one caller has open to each endpoint of one service. Every worker may have one connection."""
+
+    max_requests: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description=f"Requests in flight; others get what is beyond. {_OWN}",
+    )
+    max_pending: int | None = Field(
+        default=None, ge=1, le=1_000_000, description=f"Requests that wait for a connection. {_OWN}"
+    )
+    max_connections: int | None = Field(default=None, ge=1, le=1_000_000, description=f"Connections. {_OWN}")
+
+
 class CircuitBreaker(Model):
     """Bounds of what one caller has open to one service; beyond them requests fail at once."""
 
@@ -26,6 +44,10 @@ class CircuitBreaker(Model):
     max_connections: int = Field(default=1024, ge=1, le=1_000_000, description="Connections.")
     # Envoy has 3; here the budget of `retry` bounds them.
     max_retries: int = Field(default=1024, ge=1, le=1_000_000, description="Requests in flight that are tried again.")
+    # Envoy's `per_host_thresholds`.
+    per_endpoint: EndpointLimits = Field(
+        default=EndpointLimits(), description="Bounds for each endpoint, beside those for the service."
+    )
     failure_rate: Annotated[Share, AfterValidator(_check_below_all)] | None = Field(
         default=None,
         description="When more of the requests to the service fail in ten seconds, it gets none for a while; then a "
@@ -44,6 +66,14 @@ class OutlierDetection(Model):
     enabled: bool = Field(default=True, description="false: nobody is ejected.")
     # Envoy's defaults (config.cluster.v3.OutlierDetection), but for the share, with which Envoy ejects nobody of three.
     consecutive_errors: int = Field(default=5, ge=0, le=1_000_000, description="Failures in a row; 0 = any number.")
+    # Envoy's `consecutive_gateway_failure`, which it does not enforce either until that is asked for.
+    consecutive_gateway_errors: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Of these failures the gateway errors in a row: statuses 502, 503 and 504, deadline-exceeded and "
+        "unavailable of gRPC, failed connections, resets and answers that do not begin in time; 0 = any number.",
+    )
     success_rate: Share = Field(
         default=Decimal("0.5"),
         description="Share of its requests in ten seconds that must succeed; 0% = none need.",

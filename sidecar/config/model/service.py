@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from sidecar.config.model.admission import RateLimit
 from sidecar.config.model.allow import Allow
 from sidecar.config.model.base import Duration, Finding, Label, Model, later_words, refusal, refuse_all
 from sidecar.config.model.fault import Fault
@@ -229,7 +230,7 @@ def _check_idle_timeout(timeout: timedelta) -> timedelta:
 
 
 # What has no meaning where requests are not read.
-_OF_REQUESTS = frozenset({"routes", "timeout", "fault"})
+_OF_REQUESTS = frozenset({"routes", "timeout", "fault", "concurrency", "rate_limit"})
 
 
 class Service(Traffic):
@@ -238,8 +239,6 @@ class Service(Traffic):
     not_yet: ClassVar[frozenset[str]] = frozenset(
         {
             "health_check",
-            "rate_limit",
-            "concurrency",
             "mirror",
             "plugins",
             "warm_timeout",
@@ -278,6 +277,17 @@ class Service(Traffic):
             default=None,
             description="Who takes over, in this order, when too few of the service or subset called are available.",
         )
+    )
+    # Traefik's InFlightReq, and Envoy's local_ratelimit.
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Requests that each of its instances has in flight at most; others are refused at once with 503, "
+        "of gRPC with resource-exhausted. Left out: any number.",
+    )
+    rate_limit: RateLimit | None = Field(
+        default=None, description="Requests that each of its instances takes in a time. Left out: any number."
     )
     fault: Fault | None = Field(default=None, description="What its callers suffer on purpose.")
     # Envoy's default (extensions.filters.network.tcp_proxy.v3.TcpProxy.idle_timeout).

@@ -13,8 +13,17 @@ from sidecar.cli import main
 from sidecar.rundir import RunDirectory
 
 WELL: dict[str, Any] = {"ready": True, "state": "ready", "config_version": 4, "role": "sidecar", "name": "orders"}
-ENDPOINT: dict[str, Any] = {"address": "10.0.0.7:21000", "ejected_ms": None}
-CLUSTER: dict[str, Any] = {"name": "stock", "open_ms": None, "endpoints": [ENDPOINT]}
+ACTIVE = {"requests_active": 4, "requests_pending": 0, "connections_active": 2, "retries_active": 0}
+UNLIMITED: dict[str, int | None] = {"max_requests": None, "max_pending": None, "max_connections": None}
+LIMITS = {
+    "max_requests": 5,
+    "max_pending": 1024,
+    "max_connections": 1024,
+    "max_retries": 3,
+    "per_endpoint": UNLIMITED,
+}
+ENDPOINT: dict[str, Any] = {"address": "10.0.0.7:21000", "ejected_ms": None, **ACTIVE}
+CLUSTER: dict[str, Any] = {"name": "stock", "open_ms": None, "endpoints": [ENDPOINT], "limits": LIMITS, **ACTIVE}
 CONFIG: dict[str, Any] = {"documents": [{}, {}], "not_carried_out": []}
 
 
@@ -66,6 +75,18 @@ def test_an_instance_that_is_well_gets_one_line(
     assert status(monkeypatch) == 0
     line = f"sidecar orders: ready, 2 documents, configuration 4, admin 127.0.0.1:{admin.server_port}\n"
     assert capsys.readouterr().out == line
+
+
+def test_limits_that_are_reached_are_told(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = {**CLUSTER, "requests_active": 5, "limits": {**LIMITS, "per_endpoint": {**UNLIMITED, "max_connections": 2}}}
+    admin.answers["/api/v1/clusters"] = {"clusters": [full]}
+    assert status(monkeypatch) == 3
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  stock is at its max_requests (5)",
+        "  10.0.0.7:21000 of stock is at its per_endpoint.max_connections (2)",
+    ]
 
 
 def test_everything_that_is_not_well_is_told_and_ends_with_3(

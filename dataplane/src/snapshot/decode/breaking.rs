@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Checked, millis_or, or};
 use crate::proto;
-use crate::snapshot::model::{ErrorRate, Outlier};
+use crate::snapshot::model::{EndpointLimits, ErrorRate, Outlier};
 
 const CONSECUTIVE_ERRORS: u32 = 5;
 const SUCCESS_RATE: u32 = 500;
@@ -18,12 +18,21 @@ pub(super) fn outlier(message: proto::Outlier) -> Checked<Outlier> {
     let ejection = millis_or(message.ejection_ms, EJECTION_MS);
     Ok(Outlier {
         consecutive_errors: message.consecutive_errors.unwrap_or(CONSECUTIVE_ERRORS),
+        consecutive_gateway_errors: message.consecutive_gateway_errors,
         success_rate: share("outlier.success_rate", message.success_rate.unwrap_or(SUCCESS_RATE))?,
         min_requests: or(message.min_requests, MIN_REQUESTS),
         ejection,
         max_ejection: Duration::max(ejection, millis_or(message.max_ejection_ms, MAX_EJECTION_MS)),
         max_ejected: share("outlier.max_ejected", message.max_ejected.unwrap_or(MAX_EJECTED))?,
     })
+}
+
+pub(super) fn per_endpoint(message: proto::EndpointLimits) -> EndpointLimits {
+    EndpointLimits {
+        max_connections: or(message.max_connections, u32::MAX),
+        max_pending: or(message.max_pending, u32::MAX),
+        max_requests: or(message.max_requests, u32::MAX),
+    }
 }
 
 pub(super) fn error_rate(message: proto::ErrorRate) -> Checked<ErrorRate> {

@@ -64,6 +64,7 @@ fn cluster(mut message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Che
         max_connections: or(limits.max_connections, CLUSTER_LIMIT),
         max_pending: or(limits.max_pending, CLUSTER_LIMIT),
         max_requests: or(limits.max_requests, CLUSTER_LIMIT),
+        per_endpoint: breaking::per_endpoint(limits.per_endpoint.unwrap_or_default()),
         judge: message.failures.map(judge).transpose()?.unwrap_or_else(Judge::usual),
         max_retries: or(limits.max_retries, CLUSTER_LIMIT),
         outlier: message.outlier.map(breaking::outlier).transpose()?,

@@ -27,6 +27,8 @@ const IMPATIENT: usize = 20;
 
 /// One caller.
 pub struct Caller {
+    /// Which one; what hashes is its key.
+    pub number: usize,
     /// Where it connects.
     pub listening: Rc<Listening>,
     /// What it speaks.
@@ -58,7 +60,7 @@ impl Caller {
             };
             let end = tokio::select! {
                 biased;
-                end = held.call(number) => end,
+                end = held.call(self.number, number) => end,
                 () = clock::sleep(patience.min(Duration::from_secs(3600))) => End::GivenUp,
             };
             self.ledger.borrow_mut().end(number, end);
@@ -93,10 +95,10 @@ impl Caller {
 }
 
 impl Connection {
-    async fn call(&mut self, number: usize) -> End {
+    async fn call(&mut self, caller: usize, number: usize) -> End {
         let ended = match self {
-            Connection::H1(end) => call_h1(end, number).await,
-            Connection::H2(send) => call_h2(send, number).await,
+            Connection::H1(end) => call_h1(end, caller, number).await,
+            Connection::H2(send) => call_h2(send, caller, number).await,
         };
         match ended {
             Some(true) => End::Well,
@@ -106,8 +108,8 @@ impl Connection {
 }
 
 /// Whether it ended well; `None` when the connection broke.
-async fn call_h1(end: &mut simulated::End, number: usize) -> Option<bool> {
-    let request = format!("GET /call/{number} HTTP/1.1\r\nhost: orders\r\n\r\n");
+async fn call_h1(end: &mut simulated::End, caller: usize, number: usize) -> Option<bool> {
+    let request = format!("GET /call/{number} HTTP/1.1\r\nhost: orders\r\nx-user: {caller}\r\n\r\n");
     end.write_all(request.as_bytes()).await.ok()?;
     let head = read_head(end).await?.to_ascii_lowercase();
     let length = head
@@ -120,10 +122,11 @@ async fn call_h1(end: &mut simulated::End, number: usize) -> Option<bool> {
 }
 
 /// Whether it ended well; `None` when the stream broke.
-async fn call_h2(send: &mut SendRequest<Bytes>, number: usize) -> Option<bool> {
+async fn call_h2(send: &mut SendRequest<Bytes>, caller: usize, number: usize) -> Option<bool> {
     let request = Request::post(format!("http://orders/call/{number}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
+        .header("x-user", caller)
         .body(());
     let mut send = send.clone().ready().await.ok()?;
     let (response, mut message) = send.send_request(request.expect("valid"), false).ok()?;

@@ -65,6 +65,10 @@ pub struct Endpoint {
     pub troubles: Vec<(f64, f64, Trouble)>,
     /// How long an answer takes.
     pub service: Duration,
+    /// Its share beside others.
+    pub weight: u32,
+    /// 0 goes first; others take over.
+    pub priority: u32,
 }
 
 impl Endpoint {

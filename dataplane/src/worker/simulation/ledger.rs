@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::endpoint::Trouble;
+use super::endpoint::{Endpoint, Trouble};
 use crate::clock::{self, Instant};
 use crate::events::Events;
 use crate::proto::event::Kind;
@@ -14,6 +14,9 @@ const FLOOR: usize = 30;
 /// What was spent fades away over the window of the budget, so that within one window twice as much may go out.
 const FADING: usize = 2;
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// In the place of an endpoint: whoever it is.
+const ALL: usize = usize::MAX;
 
 /// One call of one caller.
 #[derive(Debug)]
@@ -77,14 +80,16 @@ pub struct Ledger {
     ejections: Vec<Absence>,
     /// When an endpoint is out, or may be: until it is back.
     doubts: Vec<Absence>,
-    /// Where the proxy tells of ejections, and when it was asked last.
+    /// When nobody gets a request: until the time that was told is over, or the circuit is closed.
+    open: Vec<Absence>,
+    /// Where the proxy tells of ejections and circuits, and when it was asked last.
     events: Option<(Arc<Events>, Instant)>,
     /// Believes ten times what is told.
     exaggerates: bool,
 }
 
 impl Ledger {
-    /// Hears of ejections from now on.
+    /// Hears of ejections and circuits from now on.
     pub fn listen(&mut self, events: Arc<Events>, exaggerates: bool) {
         self.events = Some((events, clock::now()));
         self.exaggerates = exaggerates;
@@ -96,9 +101,20 @@ impl Ledger {
             return;
         };
         let (before, now) = (std::mem::replace(asked, clock::now()), clock::now());
+        let exaggerated = if self.exaggerates { 10 } else { 1 };
         for event in events.poll(usize::MAX, Duration::ZERO).events {
-            let Some(Kind::Ejection(told)) = event.kind else {
-                continue;
+            let told = match event.kind {
+                Some(Kind::Ejection(told)) => told,
+                Some(Kind::Circuit(told)) => {
+                    close(&mut self.open, ALL, now);
+                    if !told.cause.is_empty() {
+                        let lasts = Duration::from_millis(told.open_ms) * exaggerated;
+                        self.open
+                            .push(Absence { endpoint: ALL, from: now, to: Some(before + lasts) });
+                    }
+                    continue;
+                }
+                _ => continue,
             };
             let endpoint = told.endpoint.parse().expect("endpoints are named by their place");
             close(&mut self.ejections, endpoint, now);
@@ -106,16 +122,16 @@ impl Ledger {
                 close(&mut self.doubts, endpoint, now);
                 continue;
             }
-            let lasts = Duration::from_millis(told.ejected_ms) * if self.exaggerates { 10 } else { 1 };
+            let lasts = Duration::from_millis(told.ejected_ms) * exaggerated;
             self.ejections
                 .push(Absence { endpoint, from: now, to: Some(before + lasts) });
             self.doubts.push(Absence { endpoint, from: before, to: None });
         }
     }
 
-    /// How often an endpoint was ejected.
-    pub fn ejections(&self) -> usize {
-        self.ejections.len()
+    /// How often an endpoint was ejected, and how often the circuit was opened.
+    pub fn failures(&self) -> (usize, usize) {
+        (self.ejections.len(), self.open.len())
     }
 
     /// A call begins; returns its number.
@@ -237,24 +253,63 @@ impl Ledger {
         Ok(())
     }
 
-    /// No call that began after an endpoint was ejected comes there before its time is over, if there was another one.
-    pub fn the_ejected_are_left_alone(&self, endpoints: usize) -> Result<(), String> {
+    /// No call that began after an endpoint was ejected comes there before its time is over, unless so few are left that
+    /// there may be panic.
+    pub fn the_ejected_are_left_alone(&self, endpoints: &[Endpoint]) -> Result<(), String> {
         for arrival in &self.arrivals {
             let began = self.calls[arrival.call].began;
             if !spanning(&self.ejections, arrival.endpoint, began, arrival.at) {
                 continue;
             }
-            let is_free = |&other: &usize| {
-                let mut out = self.absences.iter().chain(&self.doubts);
-                !out.any(|absence| absence.endpoint == other && absence.touches(began, arrival.at))
-            };
-            if let Some(other) = (0..endpoints).find(is_free) {
+            let mut priorities = endpoints.iter().map(|endpoint| endpoint.priority);
+            if let Some(priority) = priorities.find(|&priority| self.serves(endpoints, priority, began, arrival.at)) {
                 return Err(format!(
-                    "{arrival:?} of a call of {began:?} at an endpoint that was ejected, and {other} was not"
+                    "{arrival:?} of a call of {began:?} at an endpoint that was ejected, and of priority {priority} enough \
+                     were not"
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Nobody of a later priority is asked while enough of an earlier one are available.
+    pub fn the_later_are_left_alone(&self, endpoints: &[Endpoint]) -> Result<(), String> {
+        for arrival in &self.arrivals {
+            let began = self.calls[arrival.call].began;
+            let mut earlier = 0..endpoints[arrival.endpoint].priority;
+            if earlier.any(|priority| self.serves(endpoints, priority, began, arrival.at)) {
+                return Err(format!(
+                    "{arrival:?} of a call of {began:?} at an endpoint of a later priority, and enough of the first were there"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// No call that began after the circuit was opened comes anywhere before its time is over.
+    pub fn an_open_circuit_lets_nobody_pass(&self) -> Result<(), String> {
+        for arrival in &self.arrivals {
+            let began = self.calls[arrival.call].began;
+            if spanning(&self.open, ALL, began, arrival.at) {
+                return Err(format!("{arrival:?} of a call of {began:?} through an open circuit"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether half of a priority's endpoints were available all the time, whatever of the others.
+    fn serves(&self, endpoints: &[Endpoint], priority: u32, from: Instant, to: Instant) -> bool {
+        let of_it = || endpoints.iter().filter(|endpoint| endpoint.priority == priority);
+        let is_away = |endpoint: &&Endpoint| spanning(&self.absences, endpoint.index, from, to);
+        let is_free = |endpoint: &&Endpoint| {
+            let mut out = self.absences.iter().chain(&self.doubts);
+            !out.any(|absence| absence.endpoint == endpoint.index && absence.touches(from, to))
+        };
+        let (free, known) = (
+            of_it().filter(is_free).count(),
+            of_it().filter(|one| !is_away(one)).count(),
+        );
+        free > 0 && free * 2 >= known
     }
 }
 

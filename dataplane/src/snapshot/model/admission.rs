@@ -1,0 +1,49 @@
+//! What a service takes from its callers.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+/// Beyond it requests are refused at once. All workers count together.
+#[derive(Debug)]
+pub struct Admission {
+    /// Requests in flight; `u32::MAX`: any number.
+    pub concurrency: u32,
+    /// None: as many as come.
+    pub rate: Option<RateLimit>,
+}
+
+/// A token bucket for each key.
+#[derive(Debug)]
+pub struct RateLimit {
+    /// So many requests in each `period`.
+    pub requests: u32,
+    /// At least a millisecond.
+    pub period: Duration,
+    /// The same, as a bucket counts it.
+    pub rate: Rate,
+    /// What of a request makes its key; none: all share one bucket.
+    pub by: Vec<RateKey>,
+    /// `RateLimit-Policy`.
+    pub policy: HeaderValue,
+}
+
+/// How fast a bucket fills, and how much it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Nanoseconds between two tokens; at least 1.
+    pub interval: u64,
+    /// The most tokens that it holds; at least 1.
+    pub burst: u32,
+}
+
+/// A part of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RateKey {
+    /// The verified identity of the caller, or its address.
+    Source,
+    /// Of a call which one it is, of other requests their method.
+    Method,
+    /// The value of a field.
+    Header(HeaderName),
+}
