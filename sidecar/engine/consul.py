@@ -33,8 +33,9 @@ from sidecar.sources.kv import KvSource
 from sidecar.sources.kv_status import StatusKey, content
 from sidecar.world import Target, Update, World
 
-# Seconds that Consul gets at the start when a last good world is at hand, and when there is none.
-ANSWER_WITHIN_WITH_LAST_GOOD, ANSWER_WITHIN = 0.5, 15.0
+# Seconds that Consul gets at the start when a last good world is at hand, and when there is none. An agent on this host
+# answers in milliseconds; one that is late is followed as soon as it has answered.
+ANSWER_WITHIN_WITH_LAST_GOOD, ANSWER_WITHIN = 0.3, 15.0
 # Seconds between tries to reach an agent that is not there yet.
 REACH_AGAIN_AFTER = 0.25
 # Seconds between deregistration and the end of accepting: callers hear of it through Consul in less.
