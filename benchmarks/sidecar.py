@@ -75,7 +75,9 @@ def _command(verb: str, folder: Path, options: list[str]) -> list[str]:
 
 
 def _environment(otlp_endpoint: str, folder: Path) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint, "SIDECAR_RUN_DIR": str(folder / "run")}
+    # As installed: with compiled bytecode.
+    installed = {"PYTHONDONTWRITEBYTECODE": ""}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint, "SIDECAR_RUN_DIR": str(folder / "run"), **installed}
 
 
 def _ready(admin_port: int) -> bool:

@@ -128,6 +128,8 @@ class Mesh:
                 if not name.startswith(("OTEL_", "SIDECAR_", "CONSUL_"))
             },
             "PYTHONPATH": str(ROOT),
+            # As installed: with compiled bytecode. Without it each start compiles more than a hundred modules.
+            "PYTHONDONTWRITEBYTECODE": "",
             "SIDECAR_RUN_DIR": str(self._run),
             "SIDECAR_STATE_DIR": str(directory / "state"),
         }
