@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sidecar.config.model import Service
 from sidecar.config.model.admission import RateKey, RateLimit
+from sidecar.snapshot.tcp import is_tcp
 from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 
 
 def admission(service: Service) -> wire.Admission | None:
-    """None: whatever comes is taken."""
-    if service.concurrency is None and service.rate_limit is None:
+    """None: whatever comes is taken. Of bytes nobody counts requests: that they are such, Consul may have said."""
+    if is_tcp(service) or (service.concurrency is None and service.rate_limit is None):
         return None
     rate = None if service.rate_limit is None else _rate(service.rate_limit)
     return wire.Admission(concurrency=service.concurrency, rate=rate)

@@ -4,9 +4,11 @@ import pytest
 
 from sidecar.config.load import load
 from sidecar.config.model import Service
+from sidecar.snapshot import SidecarRole, compile
 from sidecar.snapshot.admission import admission
 from sidecar.wire import snapshot_pb2 as wire
-from tests.unit.documents import problems_of
+from sidecar.world import Chain, ChainsUpdate
+from tests.unit.documents import problems_of, world_of
 
 
 def told(text: str) -> wire.Admission | None:
@@ -27,6 +29,14 @@ def test_a_limit_by_parts_of_a_request_is_told_with_its_defaults() -> None:
         concurrency=7, rate=wire.RateLimit(requests=5, period_ms=60_000, burst=9)
     )
     assert told("protocol: grpc") is None
+
+
+def test_what_consul_calls_bytes_has_no_limit_of_requests() -> None:
+    world = world_of({"services/orders.yaml": "concurrency: 7"})
+    for protocol, expected in (("http", 7), ("tcp", 0)):
+        said = world.apply(ChainsUpdate({"orders": Chain(protocol=protocol)}))
+        inbound = compile(said, SidecarRole("orders"), 1).listeners[0]
+        assert (inbound.name, inbound.admission.concurrency) == ("inbound", expected)
 
 
 @pytest.mark.parametrize(
