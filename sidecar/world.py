@@ -327,7 +327,10 @@ class World:
 
     def _led_to(self, service: str) -> tuple[str, ...]:
         """The other services to which its discovery chain leads."""
-        found = (target.service for route in self.chain(service).routes for target, _ in route.destinations)
+        if not (routes := self.chain(service).routes):
+            # Most have none, and this is asked for every service at every change.
+            return ()
+        found = (target.service for route in routes for target, _ in route.destinations)
         return tuple(dict.fromkeys(name for name in found if name != service))
 
     def about(self, service: str) -> object:
