@@ -71,7 +71,7 @@ faults: ## endpoints that fail in every way, and what callers see of it; the lon
 	python -m pytest --quiet tests/real/test_faults.py
 
 full: ## the long forms: real, fuzz, bench, bench-consul
-	$(timed) $(quietly) real; \
+	$(timed) $(quietly) real; tests/real/install.sh spire; \
 	maturin develop --profile dist --locked --quiet; \
 	python -m pytest --quiet -m long tests/real; \
 	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \

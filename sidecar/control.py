@@ -19,7 +19,7 @@ from sidecar.errors import IdentityError, Problem, SeamError, SidecarError
 from sidecar.identity.authority import Leaf
 from sidecar.identity.key_material import NONE, KeyMaterial, KeyReader
 from sidecar.snapshot import Compiler, Role, endpoints, endpoints_made_of, key_files, watched
-from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
+from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
 from sidecar.telemetry.otlp import OtlpSettings
 from sidecar.wire import control_pb2 as control
 from sidecar.wire.snapshot_pb2 import Listener
@@ -254,7 +254,7 @@ class Control:
             clusters = self._clusters.setdefault(target, [])
             if cluster not in clusters:
                 clusters.append(cluster)
-            mesh = self.world.written(self.world.called(target)).tls == "mutual"
+            mesh = tls_mode(self.world, self.world.called(target)) != "disabled"
             if self._watched.get(target) != mesh:
                 self._watched[target] = mesh
                 self._want(target, mesh)

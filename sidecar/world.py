@@ -151,6 +151,8 @@ class Local:
     # Of callers.
     max_connections: int | None = None
     max_header_bytes: int | None = None
+    # Callers without TLS are taken too.
+    permissive: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,21 +5,21 @@ mod tunnel;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::StatusCode;
-use rustls::ServerConfig;
+use http::{HeaderValue, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::clock::{self, Instant};
+use crate::clock::{self, Instant, Sleep};
 use crate::connect;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::exchange::exchange;
+use crate::filter::forwarded;
 use crate::http::sniff;
 use crate::http::{h1, h2};
 use crate::l4::tcp;
@@ -29,7 +29,9 @@ use crate::scope::{Caller, Hop, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
 use crate::telemetry::metrics::OpenConnection;
 use crate::telemetry::record::Refused;
-use crate::tls::{self, peer::Peer};
+use crate::tls;
+use crate::tls::server::{Accepted, Terms, fingerprint};
+use crate::tls::term::{Term, Trust, Verified};
 
 /// How long accepting pauses when the process has no descriptor left; connections in flight go on.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,7 +45,9 @@ pub struct Listening {
     /// Routes and records.
     pub scope: RefCell<Rc<Scope>>,
     /// How to speak TLS; `None`: cleartext.
-    pub tls: RefCell<Option<Arc<ServerConfig>>>,
+    pub tls: RefCell<Option<Arc<Terms>>>,
+    /// Whose connections end when a root is distrusted.
+    pub trust: Rc<Trust>,
     /// Bounds of new connections.
     pub limits: Cell<ListenerLimits>,
     /// Counts connections; begins when the listener is to end.
@@ -60,6 +64,13 @@ impl Listening {
             let refused = Refused { error, status, asked: caller.tunnel.clone() };
             scope.observer.refused(&scope.listener, (address, peer), refused);
         }
+    }
+
+    /// What the application is told of a verified peer.
+    fn client_cert(&self, accepted: &Accepted) -> Option<HeaderValue> {
+        let scope = self.scope.borrow();
+        let by = scope.forwarding.client_cert_by.as_deref()?;
+        forwarded::client_cert(by, &fingerprint(accepted.chain.first()?), &accepted.peer.as_ref()?.uri)
     }
 
     /// Counts one more connection; `None`, with a record of it, when there are as many as may be.
@@ -117,7 +128,12 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
     let limits = listening.limits.get();
     // Without it small responses wait for the client's delayed acknowledgement; a failure costs only that.
     let _unset = stream.set_nodelay(true);
-    let tls = listening.tls.borrow().clone();
+    let mut tls = listening.tls.borrow().clone();
+    let takes_cleartext = listening.scope.borrow().takes_cleartext;
+    if takes_cleartext && !tls::server::is_begun(&stream, limits.header_timeout).await {
+        tls = None;
+        listening.scope.borrow().listener.cleartext();
+    }
     caller.hop.is_tls = tls.is_some();
     let mode = listening.scope.borrow().mode;
     let (io, protocol) = match tls {
@@ -130,13 +146,17 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
             };
             (io, protocol)
         }
-        Some(config) => {
+        Some(terms) => {
+            let config = Arc::clone(&terms.config);
             let accepted = match tls::server::accept(stream, config, limits.header_timeout).await {
                 Ok(accepted) => accepted,
                 Err(error) => return listening.refused(&caller, &error, None),
             };
-            caller.term = accepted.peer.as_ref().map(Peer::term);
-            caller.peer = accepted.peer.map(|peer| peer.uri);
+            caller.hop.client_cert = listening.client_cert(&accepted);
+            if let (Some(peer), Some(bundle)) = (accepted.peer, terms.bundle()) {
+                let Verified { uri, term } = listening.trust.of_client(&peer, bundle, accepted.chain);
+                (caller.peer, caller.term) = (Some(uri), Some(term));
+            }
             let protocol = match (mode, accepted.alpn) {
                 (Mode::Tcp, _) | (Mode::ByAlpn, None) => Protocol::Tcp,
                 (_, asked) => asked.unwrap_or(Protocol::Http1),
@@ -180,7 +200,12 @@ fn age(limits: &ListenerLimits) -> Duration {
 /// When a connection should take no more requests: at its age, or before the client's certificate ends.
 fn last_call(limits: &ListenerLimits, caller: &Caller) -> Instant {
     let aged = clock::now() + age(limits);
-    caller.term.map_or(aged, |term| term.last_call.min(aged))
+    caller.term.as_ref().map_or(aged, |term| term.last_call().min(aged))
+}
+
+/// True at a term's last call, and when it was cut.
+fn has_lapsed((term, last_call): &mut (&Term, Pin<Box<Sleep>>), cx: &mut Context<'_>) -> bool {
+    last_call.as_mut().poll(cx).is_ready() || term.poll_cut(cx).is_ready()
 }
 
 /// One request after the other.
@@ -188,16 +213,17 @@ async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
     let mut connection = h1::server::Connection::new(io, &limits);
     let expiry = last_call(&limits, &caller);
     // With a request on it, it ends behind that one; without, at the certificate's last call.
-    let mut lapse = caller.term.map(|term| Box::pin(clock::sleep_until(term.last_call)));
+    let mut lapse = caller
+        .term
+        .as_ref()
+        .map(|term| (term, Box::pin(clock::sleep_until(term.last_call()))));
     let mut ending = pin!(listening.connections.begun());
     loop {
         let next = {
             let mut next = pin!(connection.next());
             std::future::poll_fn(|cx| match next.as_mut().poll(cx) {
                 Poll::Ready(next) => Poll::Ready(Some(next)),
-                Poll::Pending if lapse.as_mut().is_some_and(|lapse| lapse.as_mut().poll(cx).is_ready()) => {
-                    Poll::Ready(None)
-                }
+                Poll::Pending if lapse.as_mut().is_some_and(|lapse| has_lapsed(lapse, cx)) => Poll::Ready(None),
                 Poll::Pending => ending.as_mut().poll(cx).map(|()| None),
             })
             .await
@@ -217,7 +243,7 @@ async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
             return tunnel::serve_tunnel(Rc::clone(listening), (scope, caller), request, way, asked).await;
         }
         let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
-        let is_old = clock::now() >= expiry;
+        let is_old = clock::now() >= expiry || caller.term.as_ref().is_some_and(Term::is_cut);
         std::future::poll_fn(|cx| {
             // Looked at before the exchange, so that a response that begins while we end says `Connection: close`.
             if is_old || listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
@@ -253,9 +279,9 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
                 if let Poll::Ready(call) = server.poll_accept(cx) {
                     return Poll::Ready(call);
                 }
-                if is_ending && let Some(term) = caller.term {
+                if is_ending && let Some(term) = &caller.term {
                     // Everything on it has ended by then, and has had a moment to be told.
-                    let over = term.end + FAREWELL;
+                    let over = term.end() + FAREWELL;
                     if clock::now() >= over {
                         return Poll::Ready(None);
                     }
@@ -266,7 +292,11 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
                         return Poll::Ready(None);
                     }
                 }
-                if !is_ending && (ending.as_mut().poll(cx).is_ready() || expiry.as_mut().poll(cx).is_ready()) {
+                let is_cut =
+                    |cx: &mut Context<'_>| caller.term.as_ref().is_some_and(|term| term.poll_cut(cx).is_ready());
+                if !is_ending
+                    && (ending.as_mut().poll(cx).is_ready() || expiry.as_mut().poll(cx).is_ready() || is_cut(cx))
+                {
                     is_ending = true;
                     server.drain();
                     continue;

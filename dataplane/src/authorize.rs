@@ -11,20 +11,36 @@ mod reading;
 
 /// Fails, and says why, unless every rule set allows `peer` this request; `None`: a connection whose bytes nobody reads.
 pub fn judge(rules: &Authorization, peer: Option<&str>, request: Option<&Parts>) -> Result<(), Error> {
-    let source = peer.and_then(|peer| service(peer, &rules.trust_domain));
-    let path = request.map_or("", |request| request.uri.path());
-    let other = reading::other(path);
-    for set in &rules.rule_sets {
-        for path in [Some(path), other.as_deref()].into_iter().flatten() {
-            let verdict = decide(set, source, request, path);
-            if !verdict.allow {
-                let caller = peer.unwrap_or("a caller without a certificate");
-                let cause = format_args!("{caller} is refused by {}.", verdict.by);
-                return Err(Error::new(Reason::NotAllowed).because(cause));
-            }
+    let Some(peer) = peer else {
+        return match rules.nameless {
+            true => Ok(()),
+            false => Err(Error::new(Reason::NotAllowed).because("The caller showed no certificate of the mesh.")),
+        };
+    };
+    match refusal(rules, &rules.rule_sets, peer, request) {
+        None => Ok(()),
+        Some(verdict) => {
+            let cause = format_args!("{peer} is refused by {}.", verdict.by);
+            Err(Error::new(Reason::NotAllowed).because(cause))
         }
     }
-    Ok(())
+}
+
+/// True when a candidate would refuse what is allowed.
+pub fn would_refuse(rules: &Authorization, peer: &str, request: Option<&Parts>) -> bool {
+    refusal(rules, &rules.candidates, peer, request).is_some()
+}
+
+fn refusal<'a>(rules: &Authorization, sets: &'a [RuleSet], peer: &str, request: Option<&Parts>) -> Option<&'a Verdict> {
+    let source = service(peer, &rules.trust_domain);
+    let path = request.map_or("", |request| request.uri.path());
+    let other = reading::other(path);
+    let paths = || [Some(path), other.as_deref()].into_iter().flatten();
+    let verdicts = sets
+        .iter()
+        .flat_map(|set| paths().map(move |path| decide(set, source, request, path)));
+    let mut refusals = verdicts.filter(|verdict| !verdict.allow);
+    refusals.next()
 }
 
 /// `source`: `None` for whom no rule can mean, any source neither.
@@ -41,7 +57,7 @@ fn decide<'a>(set: &'a RuleSet, source: Option<&str>, request: Option<&Parts>, p
 }
 
 /// The service that a SPIFFE id of this trust domain names, in any datacenter, as Envoy under Consul has it.
-fn service<'a>(peer: &'a str, trust_domain: &str) -> Option<&'a str> {
+pub fn service<'a>(peer: &'a str, trust_domain: &str) -> Option<&'a str> {
     let path = peer.strip_prefix("spiffe://")?.strip_prefix(trust_domain)?;
     let (datacenter, service) = path.strip_prefix("/ns/default/dc/")?.split_once("/svc/")?;
     let is_one = |segment: &str| !segment.is_empty() && !segment.contains('/');

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use crate::clock::{self, Instant, Sleep};
 use crate::error::{Error, Reason};
-use crate::tls::peer::Term;
+use crate::tls::term::Term;
 
 /// When the exchange must be over: the route's timeout after the last progress of the request, so that a long upload has
 /// the time it needs, or what the caller asked for, whichever is earlier.
 #[derive(Debug, Default)]
 pub struct Deadline {
     at: Option<Instant>,
-    /// The ends of the certificates of both ends.
-    client: Option<Instant>,
-    endpoint: Option<Instant>,
+    /// The lives of the connections at both ends.
+    client: Option<Term>,
+    endpoint: Option<Term>,
     asked: Option<Instant>,
     /// How long that was.
     given: Duration,
@@ -29,7 +29,7 @@ impl Deadline {
     pub fn begin(&mut self, timeout: Option<Duration>, asked: Option<Duration>) {
         self.asked = self.asked.or_else(|| asked.map(|asked| clock::now() + asked));
         let given = asked.unwrap_or_default();
-        let (client, endpoint) = (self.client, self.endpoint);
+        let (client, endpoint) = (self.client.take(), self.endpoint.take());
         *self = Deadline { at: self.asked, client, endpoint, asked: self.asked, given, timeout, timer: None };
         self.progress();
     }
@@ -44,17 +44,21 @@ impl Deadline {
 
     /// No longer than the client's connection may live.
     pub fn of_client(term: Option<Term>) -> Self {
-        Deadline { client: term.map(|term| term.end), ..Deadline::default() }
+        Deadline { client: term, ..Deadline::default() }
     }
 
     /// Nor than the endpoint's that it goes by now.
     pub fn endpoint(&mut self, term: Option<Term>) {
-        self.endpoint = term.map(|term| term.end);
+        self.endpoint = term;
     }
 
     /// Takes as long as it likes, but for certificates.
     pub fn lift(&mut self) {
-        *self = Deadline { client: self.client, endpoint: self.endpoint, ..Deadline::default() };
+        *self = Deadline {
+            client: self.client.take(),
+            endpoint: self.endpoint.take(),
+            ..Deadline::default()
+        };
     }
 
     /// The time that is left; `None`: no limit.
@@ -78,11 +82,21 @@ impl Deadline {
 
     /// Ready when it is over.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let certificates = earlier(self.client, self.endpoint);
+        let term = match (&self.client, &self.endpoint) {
+            (Some(one), Some(other)) => Some(if one.end() < other.end() { one } else { other }),
+            (one, other) => one.as_ref().or(other.as_ref()),
+        };
+        let certificates = term.map(Term::end);
         let Some(at) = earlier(self.at, certificates) else {
             return Poll::Pending;
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(at)));
+        let is_near = self.timeout.is_some_and(|timeout| timeout <= Term::GRACE);
+        let look = || match term {
+            // It may become shorter meanwhile.
+            Some(_) if !is_near => at.min(clock::now() + Term::GRACE),
+            _ => at,
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(clock::sleep_until(look())));
         if timer.deadline() > at {
             // A certificate that ends sooner has joined.
             timer.as_mut().reset(at);
@@ -90,13 +104,13 @@ impl Deadline {
         loop {
             ready!(timer.as_mut().poll(cx));
             if timer.deadline() >= at {
-                return Poll::Ready(Error::new(match certificates == Some(at) {
-                    true => Reason::CertificateEnded,
-                    false => Reason::Timeout,
-                }));
+                return Poll::Ready(match term {
+                    Some(term) if term.end() == at => term.over(),
+                    _ => Error::new(Reason::Timeout),
+                });
             }
-            // There was progress meanwhile.
-            timer.as_mut().reset(at);
+            // There was progress meanwhile, or this was a look.
+            timer.as_mut().reset(look());
         }
     }
 }
@@ -140,10 +154,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_outlives_the_certificates() {
-        let term = |seconds| {
-            let end = clock::now() + seconds * SECOND;
-            Some(Term { last_call: end, end })
-        };
+        let term = |seconds| Some(Term::until(clock::now() + seconds * SECOND));
         let mut deadline = Deadline::of_client(term(5));
         deadline.begin(Some(9 * SECOND), None);
         assert!(is_waiting(&mut deadline).await);
@@ -164,6 +175,22 @@ mod tests {
         let mut sooner = Deadline::of_client(term(3));
         sooner.begin(Some(SECOND), None);
         assert_eq!(poll_fn(|cx| sooner.poll(cx)).await.reason, Reason::Timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_life_that_becomes_shorter_is_noticed_in_time() {
+        let term = Term::until(clock::now() + 1000 * SECOND);
+        let mut deadline = Deadline::of_client(Some(term.clone()));
+        deadline.begin(None, None);
+        let cut = async {
+            clock::sleep(70 * SECOND).await;
+            term.cut("Nobody vouches for it.");
+        };
+        let started = clock::now();
+        let (error, ()) = tokio::join!(poll_fn(|cx| deadline.poll(cx)), cut);
+        assert_eq!((clock::now() - started).as_secs(), 100);
+        assert_eq!(error.reason, Reason::CertificateEnded);
+        assert!(error.to_string().contains("Nobody vouches"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -59,7 +59,7 @@ pub fn exchange(
         record,
         upload,
         responder,
-        deadline: Deadline::of_client(caller.term),
+        deadline: Deadline::of_client(caller.term.clone()),
         try_timer: None,
         leave: None,
         admitted: None,

@@ -26,7 +26,7 @@ use crate::snapshot::decode::{self, Rejected};
 use crate::snapshot::model::{Listener, Snapshot};
 use crate::telemetry::{Hub, UnknownForm};
 use crate::tls::{self, Secrets};
-use crate::worker::{Apply, Command, Worker};
+use crate::worker::{Apply, Command, ListenerTerms, Worker};
 
 #[expect(clippy::disallowed_types, reason = "only the control side takes it")]
 type Mutex<T> = std::sync::Mutex<T>;
@@ -109,7 +109,7 @@ struct Control {
     registry: Registry,
     snapshot: Option<Arc<Snapshot>>,
     secrets: Arc<Secrets>,
-    terms: terms::ByName,
+    terms: ListenerTerms,
     gates: Arc<Gates>,
     /// Where each listener is bound; the address it was asked for, and the one it has.
     bound: HashMap<Arc<str>, (SocketAddr, SocketAddr)>,
@@ -159,7 +159,7 @@ impl Runtime {
         let snapshot = Arc::new(decode::decode(bytes)?);
         let mut control = self.running()?;
         let terms = terms::of(&snapshot, &control.secrets, &control.terms)?;
-        let tls = Arc::new(terms::configs(&terms));
+        let tls = Arc::new(terms.clone());
         let mut sockets = control.bind(&snapshot)?;
         control.registry.retain(&snapshot.clusters);
         control.gates = Arc::new(admission::gates(&snapshot.listeners, &control.gates));
@@ -224,7 +224,7 @@ impl Runtime {
             .as_ref()
             .map(|snapshot| terms::of(snapshot, &secrets, &control.terms));
         control.terms = terms.transpose()?.unwrap_or_default();
-        let tls = Arc::new(terms::configs(&control.terms));
+        let tls = Arc::new(control.terms.clone());
         control.secrets = Arc::clone(&secrets);
         control.tell_all(|done| Command::Secrets(Arc::clone(&secrets), Arc::clone(&tls), done));
         Ok(secrets.version)

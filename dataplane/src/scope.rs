@@ -13,12 +13,13 @@ use http::uri::Authority;
 use crate::admission::{Admitted, Gate, Source};
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
+use crate::http::grpc;
 use crate::route::table::RouteTable;
 use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
 use crate::standing::{Leave, Standing};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::record::Observer;
-use crate::tls::peer::Term;
+use crate::tls::term::Term;
 use crate::upstream::Upstream;
 
 /// What the exchanges of one listener share under one snapshot.
@@ -28,6 +29,8 @@ pub struct Scope {
     pub listener: Arc<ListenerLabel>,
     /// What it takes.
     pub mode: Mode,
+    /// Clients that do not begin with TLS, too.
+    pub takes_cleartext: bool,
     /// Its routes.
     pub routes: RouteTable<Target>,
     /// Where connections go whose bytes are passed on as they are: that of a listener of bytes has no host.
@@ -84,8 +87,14 @@ impl Scope {
 
     /// Leave to go on for a request of the caller, or for its connection (`None`). Fails when the rules refuse it.
     pub fn leave(&self, caller: &Caller, request: Option<&Parts>) -> Result<Option<Leave>, Error> {
-        let ask = |standing| Leave::ask(standing, caller.peer.as_ref(), request);
-        self.standing.as_ref().map(ask).transpose()
+        let Some(standing) = &self.standing else {
+            return Ok(None);
+        };
+        let leave = Leave::ask(standing, caller.peer.as_ref(), request)?;
+        if let Some(caller) = standing.would_refuse(caller.peer.as_deref(), request) {
+            self.observer.would_refuse(&caller, method(request));
+        }
+        Ok(Some(leave))
     }
 
     /// Lets a request of the caller in, or says why not; what is returned tells of its quota in both cases.
@@ -107,6 +116,15 @@ impl Scope {
             ),
             false => error,
         }
+    }
+}
+
+/// What a request asks for, as rules name it: the method of a gRPC call, that of HTTP, or a connection.
+fn method(request: Option<&Parts>) -> &str {
+    match request {
+        None => "tcp",
+        Some(request) if grpc::is_grpc(&request.headers) => request.uri.path(),
+        Some(request) => request.method.as_str(),
     }
 }
 
@@ -147,6 +165,8 @@ pub struct Hop {
     pub port: HeaderValue,
     /// Does TLS protect the connection?
     pub is_tls: bool,
+    /// What the application is told of the peer, where that is verified and of the mesh.
+    pub client_cert: Option<HeaderValue>,
 }
 
 impl Hop {
@@ -155,6 +175,6 @@ impl Hop {
         // An address is always a legal value.
         let from = HeaderValue::try_from(peer.to_canonical().to_string());
         let from = from.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Hop { peer, from, port: HeaderValue::from(local_port), is_tls }
+        Hop { peer, from, port: HeaderValue::from(local_port), is_tls, client_cert: None }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use http::request::Parts;
 
-use crate::authorize::judge;
+use crate::authorize::{judge, service, would_refuse};
 use crate::error::Error;
 use crate::snapshot::authorization::Authorization;
 
@@ -34,6 +34,14 @@ impl Standing {
         for waker in self.waiting.borrow().iter().flatten() {
             waker.wake_by_ref();
         }
+    }
+
+    /// The caller to whom a candidate would refuse this, if one would.
+    pub fn would_refuse(&self, peer: Option<&str>, request: Option<&Parts>) -> Option<Box<str>> {
+        let rules = self.rules.borrow();
+        let (rules, peer) = (rules.as_ref()?, peer?);
+        let is_refused = !rules.candidates.is_empty() && would_refuse(rules, peer, request);
+        is_refused.then(|| service(peer, &rules.trust_domain).unwrap_or(peer).into())
     }
 
     fn judge(&self, peer: Option<&str>, request: Option<&Parts>) -> Result<(), Error> {
@@ -120,6 +128,8 @@ mod tests {
         Some(Arc::new(Authorization {
             trust_domain: "mesh.local".into(),
             rule_sets: vec![set],
+            candidates: Vec::new(),
+            nameless: false,
         }))
     }
 

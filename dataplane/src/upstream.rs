@@ -21,10 +21,11 @@ use crate::cluster::{Cluster, Endpoint, Members};
 use crate::error::{Error, Reason};
 use crate::events::Events;
 use crate::outlier::{self, Change};
-use crate::pool::{Connection, Lease, Limits, Pool, SecretsCell, Target, Transport};
+use crate::pool::{Connection, Lease, Limits, Pool, Target, Transport};
 use crate::proto::{self, event::Kind};
 use crate::snapshot::model::{self, BalancePolicy, ClientTls, Protocol};
 use crate::telemetry::finished as record;
+use crate::tls::term::Trust;
 use crate::verdict::{Judge, Verdict};
 
 pub use permit::Permit;
@@ -357,7 +358,7 @@ type TransportKey = (Protocol, Option<ClientTls>, Duration);
 /// All upstream connections of one worker. They outlive snapshots and endpoint lists.
 #[derive(Debug)]
 pub struct Connections {
-    secrets: SecretsCell,
+    trust: Rc<Trust>,
     transports: RefCell<HashMap<TransportKey, Rc<Transport>>>,
     /// By address and transport.
     pools: RefCell<HashMap<(SocketAddr, *const Transport), Rc<Pool>>>,
@@ -365,8 +366,8 @@ pub struct Connections {
 
 impl Connections {
     /// None yet.
-    pub fn new(secrets: SecretsCell) -> Self {
-        Connections { secrets, transports: RefCell::default(), pools: RefCell::default() }
+    pub fn new(trust: Rc<Trust>) -> Self {
+        Connections { trust, transports: RefCell::default(), pools: RefCell::default() }
     }
 
     fn pool(&self, endpoint: &Endpoint, cluster: &Cluster, config: &model::Cluster) -> Rc<Pool> {
@@ -391,7 +392,7 @@ impl Connections {
         if let Some(transport) = self.transports.borrow().get(&key) {
             return Rc::clone(transport);
         }
-        let transport = Rc::new(Transport::new(key.0, key.1.clone(), key.2, Rc::clone(&self.secrets)));
+        let transport = Rc::new(Transport::new(key.0, key.1.clone(), key.2, Rc::clone(&self.trust)));
         self.transports.borrow_mut().insert(key, Rc::clone(&transport));
         transport
     }

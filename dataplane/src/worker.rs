@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::accept::{self, Listening};
@@ -21,7 +20,6 @@ use crate::cluster::{Cluster, Members};
 use crate::drain::Drain;
 use crate::events::Events;
 use crate::net;
-use crate::pool::SecretsCell;
 use crate::route::table::RouteTable;
 use crate::scope::{Latest, Scope, Target};
 use crate::snapshot::model::{self, Direction, Route, Snapshot};
@@ -30,6 +28,8 @@ use crate::telemetry::Hub;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::telemetry::record::Observer;
 use crate::tls::Secrets;
+use crate::tls::server::Terms;
+use crate::tls::term::Trust;
 use crate::upstream::{Connections, Upstream};
 
 /// How often idle connections are looked for.
@@ -38,7 +38,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// TLS of the listeners that speak it, by name.
-pub type ServerConfigs = HashMap<Arc<str>, Arc<ServerConfig>>;
+pub type ListenerTerms = HashMap<Arc<str>, Arc<Terms>>;
 
 /// What the control side tells a worker. Each is answered when it is in force; the channel holds what `Runtime` sends
 /// under its lock, one at a time.
@@ -49,7 +49,7 @@ pub enum Command {
     /// A cluster's new endpoint list.
     Members(Arc<str>, Arc<Members>, SyncSender<()>),
     /// New key material.
-    Secrets(Arc<Secrets>, Arc<ServerConfigs>, SyncSender<()>),
+    Secrets(Arc<Secrets>, Arc<ListenerTerms>, SyncSender<()>),
     /// Stop accepting; answers with the exchanges that the end of the grace cut off. Nothing is taken after it.
     Shutdown(Duration, SyncSender<usize>),
 }
@@ -69,7 +69,7 @@ pub struct Apply {
     /// One for each listener that is new.
     pub sockets: Vec<(Arc<str>, std::net::TcpListener)>,
     /// TLS of its listeners.
-    pub tls: Arc<ServerConfigs>,
+    pub tls: Arc<ListenerTerms>,
     /// What its listeners let in.
     pub gates: Arc<Gates>,
 }
@@ -81,7 +81,7 @@ pub struct Worker {
     events: Arc<Events>,
     observer: Rc<Observer>,
     exchanges: Rc<Drain>,
-    secrets: SecretsCell,
+    trust: Rc<Trust>,
     connections: Rc<Connections>,
     upstreams: Upstreams,
     listening: HashMap<Arc<str>, Rc<Listening>>,
@@ -90,14 +90,14 @@ pub struct Worker {
 impl Worker {
     /// Without listeners or clusters.
     pub fn new(hub: Arc<Hub>, events: Arc<Events>) -> Self {
-        let secrets: SecretsCell = Rc::new(RefCell::new(Arc::new(Secrets::default())));
+        let trust = Rc::<Trust>::default();
         Worker {
             observer: Observer::new(&hub),
             hub,
             events,
             exchanges: Rc::default(),
-            connections: Rc::new(Connections::new(Rc::clone(&secrets))),
-            secrets,
+            connections: Rc::new(Connections::new(Rc::clone(&trust))),
+            trust,
             upstreams: HashMap::new(),
             listening: HashMap::new(),
         }
@@ -126,7 +126,7 @@ impl Worker {
                     done.send(())
                 }
                 Command::Secrets(secrets, tls, done) => {
-                    *self.secrets.borrow_mut() = secrets;
+                    self.trust.change(secrets);
                     self.connections.retire_outdated();
                     for (name, listening) in &self.listening {
                         *listening.tls.borrow_mut() = tls.get(name).cloned();
@@ -162,6 +162,7 @@ impl Worker {
                     let listening = Listening {
                         scope: RefCell::new(scope),
                         tls: RefCell::new(tls.get(&listener.name).cloned()),
+                        trust: Rc::clone(&self.trust),
                         limits: Cell::new(listener.limits),
                         connections: Rc::default(),
                     };
@@ -224,6 +225,7 @@ impl Worker {
             tcp,
             listener: registry.listener(listener),
             mode: listener.mode,
+            takes_cleartext: listener.tls.as_ref().is_some_and(|tls| tls.cleartext),
             forwarding: Arc::clone(&listener.forwarding),
             body_timeout: listener.limits.body_timeout,
             observer: Rc::clone(&self.observer),

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from sidecar.cli import ca, certs, config, gateway, run, status, version
+from sidecar.cli import ca, certs, config, gateway, intentions, run, status, version
 from sidecar.errors import ConfigError, ConsulError, SidecarError, SourceError
 
 FAILED = 1
@@ -24,6 +24,7 @@ cli = typer.Typer(
 cli.command(short_help="Run the sidecar of one service.", help=run.HELP)(run.run)
 cli.command(short_help="Run a gateway at the edge of the mesh.", help=gateway.HELP)(gateway.gateway)
 cli.add_typer(config.cli, name="config")
+cli.add_typer(intentions.cli, name="intentions")
 cli.command(short_help="Tell how the sidecars of this host are.", help=status.HELP)(status.status)
 cli.command(short_help="Tell which certificates are shown and trusted.", help=certs.HELP)(certs.certs)
 cli.add_typer(ca.cli, name="ca")

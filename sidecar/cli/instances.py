@@ -47,12 +47,17 @@ def get(admin: str, path: str, within: float = ANSWER_WITHIN) -> Any:
 
     Raises OSError, ValueError or HTTPException when there is none.
     """
+    return json.loads(text(admin, path, within))
+
+
+def text(admin: str, path: str, within: float = ANSWER_WITHIN) -> str:
+    """An answer as it is. Raises OSError, ValueError or HTTPException when there is none."""
     from http.client import HTTPConnection
 
     connection = HTTPConnection(admin, timeout=within)
     try:
         connection.request("GET", path)
-        return json.load(connection.getresponse())
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
 

@@ -30,7 +30,7 @@ PREFIX = "sidecar/"
 _KEYS = f"{PREFIX}mesh, {PREFIX}services/<service> or {PREFIX}gateways/<gateway>"
 MODELS: dict[str, type[Mesh | Service | Gateway]] = {"mesh": Mesh, "service": Service, "gateway": Gateway}
 # The parts whose places a snapshot names, all else is found again when there is a problem to report.
-_NAMED_PARTS = frozenset({"routes", "subsets", "listeners", "upstreams", "allow"})
+_NAMED_PARTS = frozenset({"routes", "subsets", "listeners", "upstreams", "allow", "allow_candidate"})
 
 
 def key_of(place: str) -> Key:

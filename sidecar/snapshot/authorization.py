@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from sidecar.config.model.allow import ANY, Allow
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
-from sidecar.snapshot.cluster import origin
+from sidecar.snapshot.cluster import origin, tls_mode
 from sidecar.snapshot.tcp import is_tcp
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
@@ -17,28 +17,47 @@ _UNESCAPED = "$&+=:@"
 
 
 def authorization(world: World, service: str) -> wire.Authorization | None:
-    """Of the callers of a service; None: there is no rule at all."""
+    """Of the callers of a service; without rules all who have a name. None: nobody has one."""
+    if tls_mode(world, service) == "disabled":
+        return None
     about_requests = not is_tcp(world.service(service))
-    rules = []
+    rules, candidates = [], []
     if world.intentions is not None:
         rules.append(_of_intentions(world.intentions, about_requests=about_requests))
     allow = world.service(service).allow
     if allow is not None:
-        rules.append(_of_document(world, service, allow))
-    return wire.Authorization(trust_domain=world.trust_domain, rule_sets=rules) if rules else None
+        rules.append(_of_document(world, service, "allow", allow))
+    candidate = world.service(service).allow_candidate
+    if candidate is not None:
+        candidates.append(_of_document(world, service, "allow_candidate", candidate))
+    return wire.Authorization(trust_domain=world.trust_domain, rule_sets=rules, candidates=candidates)
 
 
 def is_open(world: World, service: str) -> bool:
-    """Whether nothing is written by which anybody of the mesh would be refused."""
+    """Whether nothing is written by which anybody would be refused, or callers need not prove their names."""
+    return tls_mode(world, service) != "mutual" or _lacks_rules(world, service)
+
+
+def summary(world: World, service: str) -> str:
+    """What decides who may call, for people."""
+    mode = tls_mode(world, service)
+    if mode == "disabled":
+        return f"everybody may call {service}: without TLS (tls: disabled) nobody proves a name"
+    rules = _summary_of_rules(world, service)
+    if mode == "permissive":
+        return f"everybody may call {service} without TLS (tls: permissive); with TLS: {rules}"
+    return rules
+
+
+def _lacks_rules(world: World, service: str) -> bool:
     intentions = world.intentions
     if world.service(service).allow is not None:
         return False
     return intentions is None or (intentions.default_allow and not intentions.found)
 
 
-def summary(world: World, service: str) -> str:
-    """What decides who may call, for people."""
-    if is_open(world, service):
+def _summary_of_rules(world: World, service: str) -> str:
+    if _lacks_rules(world, service):
         return f"every verified peer of the mesh may call {service}: there is no rule (intentions, or `allow`)"
     told = []
     if world.intentions is not None:
@@ -82,15 +101,15 @@ def _of_intention(intention: Intention, default_allow: bool, *, about_requests: 
         yield _rule(source, _verdict(default_allow, f"{rest} {_word(default_allow)}"))
 
 
-def _of_document(world: World, service: str, allow: tuple[Allow, ...]) -> wire.RuleSet:
+def _of_document(world: World, service: str, field: str, allow: tuple[Allow, ...]) -> wire.RuleSet:
     rules = []
     for index, rule in enumerate(allow):
-        place = origin(world, service, "allow", index)
-        verdict = _verdict(True, f"allow at {place.place if place else service}")
+        place = origin(world, service, field, index)
+        verdict = _verdict(True, f"{field} at {place.place if place else service}")
         rules.append(_rule(_source(rule.source), verdict, _asked(rule) if rule.is_about_requests else None))
     document = origin(world, service)
     index_of_key = f" (index {document.index})" if document and document.index else ""
-    nobody = f"no rule of `allow` in {document.place if document else service}{index_of_key} takes it"
+    nobody = f"no rule of `{field}` in {document.place if document else service}{index_of_key} takes it"
     return wire.RuleSet(rules=rules, otherwise=_verdict(False, nobody))
 
 

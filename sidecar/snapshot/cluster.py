@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sidecar.config.document import Key
 from sidecar.config.load import RESERVED
+from sidecar.config.model.tls import Mode
 from sidecar.config.model.traffic import GRPC_STATUSES, Failures
 from sidecar.snapshot.balance import POLICIES
 from sidecar.snapshot.balance import settings as balance_settings
@@ -59,6 +60,15 @@ def _app_connect_timeout(world: World, service: str) -> timedelta:
     return world.mesh.connect_timeout if told is None or "connect_timeout" in world.mesh.model_fields_set else told
 
 
+def tls_mode(world: World, service: str) -> Mode:
+    """How it is reached: as its document says, the mesh's, or config entries."""
+    if (written := world.written(service).tls) is not None:
+        return written
+    if "mode" in world.mesh.tls.model_fields_set:
+        return world.mesh.tls.mode
+    return "permissive" if world.chain(service).local.permissive else world.mesh.tls.mode
+
+
 def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
     """A service's sidecars, over mTLS; each shows the service's own identity. Cleartext where the document says so."""
     target = Target.of(cluster)
@@ -75,7 +85,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         protocol=PROTOCOLS["tcp" if target.raw else settings.protocol],
         balance=POLICIES[balancer.policy],
         balance_settings=balance_settings(balancer),
-        tls=_client_tls(world, target) if settings.tls == "mutual" else None,
+        tls=None if tls_mode(world, called) == "disabled" else _client_tls(world, target),
         connect_timeout_ms=milliseconds(connect_timeout),
         limits=limits(breaker),
         breaker=error_rate(breaker),

@@ -10,7 +10,7 @@ from sidecar.config.model import Gateway
 from sidecar.config.model.gateway import GatewayListener
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.tls import Certificate, ListenerTls
-from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE
+from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
 from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
@@ -45,12 +45,15 @@ class KeyFiles:
         )
 
 
-def mesh_tls(world: World) -> wire.ServerTls:
-    """Of an inbound listener."""
+def mesh_tls(world: World, service: str) -> wire.ServerTls | None:
+    """Of a service's inbound listener; None: it is reached in the clear."""
+    if tls_mode(world, service) == "disabled":
+        return None
     return wire.ServerTls(
         identities=[MESH_IDENTITY],
         trust_bundle=MESH_TRUST_BUNDLE,
         require_client_certificate=True,
+        cleartext=tls_mode(world, service) == "permissive",
         min_version=_VERSIONS[world.mesh.tls.min_version],
     )
 

@@ -40,17 +40,17 @@ DONE: Mapping[str, Done] = {
     "service-defaults": {
         **dict.fromkeys(("Protocol", "LocalConnectTimeoutMs", "LocalRequestTimeoutMs", "MaxInboundConnections")),
         "MaxRequestHeadersKB": None,
+        "MutualTLSMode": frozenset({"strict", "permissive"}),
         # A sidecar has one worker, which takes every connection.
         "BalanceInboundConnections": None,
         "Mode": frozenset({"direct"}),
-        "MutualTLSMode": frozenset({"strict"}),
         "MeshGateway": _MESH_GATEWAY,
         "UpstreamConfig": {"Defaults": _UPSTREAM, "Overrides": _UPSTREAM},
     },
     "proxy-defaults": {
         "Config": {"protocol": None, **LOCAL},
         "Mode": frozenset({"direct"}),
-        "MutualTLSMode": frozenset({"strict"}),
+        "MutualTLSMode": frozenset({"strict", "permissive"}),
         "MeshGateway": _MESH_GATEWAY,
     },
     "service-router": {"Routes": _ROUTE},
@@ -108,7 +108,14 @@ def local_of_service(entry: Json) -> Local:
         request_timeout=milliseconds(entry.get("LocalRequestTimeoutMs")),
         max_connections=number(entry.get("MaxInboundConnections")),
         max_header_bytes=header_kilobytes * 1024 if header_kilobytes else None,
+        permissive=permissive(entry),
     )
+
+
+def permissive(entry: Json) -> bool | None:
+    """Whether callers without TLS are taken too; None: the entry does not say."""
+    mode = entry.get("MutualTLSMode")
+    return mode == "permissive" if mode else None
 
 
 def calls_of(entry: Json) -> dict[str, Calls]:

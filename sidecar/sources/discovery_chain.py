@@ -23,6 +23,7 @@ from sidecar.sources.config_entries import (
     label,
     left_out,
     local_of_service,
+    permissive,
     protocol_of,
 )
 from sidecar.world import Chain, ChainsUpdate
@@ -169,5 +170,6 @@ def _proxy_defaults(entries: list[Json]) -> Chain:
     for entry in entries:
         config = entry.get("Config") or {}
         protocol, missing = protocol_of(entry, config.get("protocol"))
-        return Chain(protocol=protocol, local=opaque.local(config), not_carried_out=(*missing, *left_out(entry)))
+        local = replace(opaque.local(config), permissive=permissive(entry))
+        return Chain(protocol=protocol, local=local, not_carried_out=(*missing, *left_out(entry)))
     return Chain()

@@ -148,12 +148,14 @@ class RateKey(_message.Message):
     def __init__(self, source: _Optional[bool] = ..., method: _Optional[bool] = ..., header: _Optional[str] = ...) -> None: ...
 
 class Authorization(_message.Message):
-    __slots__ = ("trust_domain", "rule_sets")
+    __slots__ = ("trust_domain", "rule_sets", "candidates")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     RULE_SETS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     rule_sets: _containers.RepeatedCompositeFieldContainer[RuleSet]
-    def __init__(self, trust_domain: _Optional[str] = ..., rule_sets: _Optional[_Iterable[_Union[RuleSet, _Mapping]]] = ...) -> None: ...
+    candidates: _containers.RepeatedCompositeFieldContainer[RuleSet]
+    def __init__(self, trust_domain: _Optional[str] = ..., rule_sets: _Optional[_Iterable[_Union[RuleSet, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[RuleSet, _Mapping]]] = ...) -> None: ...
 
 class RuleSet(_message.Message):
     __slots__ = ("rules", "otherwise")
@@ -214,14 +216,16 @@ class FieldTest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., present: _Optional[bool] = ..., exact: _Optional[str] = ..., prefix: _Optional[str] = ..., suffix: _Optional[str] = ..., contains: _Optional[str] = ..., regex: _Optional[str] = ..., invert: _Optional[bool] = ..., ignore_case: _Optional[bool] = ...) -> None: ...
 
 class Forwarding(_message.Message):
-    __slots__ = ("trusted", "hops", "forwarded")
+    __slots__ = ("trusted", "hops", "forwarded", "client_cert_by")
     TRUSTED_FIELD_NUMBER: _ClassVar[int]
     HOPS_FIELD_NUMBER: _ClassVar[int]
     FORWARDED_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_CERT_BY_FIELD_NUMBER: _ClassVar[int]
     trusted: _containers.RepeatedScalarFieldContainer[str]
     hops: int
     forwarded: bool
-    def __init__(self, trusted: _Optional[_Iterable[str]] = ..., hops: _Optional[int] = ..., forwarded: _Optional[bool] = ...) -> None: ...
+    client_cert_by: str
+    def __init__(self, trusted: _Optional[_Iterable[str]] = ..., hops: _Optional[int] = ..., forwarded: _Optional[bool] = ..., client_cert_by: _Optional[str] = ...) -> None: ...
 
 class ListenerLimits(_message.Message):
     __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms", "max_connection_age_ms", "keepalive_interval_ms", "keepalive_timeout_ms", "max_connections", "max_request_line", "body_timeout_ms")
@@ -250,18 +254,20 @@ class ListenerLimits(_message.Message):
     def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_request_line: _Optional[int] = ..., body_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ServerTls(_message.Message):
-    __slots__ = ("identities", "trust_bundle", "require_client_certificate", "min_version", "any_client_name")
+    __slots__ = ("identities", "trust_bundle", "require_client_certificate", "min_version", "cleartext", "any_client_name")
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     TRUST_BUNDLE_FIELD_NUMBER: _ClassVar[int]
     REQUIRE_CLIENT_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     MIN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLEARTEXT_FIELD_NUMBER: _ClassVar[int]
     ANY_CLIENT_NAME_FIELD_NUMBER: _ClassVar[int]
     identities: _containers.RepeatedScalarFieldContainer[str]
     trust_bundle: str
     require_client_certificate: bool
     min_version: TlsVersion
+    cleartext: bool
     any_client_name: bool
-    def __init__(self, identities: _Optional[_Iterable[str]] = ..., trust_bundle: _Optional[str] = ..., require_client_certificate: _Optional[bool] = ..., min_version: _Optional[_Union[TlsVersion, str]] = ..., any_client_name: _Optional[bool] = ...) -> None: ...
+    def __init__(self, identities: _Optional[_Iterable[str]] = ..., trust_bundle: _Optional[str] = ..., require_client_certificate: _Optional[bool] = ..., min_version: _Optional[_Union[TlsVersion, str]] = ..., cleartext: _Optional[bool] = ..., any_client_name: _Optional[bool] = ...) -> None: ...
 
 class RouteTable(_message.Message):
     __slots__ = ("name", "routes", "tcp_routes")

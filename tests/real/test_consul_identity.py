@@ -1,17 +1,21 @@
-"""Roots of Consul's Connect CA that rotate under load: every proxy has a new leaf, and no call fails."""
+"""Roots of Consul's Connect CA that rotate under load, and programs that hold a leaf of it themselves."""
 
 from __future__ import annotations
 
+import http.client
 import re
+import ssl
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.mesh import Mesh, Proxy, eventually
-from tests.real.callers import Caller, application
+from tests.real.callers import Caller, application, call
 from tests.real.consul_agent import Agent, running
 
 pytestmark = pytest.mark.real
@@ -79,3 +83,66 @@ def test_roots_that_rotate_cost_no_call(tmp_path: Path, times: int) -> None:
                     eventually("the newest leaf", partial(is_signed_by, proxy, agent, service), SOON)
                 eventually("calls", partial(has_made, caller, len(caller.seen) + 20), SOON)
         assert caller.failures == []
+
+
+def native(agent: Agent, service: str, directory: Path, *, by_server: bool) -> ssl.SSLContext:
+    """What shows the service's leaf of the Connect CA, and takes peers by its roots alone."""
+    leaf = agent.get(f"/v1/agent/connect/ca/leaf/{service}")
+    file = directory / f"{service}.pem"
+    file.write_text(leaf["CertPEM"] + leaf["PrivateKeyPEM"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if by_server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(file)
+    roots = agent.get("/v1/agent/connect/ca/roots")["Roots"]
+    context.load_verify_locations(cadata="".join(root["RootCert"] for root in roots))
+    return context
+
+
+def asked(address: str, context: ssl.SSLContext) -> tuple[int, str, Any]:
+    """Status and body of a GET by a client that is its own proxy, and the names of who answered."""
+    with closing(http.client.HTTPSConnection(address, context=context, timeout=10)) as connection:
+        connection.connect()
+        shown = connection.sock.getpeercert() or {}
+        connection.request("GET", "/", headers={"Host": "orders"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), shown.get("subjectAltName")
+
+
+def test_a_client_that_holds_a_leaf_calls_us_and_intentions_are_about_it(
+    agent: Agent, consul_mesh: Mesh, tmp_path: Path
+) -> None:
+    agent.document("services/orders", protocol="http")
+    sources = [{"Name": "job", "Action": "allow"}, {"Name": "*", "Action": "deny"}]
+    agent.put("/v1/config", {"Kind": "service-intentions", "Name": "orders", "Sources": sources})
+    with application("tea") as app:
+        orders = consul_mesh.sidecar("orders", app)
+        job, other = (native(agent, name, tmp_path, by_server=False) for name in ("job", "other"))
+        eventually("allowed", lambda: asked(orders.inbound, job)[0] == 200, SOON)
+        status, body, ((kind, uri),) = asked(orders.inbound, job)
+        assert (status, body, kind) == (200, "tea", "URI")
+        assert uri.endswith("/ns/default/dc/dc1/svc/orders")
+        assert asked(orders.inbound, other)[0] == 403
+
+
+def test_we_call_a_server_that_holds_a_leaf(agent: Agent, consul_mesh: Mesh, tmp_path: Path) -> None:
+    web = consul_mesh.sidecar("web", 1)
+    # The second shows the first one's leaf.
+    for service, context in (
+        ("orders", native(agent, "orders", tmp_path, by_server=True)),
+        ("forged", native(agent, "orders", tmp_path, by_server=True)),
+    ):
+        with application("tea", context=context) as port:
+            agent.document(f"services/{service}", protocol="http")
+            definition = {"Name": service, "Address": "127.0.0.1", "Port": port, "Connect": {"Native": True}}
+            agent.put("/v1/agent/service/register", definition)
+            if service == "orders":
+                eventually("an answer", lambda: call(web.outbound, "orders") == (200, "tea"), SOON)
+            else:
+                eventually("refused", lambda: "peer-mismatch" in refusals(web, "forged"), SOON)
+
+
+def refusals(proxy: Proxy, service: str) -> str:
+    """What is on record after one more call."""
+    assert call(proxy.outbound, service)[0] != 200
+    return proxy.get("/api/v1/failures")[1]

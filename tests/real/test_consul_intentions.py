@@ -1,6 +1,7 @@
 """Consul's intentions, on a real agent: what it says itself is what happens, at once, also to what is open."""
 
 import asyncio
+import json
 import socket
 import statistics
 import time
@@ -22,6 +23,7 @@ from tests.real.callers import application, call
 from tests.real.conftest import DENY
 from tests.real.consul_agent import Agent, running
 from tests.real.programs import free_port
+from tests.real.test_authorities import cli
 from tests.real.test_consul_acl import policy, token
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -108,6 +110,25 @@ def test_permissions_decide_by_path_method_and_header(agent: Agent, mesh: Mesh) 
         assert told(orders)["authorization"] == "2 intentions, by default allow"
         intend(agent, "orders", web=permissions[1:])
         eventually("the deny is gone", partial(answers, web, 200, "/api/secrets"), SOON)
+
+
+def test_what_is_suggested_from_traffic_allows_that_and_nothing_else(agent: Agent, mesh: Mesh) -> None:
+    speaks(agent, "orders", "http")
+    agent.document("services/orders", allow_candidate=[])
+    with application("orders") as port:
+        mesh.sidecar("orders", port)
+        web, batch = mesh.sidecar("web", 1), mesh.sidecar("batch", 1)
+        eventually("it answers", partial(answers, web, 200), SOON)
+
+        def observed() -> str:
+            assert answers(web, 200)
+            return cli(mesh, "intentions", "suggest", "--service", "orders")
+
+        entry = json.loads(eventually("traffic was observed", observed, SOON))
+        assert [source["Name"] for source in entry["Sources"]] == ["web", "*"]
+        agent.put("/v1/config", entry)
+        eventually("others are refused", partial(answers, batch, 403), SOON)
+        assert answers(web, 200)
 
 
 def test_a_token_that_is_asked_for_denies_and_says_so(agent: Agent, mesh: Mesh) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh import Mesh, eventually
+from tests.mesh import Mesh, Proxy, eventually
 from tests.peers import scripted
 from tests.peers.scripted import ScriptedServer
 from tests.real.callers import application, call
@@ -208,9 +208,21 @@ def test_a_probe_reaches_the_paths_that_are_exposed_and_no_other(agent: Agent, c
         expose(second)
         eventually("the port has moved", lambda: answers(second), SOON)
 
+        # Whichever way the service itself is reached.
+        for mode, words in (("permissive", "everybody may call web without TLS"), ("disabled", "nobody proves a name")):
+            agent.document("services/web", protocol="http", tls=mode)
+            eventually(mode, partial(says, web, words), SOON)
+            assert get(second, "/health") == (200, "web")
+            assert get(second, "/admin")[0] == 404
+            assert get(inbound, "/admin") == (200, "web")
+
 
 def get(port: int, path: str) -> tuple[int, str]:
     return call(f"127.0.0.1:{port}", "probe", path)
+
+
+def says(proxy: Proxy, words: str) -> bool:
+    return words in proxy.get("/ready")[1]
 
 
 def answers(port: int) -> bool:

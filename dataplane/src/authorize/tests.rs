@@ -29,7 +29,12 @@ fn rules(by_source: &[(&str, Vec<Arc<Rule>>)], by_others: Vec<Arc<Rule>>) -> Aut
         .map(|(name, rules)| ((*name).into(), rules.clone()))
         .collect();
     let set = RuleSet { by_source, by_others, otherwise: verdict(false, "the default") };
-    Authorization { trust_domain: "mesh.local".into(), rule_sets: vec![set] }
+    Authorization {
+        trust_domain: "mesh.local".into(),
+        rule_sets: vec![set],
+        candidates: Vec::new(),
+        nameless: false,
+    }
 }
 
 fn get(path: &str) -> Parts {
@@ -104,7 +109,33 @@ fn only_a_service_of_the_trust_domain_is_a_source() {
     ] {
         assert_eq!(judge(&rules, Some(peer), None).is_ok(), allowed, "{peer}");
     }
-    assert!(judge(&rules, None, None).is_err());
+}
+
+#[test]
+fn who_has_no_name_may_where_cleartext_is_taken() {
+    let mut rules = rules(&[], Vec::new());
+    let error = judge(&rules, None, None).unwrap_err();
+    assert!(
+        error.to_string().contains("showed no certificate of the mesh"),
+        "{error}"
+    );
+    rules.nameless = true;
+    assert!(judge(&rules, None, None).is_ok());
+    assert!(judge(&rules, Some(WEB), None).is_err(), "a name is judged all the same");
+}
+
+#[test]
+fn a_candidate_is_asked_and_not_obeyed() {
+    let mut both = rules(&[], vec![rule(true, "any", None)]);
+    assert!(!would_refuse(&both, WEB, None));
+    both.candidates = rules(&[("web", Vec::new())], vec![rule(true, "others", None)]).rule_sets;
+    assert!(judge(&both, Some(WEB), None).is_ok());
+    assert!(would_refuse(&both, WEB, None));
+    assert!(!would_refuse(
+        &both,
+        "spiffe://mesh.local/ns/default/dc/dc1/svc/edge",
+        None
+    ));
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Call {
             None => self.patiently(Box::pin(picked.checkout()), parts).await??,
         };
         self.record.attempt_connected(lease.peer().cloned());
-        self.deadline.endpoint(lease.term());
+        self.deadline.endpoint(lease.term().cloned());
         if parts.extensions.get::<Upgrade>().is_some() {
             self.patiently(Box::pin(lease.settled()), parts).await?;
         }

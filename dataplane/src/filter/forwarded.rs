@@ -1,5 +1,5 @@
 //! What a request says about the way it came: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `Forwarded` (RFC 7239) and
-//! `X-Request-ID`.
+//! `X-Request-ID`, and `X-Forwarded-Client-Cert`, by which an application learns of its verified caller.
 //!
 //! At the edge a client can write there what it likes: unless it is a trusted proxy, what it says is replaced. A trusted
 //! one is believed as far as the chain of trusted proxies reaches, so that the first address left is the client's. Inside
@@ -17,13 +17,21 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// What a proxy has seen of a client's certificate; Envoy's field. It is believed of verified peers alone.
+const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// Brings the fields up to date with one hop. Returns the client's address where a trusted proxy has told it.
 pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Parts) -> Option<IpAddr> {
     let before = match direction {
-        // The application beside us goes on with what it was told, or begins.
-        Direction::Outbound => return None,
-        Direction::Inbound => chain(&parts.headers),
+        // The application beside us goes on with what it was told, or begins; who it is we prove ourselves.
+        Direction::Outbound => {
+            set_client_cert(&mut parts.headers, None);
+            return None;
+        }
+        Direction::Inbound => {
+            set_client_cert(&mut parts.headers, hop.client_cert.as_ref());
+            chain(&parts.headers)
+        }
         Direction::Edge if is_trusted(trust, hop.peer) => believed(trust, chain(&parts.headers)),
         Direction::Edge => {
             while let Some(name) = parts.headers.keys().find(|name| is_claim(name)) {
@@ -64,6 +72,36 @@ fn address(text: &str) -> Option<IpAddr> {
     parsed
         .or_else(|| text.parse().map(|socket: SocketAddr| socket.ip()).ok())
         .map(|address: IpAddr| address.to_canonical())
+}
+
+/// One element more behind those that a verified peer has sent, such as a gateway behind a trusted proxy; nothing else is
+/// believed.
+fn set_client_cert(headers: &mut HeaderMap, own: Option<&HeaderValue>) {
+    // Almost no request brings one, and names are compared faster than looked up.
+    let is_told = headers.keys().any(|name| *name == CLIENT_CERT);
+    let value = match own {
+        None if is_told => return drop(headers.remove(CLIENT_CERT)),
+        None => return,
+        Some(own) if is_told => joined(headers, own),
+        Some(own) => own.clone(),
+    };
+    headers.insert(CLIENT_CERT, value);
+}
+
+fn joined(headers: &HeaderMap, own: &HeaderValue) -> HeaderValue {
+    let mut joined = Vec::new();
+    for before in headers.get_all(CLIENT_CERT) {
+        joined.extend_from_slice(before.as_bytes());
+        joined.push(b',');
+    }
+    joined.extend_from_slice(own.as_bytes());
+    // Values of headers, joined by a comma, are one.
+    HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
+}
+
+/// What an application is told of a verified peer, in Envoy's words.
+pub fn client_cert(by: &str, fingerprint: &str, uri: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("By={by};Hash={fingerprint};URI={uri}")).ok()
 }
 
 /// Adds what no trusted hop before has said.
@@ -246,8 +284,32 @@ mod tests {
         assert_eq!(fields["x-forwarded-for"], "6.6.6.6, 10.0.0.9");
         assert_eq!(fields["x-forwarded-host"], "bank.test");
         assert_eq!(fields["x-request-id"], "mine");
+        // Nobody has verified that one.
+        assert!(!fields.contains_key("x-forwarded-client-cert"));
         let own = after(&Forwarding::default(), Direction::Outbound, "127.0.0.1", &[]);
         assert!(own.is_empty(), "{own:?}");
+        let own = after(&Forwarding::default(), Direction::Outbound, "127.0.0.1", &LIES[6..]);
+        assert!(own.is_empty(), "{own:?}");
+    }
+
+    #[test]
+    fn an_application_is_told_who_calls_and_what_that_one_has_verified() {
+        let own = client_cert("spiffe://m/orders", "00ff", "spiffe://m/edge").unwrap();
+        let told = |before: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in before {
+                headers.append(CLIENT_CERT, HeaderValue::from_static(value));
+            }
+            set_client_cert(&mut headers, Some(&own));
+            let values: Vec<_> = headers.get_all(CLIENT_CERT).iter().cloned().collect();
+            assert_eq!(values.len(), 1);
+            values[0].clone()
+        };
+        assert_eq!(told(&[]), "By=spiffe://m/orders;Hash=00ff;URI=spiffe://m/edge");
+        assert_eq!(
+            told(&["URI=a", "URI=b"]),
+            "URI=a,URI=b,By=spiffe://m/orders;Hash=00ff;URI=spiffe://m/edge"
+        );
     }
 
     #[test]

@@ -73,8 +73,8 @@ pub async fn open(scope: &Rc<Scope>, caller: &Caller, target: &Rc<Target>) -> Re
         };
         let error = match connected {
             Ok((leave, upstream)) => {
-                let mut deadline = Deadline::of_client(caller.term);
-                deadline.endpoint(upstream.connection.term);
+                let mut deadline = Deadline::of_client(caller.term.clone());
+                deadline.endpoint(upstream.connection.term.clone());
                 let idle_timeout = target.route.idle_timeout;
                 return Ok(Relay { record, leave, upstream, idle_timeout, deadline, _in_flight: in_flight });
             }

@@ -1,6 +1,6 @@
 //! A new connection to an endpoint: TCP, then TLS with the identity that is expected there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,11 +12,8 @@ use crate::clock;
 use crate::error::{Error, Reason};
 use crate::net::{self, Io};
 use crate::snapshot::model::{ClientTls, Protocol};
-use crate::tls::peer::Peer;
+use crate::tls::term::{Trust, Verified};
 use crate::tls::{self, Identity, Secrets, TrustBundle};
-
-/// The worker's current key material.
-pub type SecretsCell = Rc<RefCell<Arc<Secrets>>>;
 
 /// How connections of one cluster are made. Two clusters with equal transports share connections.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub struct Transport {
     pub tls: Option<ClientTls>,
     /// TCP and TLS together.
     pub timeout: Duration,
-    secrets: SecretsCell,
+    trust: Rc<Trust>,
     /// Made at the first connection, again after what it was made of has changed.
     config: RefCell<Option<Made>>,
 }
@@ -75,36 +72,47 @@ impl Sessions {
 
 impl Transport {
     /// Nothing is connected yet.
-    pub fn new(protocol: Protocol, tls: Option<ClientTls>, timeout: Duration, secrets: SecretsCell) -> Self {
-        Transport { protocol, tls, timeout, secrets, config: RefCell::new(None) }
+    pub fn new(protocol: Protocol, tls: Option<ClientTls>, timeout: Duration, trust: Rc<Trust>) -> Self {
+        Transport { protocol, tls, timeout, trust, config: RefCell::new(None) }
     }
 
     /// Connects; every failure leaves the request unprocessed.
-    pub async fn connect(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Peer>), Error> {
-        let connect = self.connect_untimed(address, sessions);
+    pub async fn connect(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Verified>), Error> {
+        let is_open = Cell::new(false);
+        let connect = self.connect_untimed(address, sessions, &is_open);
         let timeout = clock::sleep(self.timeout);
         tokio::select! {
             biased;
             connected = connect => connected,
-            () = timeout => Err(Error::unprocessed(Reason::ConnectTimeout)
-                .because(format_args!("{address}: no connection after {:?}", self.timeout))),
+            () = timeout => Err(Error::unprocessed(Reason::ConnectTimeout).because(match is_open.get() {
+                true => format!("{address}: no answer to the TLS handshake within {:?}: does it speak TLS?", self.timeout),
+                false => format!("{address}: no connection after {:?}", self.timeout),
+            })),
         }
     }
 
-    async fn connect_untimed(&self, address: SocketAddr, sessions: &Sessions) -> Result<(Io, Option<Peer>), Error> {
+    /// Says when it `is_open`, and TLS begins.
+    async fn connect_untimed(
+        &self,
+        address: SocketAddr,
+        sessions: &Sessions,
+        is_open: &Cell<bool>,
+    ) -> Result<(Io, Option<Verified>), Error> {
         let unreachable =
             |error| Error::unprocessed(Reason::ConnectFailure).because(format_args!("{address}: {error}"));
         let Some(tls) = &self.tls else {
             return Ok((net::open(address).await.map_err(unreachable)?, None));
         };
         let stream = net::connect(address).await.map_err(unreachable)?;
+        is_open.set(true);
         let config = sessions.under(self.config(tls)?);
-        let (io, peer) = tls::client::connect(stream, tls, config).await?;
-        Ok((io, Some(peer)))
+        let met = tls::client::connect(stream, tls, config).await?;
+        let verified = self.trust.of_endpoint(&met.peer, &tls.trust_bundle, met.chain);
+        Ok((met.io, Some(verified)))
     }
 
     fn config(&self, tls: &ClientTls) -> Result<Arc<ClientConfig>, Error> {
-        let secrets = Arc::clone(&self.secrets.borrow());
+        let secrets = self.trust.secrets();
         if let Some(made) = &*self.config.borrow()
             && made.holds(tls, &secrets)
         {
@@ -123,7 +131,7 @@ impl Transport {
 
     /// True when connections that are open show an identity, or trust roots, that have been replaced.
     pub fn is_outdated(&self) -> bool {
-        let secrets = self.secrets.borrow();
+        let secrets = self.trust.secrets();
         match (&self.tls, &*self.config.borrow()) {
             (Some(tls), Some(made)) => !made.holds(tls, &secrets),
             _ => false,

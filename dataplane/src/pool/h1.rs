@@ -13,7 +13,7 @@ use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
 use crate::error::{Error, Reason};
 use crate::http::h1::client::{Client, Outgoing, ResponseHead};
-use crate::tls::peer::{Peer, Term};
+use crate::tls::term::Term;
 
 /// Unused connections kept per endpoint and worker.
 const MAX_IDLE: usize = 256;
@@ -48,7 +48,7 @@ struct Connection {
 impl Connection {
     /// Can it take another request? Only TLS is asked for the time.
     fn is_ready(&self) -> bool {
-        self.client.is_ready() && self.term.is_none_or(|term| clock::now() < term.last_call)
+        self.client.is_ready() && self.term.as_ref().is_none_or(|term| clock::now() < term.last_call())
     }
 }
 
@@ -95,8 +95,8 @@ impl Pool {
 
     async fn open(self: &Rc<Self>, counted: Counted) -> Result<Lease, Error> {
         let (io, peer) = self.target.connect().await?;
-        let (client, term) = (Client::new(io), peer.as_ref().map(Peer::term));
-        let peer = peer.map(|peer| peer.uri);
+        let client = Client::new(io);
+        let (peer, term) = peer.map(|peer| (peer.uri, peer.term)).unzip();
         self.open.set(self.open.get() + 1);
         Ok(self.lease(Connection { client, peer, term, epoch: self.epoch.get(), _counted: counted }))
     }
@@ -164,8 +164,8 @@ impl Lease {
         self.connection.as_ref()?.peer.as_ref()
     }
 
-    pub fn term(&self) -> Option<Term> {
-        self.connection.as_ref()?.term
+    pub fn term(&self) -> Option<&Term> {
+        self.connection.as_ref()?.term.as_ref()
     }
 
     pub fn completed(&mut self) {

@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use super::{Counted, IDLE_TIMEOUT, Limits, Pending, Target};
 use crate::clock::{self, Instant};
 use crate::cluster::Cluster;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::http::h2::{self, Client, Outgoing, ResponseHead};
-use crate::tls::peer::{Peer, Term};
+use crate::tls::term::{Term, Verified};
 
 /// Streams that a connection is expected to take while none has shown how many: what RFC 9113 section 6.5.2 advises
 /// servers to allow at least.
@@ -142,12 +142,12 @@ impl Pool {
         self.failures.set(self.failures.get() + 1);
     }
 
-    async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Peer>, counted: Counted) {
-        let term = peer.as_ref().map(Peer::term);
+    async fn opened(self: &Rc<Self>, client: Client, driver: h2::Driver, peer: Option<Verified>, counted: Counted) {
+        let (peer, term) = peer.map(|peer| (peer.uri, peer.term)).unzip();
         let connection = Rc::new(Connection {
             client: RefCell::new(client),
-            peer: peer.map(|peer| peer.uri),
-            term,
+            peer,
+            term: term.clone(),
             streams: Cell::new(0),
             is_proven: Cell::new(false),
             idle_since: Cell::new(clock::now()),
@@ -168,7 +168,7 @@ impl Pool {
                     biased;
                     () = &mut driver => return take_out(),
                     // What is on it may end; it gets no more.
-                    () = clock::sleep_until(term.last_call) => take_out(),
+                    () = clock::sleep_until(term.last_call()) => take_out(),
                 }
             }
             // Its end only takes it out of the pool.
@@ -180,8 +180,21 @@ impl Pool {
         let failure = connection.client.borrow_mut().failure();
         match failure {
             None => self.open.borrow_mut().push(connection),
-            Some(error) => self.failed(error),
+            Some(error) => self.failed(self.unbegun(error)),
         }
+    }
+
+    /// Nothing was sent on a connection that ended before its first stream.
+    fn unbegun(&self, error: Error) -> Error {
+        if self.target.transport.tls.is_none() {
+            return error;
+        }
+        // In TLS 1.3 a server judges our certificate when we already take the handshake for done.
+        let cause = error.cause.as_deref().unwrap_or("nobody knows how");
+        Error::unprocessed(Reason::TlsFailure).because(format_args!(
+            "The endpoint ended the connection right behind the handshake ({cause}): it may have refused our certificate, \
+             which its own log says."
+        ))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -242,8 +255,8 @@ impl Lease {
         self.connection.peer.as_ref()
     }
 
-    pub fn term(&self) -> Option<Term> {
-        self.connection.term
+    pub fn term(&self) -> Option<&Term> {
+        self.connection.term.as_ref()
     }
 
     pub async fn settled(&self) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Request;
 
-pub use connect::{SecretsCell, Sessions, Transport};
+pub use connect::{Sessions, Transport};
 
 use crate::breaker::Gauge;
 use crate::clock::Instant;
@@ -23,7 +23,7 @@ use crate::http::body::{Head, Sink};
 use crate::http::{h1 as codec1, h2 as codec2};
 use crate::net::Io;
 use crate::snapshot::model::{self, EndpointLimits, Protocol};
-use crate::tls::peer::{Peer, Term};
+use crate::tls::term::{Term, Verified};
 
 /// How long an unused connection is kept. Shorter than the keep-alive of common servers (nginx 75 s, Node 5 s excepted),
 /// so that we close first.
@@ -160,7 +160,7 @@ impl Target {
     }
 
     /// A new connection, and the verified identity at its other end.
-    async fn connect(&self) -> Result<(Io, Option<Peer>), Error> {
+    async fn connect(&self) -> Result<(Io, Option<Verified>), Error> {
         self.transport.connect(self.address, &self.sessions).await
     }
 
@@ -169,8 +169,8 @@ impl Target {
         let full = || Error::new(Reason::Overflow).because(self.full(limits));
         let counted = self.count(limits, false).ok_or_else(full)?;
         let (io, peer) = self.connect().await?;
-        let term = peer.as_ref().map(Peer::term);
-        Ok(Connection { io, peer: peer.map(|peer| peer.uri), term, _counted: counted })
+        let (peer, term) = peer.map(|peer| (peer.uri, peer.term)).unzip();
+        Ok(Connection { io, peer, term, _counted: counted })
     }
 
     /// Counts a connection, unless the cluster or the endpoint has as many as it may. A worker without any gets its first
@@ -281,7 +281,7 @@ impl Lease {
     }
 
     /// How long its connection may live; `None` without TLS.
-    pub fn term(&self) -> Option<Term> {
+    pub fn term(&self) -> Option<&Term> {
         match self {
             Lease::H1(lease) => lease.term(),
             Lease::H2(lease) => lease.term(),

@@ -50,7 +50,7 @@ struct Case {
 
 impl Case {
     fn new(protocol: Protocol, address: SocketAddr, timeout: Duration) -> Self {
-        let transport = Rc::new(Transport::new(protocol, None, timeout, SecretsCell::default()));
+        let transport = Rc::new(Transport::new(protocol, None, timeout, Rc::default()));
         let cluster = Cluster::default();
         let endpoint = Endpoint {
             id: "one".into(),

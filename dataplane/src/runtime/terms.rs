@@ -1,6 +1,5 @@
 //! TLS of the listeners, kept over snapshots and secrets that change nothing of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Refused;
@@ -8,22 +7,11 @@ use crate::error::Error;
 use crate::snapshot::model::Snapshot;
 use crate::tls::Secrets;
 use crate::tls::server::Terms;
-use crate::worker::ServerConfigs;
-
-/// What listeners offer by TLS, by name.
-pub(super) type ByName = HashMap<Arc<str>, Arc<Terms>>;
-
-/// As workers take them.
-pub(super) fn configs(terms: &ByName) -> ServerConfigs {
-    let configs = terms.iter();
-    configs
-        .map(|(name, terms)| (Arc::clone(name), Arc::clone(&terms.config)))
-        .collect()
-}
+use crate::worker::ListenerTerms;
 
 /// TLS of every listener, as it was where nothing of it has changed; everything that the snapshot names of the secrets must
 /// be there.
-pub(super) fn of(snapshot: &Snapshot, secrets: &Secrets, before: &ByName) -> Result<ByName, Refused> {
+pub(super) fn of(snapshot: &Snapshot, secrets: &Secrets, before: &ListenerTerms) -> Result<ListenerTerms, Refused> {
     let refused = |what, name: &Arc<str>, place: &str, error: Error| Refused::Identity {
         what,
         name: Arc::clone(name),
@@ -41,7 +29,7 @@ pub(super) fn of(snapshot: &Snapshot, secrets: &Secrets, before: &ByName) -> Res
                 .map_err(|error| refused("cluster", &cluster.name, &cluster.origin.place, error))?;
         }
     }
-    let mut all = ByName::new();
+    let mut all = ListenerTerms::new();
     for listener in &snapshot.listeners {
         if let Some(tls) = &listener.tls {
             let terms = match before.get(&listener.name).filter(|terms| terms.hold(tls, secrets)) {

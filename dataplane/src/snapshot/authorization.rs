@@ -15,6 +15,10 @@ pub struct Authorization {
     pub trust_domain: Box<str>,
     /// Each must allow.
     pub rule_sets: Vec<RuleSet>,
+    /// Asked beside them, never obeyed.
+    pub candidates: Vec<RuleSet>,
+    /// Callers in the clear, who have no name, may do all.
+    pub nameless: bool,
 }
 
 /// Rules of which the first that takes caller and request decides.

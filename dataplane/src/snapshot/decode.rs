@@ -176,6 +176,7 @@ fn server_tls(message: proto::ServerTls, mode: Mode) -> Checked<ServerTls> {
     Ok(ServerTls {
         min_version,
         any_client_name: message.any_client_name,
+        cleartext: message.cleartext,
         identities: message.identities.into_iter().map(Into::into).collect(),
         trust_bundle: Some(message.trust_bundle)
             .filter(|name| !name.is_empty())
@@ -207,6 +208,7 @@ fn forwarding(message: proto::Forwarding) -> Checked<Forwarding> {
         trusted: trusted.collect::<Checked<_>>()?,
         hops: message.hops,
         forwarded: message.forwarded,
+        client_cert_by: Some(message.client_cert_by).filter(|by| !by.is_empty()).map(Into::into),
     })
 }
 

@@ -141,6 +141,8 @@ pub struct Forwarding {
     pub hops: u32,
     /// Write `Forwarded` too.
     pub forwarded: bool,
+    /// Our SPIFFE id, where the application is told of verified peers.
+    pub client_cert_by: Option<Box<str>>,
 }
 
 /// How a listener speaks TLS.
@@ -156,6 +158,8 @@ pub struct ServerTls {
     pub min_version: TlsVersion,
     /// A client may have any name that the bundle's roots vouch for; else a SPIFFE id of one of its trust domains.
     pub any_client_name: bool,
+    /// Serve clients that do not begin with TLS in the clear, without a name.
+    pub cleartext: bool,
     /// Offer HTTP's protocols (ALPN): the listener takes requests.
     pub offers_http: bool,
 }

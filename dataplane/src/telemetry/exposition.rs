@@ -98,6 +98,16 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
             .with(vec![("version", Label::Static(env!("CARGO_PKG_VERSION")))], 1),
         connections(&readings),
         bytes(&readings),
+        Family::new(
+            "sidecar.cleartext.connections",
+            "Connections in the clear to listeners that take mutual TLS too.",
+            Kind::Counter,
+        ),
+        Family::new(
+            "sidecar.candidate.refusals",
+            "What the candidate of `allow` would refuse, by caller and method.",
+            Kind::Counter,
+        ),
     ];
     for (cluster, outcome, count) in readings.attempts {
         families[1].push(
@@ -107,6 +117,16 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
     }
     for (listener, open) in readings.connections {
         families[3].push(vec![("listener", Label::Shared(listener))], open);
+    }
+    for (listener, count) in readings.cleartext {
+        families[10].push(vec![("listener", Label::Shared(listener))], count);
+    }
+    for ((source, method), count) in readings.candidates {
+        let labels = vec![
+            ("source", Label::Shared(source.into())),
+            ("method", Label::Shared(method.into())),
+        ];
+        families[11].push(labels, count);
     }
     for (buffer, dropped) in totals.dropped {
         families[4].push(vec![("buffer", Label::Static(buffer))], dropped);

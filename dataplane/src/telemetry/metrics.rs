@@ -234,6 +234,8 @@ pub struct ListenerLabel {
     /// Its connections are TLS.
     pub tls: bool,
     connections: AtomicU64,
+    /// Where it takes them: those in the clear.
+    cleartext: Option<AtomicU64>,
 }
 
 /// Counts one open connection for as long as it lives.
@@ -258,7 +260,20 @@ impl ListenerLabel {
             direction: listener.direction,
             tls: listener.tls.is_some(),
             connections: AtomicU64::new(0),
+            cleartext: takes_cleartext(listener).then(AtomicU64::default),
         }
+    }
+
+    /// Counts a connection in the clear on a listener that takes TLS too.
+    pub fn cleartext(&self) {
+        if let Some(count) = &self.cleartext {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many connections came in the clear; `None` where none may.
+    pub(super) fn in_the_clear(&self) -> Option<u64> {
+        self.cleartext.as_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// How many connections are open.
@@ -271,6 +286,11 @@ impl ListenerLabel {
         let number = 1 + self.connections.fetch_add(1, Ordering::Relaxed);
         OpenConnection { listener: Arc::clone(self), number }
     }
+}
+
+/// Whether clients that do not begin with TLS are served beside those that do.
+pub(super) fn takes_cleartext(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.cleartext)
 }
 
 impl Drop for OpenConnection {

@@ -95,6 +95,11 @@ impl Observer {
         self.hub.push(Arc::new(exchange), self.access_log.get());
     }
 
+    /// A candidate of the rules would refuse this caller that method.
+    pub fn would_refuse(&self, caller: &str, method: &str) {
+        self.hub.registry().would_refuse(caller, method);
+    }
+
     /// What the wall clock says at `now`.
     fn unix_nanos(&self, now: Instant) -> u64 {
         let (then, unix_nanos) = self.wall.get();

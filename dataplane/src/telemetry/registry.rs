@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::bounded::cut;
 use super::metrics::{
     AttemptCounts, ByteCounts, DestinationMetrics, DurationSeries, ListenerLabel, Outcome, Reading, RouteMetrics,
-    WorkerCounts,
+    WorkerCounts, takes_cleartext,
 };
 use crate::snapshot::model::{Direction, Listener, Route};
 
@@ -20,6 +21,13 @@ type Mutex<T> = std::sync::Mutex<T>;
 /// Applies that a series outlives the last snapshot that could change it, so that a scraper sees its last value.
 const KEPT_APPLIES: u32 = 4;
 
+/// Pairs of caller and method that are counted by themselves; the others are one.
+const MAX_REFUSED: usize = 256;
+/// What the others are called.
+const OTHERS: &str = "others";
+/// Bytes of a method's name.
+const MAX_METHOD: usize = 256;
+
 /// Cells by key, with the number of applies that nobody held them.
 type Held<K, V> = HashMap<K, (Arc<V>, u32)>;
 
@@ -31,7 +39,10 @@ struct Cells {
     connections: Held<(Direction, Arc<str>, Arc<str>), DurationSeries>,
     bytes: Held<(Direction, Arc<str>, Arc<str>), ByteCounts>,
     attempts: Held<Arc<str>, AttemptCounts>,
-    listeners: Held<(Arc<str>, Direction, bool), ListenerLabel>,
+    /// Name, direction, TLS, cleartext beside it.
+    listeners: Held<(Arc<str>, Direction, bool, bool), ListenerLabel>,
+    /// Caller and method, up to [`MAX_REFUSED`] of them.
+    candidates: HashMap<(Box<str>, Box<str>), u64>,
     workers: Vec<Arc<WorkerCounts>>,
 }
 
@@ -90,6 +101,10 @@ pub struct Readings {
     pub attempts: Vec<(Arc<str>, &'static str, u64)>,
     /// Listener.
     pub connections: Vec<(Arc<str>, u64)>,
+    /// Listener: connections in the clear, where they are taken beside TLS.
+    pub cleartext: Vec<(Arc<str>, u64)>,
+    /// Caller, method: what a candidate would refuse.
+    pub candidates: Vec<((Box<str>, Box<str>), u64)>,
     /// Exchanges in flight.
     pub exchanges_active: u64,
     /// Exchanges begun.
@@ -148,8 +163,22 @@ impl Registry {
 
     /// The label of `listener`; the same for every worker.
     pub fn listener(&self, listener: &Listener) -> Arc<ListenerLabel> {
-        let key = (Arc::clone(&listener.name), listener.direction, listener.tls.is_some());
+        let tls = (listener.tls.is_some(), takes_cleartext(listener));
+        let key = (Arc::clone(&listener.name), listener.direction, tls.0, tls.1);
         held(&mut self.lock().listeners, key, || ListenerLabel::new(listener))
+    }
+
+    /// A candidate would refuse this caller that. Locks, for it is asked only while somebody writes rules.
+    pub fn would_refuse(&self, caller: &str, method: &str) {
+        let mut cells = self.lock();
+        let is_full = cells.candidates.len() >= MAX_REFUSED;
+        let key = (caller.into(), cut(method, MAX_METHOD).into());
+        let key = match is_full && !cells.candidates.contains_key(&key) {
+            // Callers choose their methods.
+            true => (OTHERS.into(), OTHERS.into()),
+            false => key,
+        };
+        *cells.candidates.entry(key).or_default() += 1;
     }
 
     /// The counts of a new worker.
@@ -212,13 +241,20 @@ impl Registry {
                 Some((_, sum)) => *sum += open,
                 None => readings.connections.push((Arc::clone(name), open)),
             }
+            if let Some(count) = listener.in_the_clear() {
+                readings.cleartext.push((Arc::clone(name), count));
+            }
         }
         for worker in &cells.workers {
             let (started, active) = worker.read();
             readings.exchanges_total += started;
             readings.exchanges_active += active;
         }
+        let candidates = cells.candidates.iter();
+        readings.candidates = candidates.map(|(key, count)| (key.clone(), *count)).collect();
         drop(cells);
+        readings.cleartext.sort_unstable();
+        readings.candidates.sort_unstable();
         readings.bytes.sort_unstable();
         readings.attempts.sort_unstable();
         readings.connections.sort_unstable();
@@ -283,6 +319,27 @@ mod tests {
             (registry.read().durations.len(), registry.read().attempts.len()),
             (0, 0)
         );
+    }
+
+    #[test]
+    fn what_a_candidate_would_refuse_is_counted_up_to_a_bound() {
+        let registry = Registry::default();
+        for _ in 0..2 {
+            registry.would_refuse("web", "/shop.Orders/Get");
+        }
+        for number in 0..2 * MAX_REFUSED {
+            registry.would_refuse("web", &format!("/made.up/{number}"));
+        }
+        let counted = registry.read().candidates;
+        let count = |caller: &str, method: &str| {
+            let found = counted
+                .iter()
+                .find(|((who, what), _)| (&**who, &**what) == (caller, method));
+            found.map(|(_, count)| *count)
+        };
+        assert_eq!(counted.len(), MAX_REFUSED + 1);
+        assert_eq!(count("web", "/shop.Orders/Get"), Some(2));
+        assert_eq!(count(OTHERS, OTHERS), Some(MAX_REFUSED as u64 + 1));
     }
 
     #[test]

@@ -110,9 +110,20 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
+/// A connection whose handshake is done.
+#[derive(Debug)]
+pub struct Connected {
+    /// The stream inside TLS.
+    pub io: Io,
+    /// The endpoint.
+    pub peer: Peer,
+    /// What it has shown, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
 /// Does the client's side of the handshake. Errors are [`Reason::PeerMismatch`] and [`Reason::TlsFailure`]; nothing was
 /// sent then. In TLS 1.3 it ends before the endpoint has judged our certificate: a refusal shows at the first read.
-pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfig>) -> Result<(Io, Peer), Error> {
+pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfig>) -> Result<Connected, Error> {
     let failed = |cause: String| Error::unprocessed(Reason::TlsFailure).because(cause);
     let name = match tls.server_name.is_empty() {
         // An address is never sent as SNI (RFC 6066 section 3).
@@ -127,8 +138,10 @@ pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfi
         .connect(name, stream)
         .await
         .map_err(|error| handshake_error(&error))?;
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let leaf = leaf.ok_or_else(|| failed("The endpoint showed no certificate.".to_owned()))?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+    let leaf = chain
+        .first()
+        .ok_or_else(|| failed("The endpoint showed no certificate.".to_owned()))?;
     let mismatch = |cause: String| Error::unprocessed(Reason::PeerMismatch).because(cause);
     let peer = Peer::from_leaf(leaf).map_err(|error| mismatch(error.to_string()))?;
     // A resumed session comes with the certificate that it began with, which is not verified again.
@@ -142,7 +155,7 @@ pub async fn connect(stream: TcpStream, tls: &ClientTls, config: Arc<ClientConfi
     if peer.has_expired() {
         return Err(failed(format!("The certificate of {} has expired.", peer.uri)));
     }
-    Ok((Io::from(stream), peer))
+    Ok(Connected { io: Io::from(stream), peer, chain })
 }
 
 fn handshake_error(error: &io::Error) -> Error {

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod peer;
 pub mod server;
+pub mod term;
 mod verify;
 
 #[cfg(test)]
@@ -184,6 +185,11 @@ impl TrustBundle {
     /// True when the other is this very one, kept.
     pub fn is(&self, other: &TrustBundle) -> bool {
         Arc::ptr_eq(&self.roots, &other.roots) && self.trust_domains == other.trust_domains
+    }
+
+    /// True when a root of the other one is none of its own.
+    fn lacks_root_of(&self, other: &TrustBundle) -> bool {
+        !Arc::ptr_eq(&self.roots, &other.roots) && other.roots.roots.iter().any(|root| !self.roots.roots.contains(root))
     }
 
     fn new(message: proto::TrustBundle) -> Result<Self, SecretsRejected> {

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::clock::{self, Instant};
+use crate::clock;
 
 const SCHEME: &str = "spiffe://";
 
@@ -57,11 +57,10 @@ impl Peer {
         Ok(Peer { uri: name.into(), not_after: leaf.validity().not_after.timestamp() })
     }
 
-    /// How long a connection to it may live, from now on.
-    pub fn term(&self) -> Term {
+    /// How long its leaf is still valid.
+    pub(super) fn left(&self) -> Duration {
         let end = Duration::from_secs(u64::try_from(self.not_after).unwrap_or_default());
-        let left = end.saturating_sub(Duration::from_nanos(clock::unix_nanos()));
-        Term::of(clock::now(), left)
+        end.saturating_sub(Duration::from_nanos(clock::unix_nanos()))
     }
 
     /// True when its leaf is no longer valid.
@@ -76,26 +75,6 @@ impl Peer {
             .strip_prefix(SCHEME)
             .and_then(|rest| rest.split('/').next())
             .unwrap_or_default()
-    }
-}
-
-/// The life of a connection, which never outlives the certificate at its other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Term {
-    /// From then on it gets no new request.
-    pub last_call: Instant,
-    /// Whatever is on it ends.
-    pub end: Instant,
-}
-
-impl Term {
-    /// Time for requests to end, as `--grace` gives them; of a connection that has little left to live a quarter of that.
-    const GRACE: Duration = Duration::from_secs(30);
-
-    fn of(now: Instant, left: Duration) -> Term {
-        // What ends in years does not end in the life of a process; far off a timer would overflow.
-        let end = now + left.min(Duration::from_secs(365 * 86400));
-        Term { last_call: end - Self::GRACE.min(left / 4), end }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -12,6 +13,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -25,6 +27,8 @@ use crate::snapshot::model::{Protocol, ServerTls, TlsVersion};
 /// Sessions that clients of a verified identity get with a connection; each holds their certificate. One is enough to
 /// come back with.
 const TICKETS_WITH_IDENTITY: usize = 1;
+/// The first byte of a TLS connection (RFC 8446 section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
 
 /// How a listener accepts TLS, and what that was made of. A session is resumed only under the terms that it began under:
 /// they stay while nothing that they were made of changes, and a change of it ends every session.
@@ -43,6 +47,11 @@ impl Terms {
         let (identities, bundle) = named(tls, secrets)?;
         let config = config(tls, &identities, bundle.as_ref())?;
         Ok(Terms { config: Arc::new(config), tls: tls.clone(), identities, bundle })
+    }
+
+    /// Whose certificates are welcome; `None`: nobody is asked for one.
+    pub fn bundle(&self) -> Option<&Arc<str>> {
+        self.bundle.as_ref().map(|bundle| &bundle.name)
     }
 
     /// True when new ones would say the same.
@@ -220,6 +229,8 @@ pub struct Accepted {
     pub io: Io,
     /// None: the client showed no certificate.
     pub peer: Option<Peer>,
+    /// What it has shown, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
     /// None: the client did not say.
     pub alpn: Option<Protocol>,
 }
@@ -233,6 +244,32 @@ pub async fn accept(stream: TcpStream, config: Arc<ServerConfig>, timeout: Durat
     }
 }
 
+/// True when the client begins with TLS. One that waits for the server to speak does not.
+pub async fn is_begun(stream: &TcpStream, timeout: Duration) -> bool {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(timeout, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1..)) if first[0] == HANDSHAKE_RECORD)
+}
+
+/// SHA-256 of a certificate, in hexadecimal digits.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let hash = digest::digest(&digest::SHA256, certificate);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Tells a client in its own words; it is closed whether it has heard or not.
+async fn say_that_it_is_tls(mut stream: TcpStream) {
+    let text = "This port speaks TLS, and the request came in the clear.\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    // What it has sent is read, for a close with bytes unread would reset what we say.
+    let _unread = stream.try_read(&mut [0; 4096]);
+    let _unheard = stream.write_all(answer.as_bytes()).await;
+    let _unheard = stream.shutdown().await;
+}
+
 async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accepted, Error> {
     // rustls would say only that the first message is invalid.
     let mut first = [0];
@@ -241,6 +278,7 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
             return Err(Error::new(Reason::DownstreamReset).because("The client closed before the TLS handshake."));
         }
         Ok(_) if first[0].is_ascii_uppercase() => {
+            say_that_it_is_tls(stream).await;
             return Err(
                 Error::new(Reason::BadRequest).because("The client speaks cleartext HTTP, this port speaks TLS.")
             );
@@ -253,8 +291,8 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
         .await
         .map_err(|error| handshake_error(&error))?;
     let session = stream.get_ref().1;
-    let leaf = session.peer_certificates().and_then(<[_]>::first);
-    let peer = leaf.map(Peer::of_client).transpose();
+    let chain = session.peer_certificates().unwrap_or_default().to_vec();
+    let peer = chain.first().map(Peer::of_client).transpose();
     let peer = peer.map_err(|error| Error::new(Reason::BadRequest).because(error))?;
     // A resumed session comes with the certificate that it began with, which is not verified again. Its root is one of
     // ours still, for the terms are the same.
@@ -270,7 +308,7 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Accep
         Some(ALPN_HTTP1) => Some(Protocol::Http1),
         _ => None,
     };
-    Ok(Accepted { io: Io::from(stream), peer, alpn })
+    Ok(Accepted { io: Io::from(stream), peer, chain, alpn })
 }
 
 fn handshake_error(error: &io::Error) -> Error {

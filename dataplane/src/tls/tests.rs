@@ -1,5 +1,6 @@
 //! Handshakes over real sockets, with an authority of the test's own.
 
+mod term;
 mod terms;
 
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use rcgen::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::client::Connected;
 use super::peer::Peer;
 use super::server::{Accepted, Terms};
 use super::{Secrets, client, server};
 use crate::clock;
 use crate::error::{Again, Error, Reason};
-use crate::net::{self, Io};
+use crate::net;
 use crate::proto;
 use crate::snapshot::model::{ClientTls, Protocol, ServerTls, TlsVersion};
 
@@ -88,6 +90,7 @@ fn server_tls(require_client_certificate: bool) -> ServerTls {
         trust_bundle: Some("mesh".into()),
         require_client_certificate,
         min_version: TlsVersion::V12,
+        cleartext: false,
         any_client_name: false,
     }
 }
@@ -113,14 +116,12 @@ async fn sockets() -> (TcpStream, TcpStream) {
     (near.unwrap(), far.unwrap().0)
 }
 
-type Connected = Result<(Io, Peer), Error>;
-
 /// Does one handshake; then the server sends "hello" so that the client learns of a refusal too.
 async fn handshake(
     server: (&ServerTls, &Secrets),
     client: (&ClientTls, &Secrets),
     protocol: Protocol,
-) -> (Result<Accepted, Error>, Connected) {
+) -> (Result<Accepted, Error>, Result<Connected, Error>) {
     let server_config = terms(server.0, server.1).config;
     let client_config = client::config(client.0, protocol, client.1).unwrap();
     let (near, far) = sockets().await;
@@ -148,7 +149,8 @@ async fn both_sides_learn_who_the_other_is() {
         )
         .await;
         let accepted = accepted.unwrap();
-        let (mut io, peer) = connected.unwrap();
+        let Connected { mut io, peer, chain } = connected.unwrap();
+        assert_eq!(chain.len(), 1);
         assert_eq!(*peer.uri, *ORDERS);
         assert_eq!(peer.trust_domain(), "mesh.local");
         assert!(peer.not_after > 0);
@@ -275,7 +277,7 @@ async fn a_certificate_that_begins_within_the_hour_is_taken_for_our_clock_may_be
     )
     .await;
     assert_eq!(*accepted.unwrap().peer.unwrap().uri, *WEB);
-    assert_eq!(*connected.unwrap().1.uri, *ORDERS);
+    assert_eq!(*connected.unwrap().peer.uri, *ORDERS);
 }
 
 #[tokio::test]
@@ -312,7 +314,7 @@ async fn a_client_must_be_of_a_trusted_domain() {
             (Err(error), Err(words)) => {
                 assert!(error.cause.as_deref().unwrap().contains(words), "{error}");
                 // The client may have been let go before the server judged it.
-                if let Ok((mut io, _)) = connected {
+                if let Ok(Connected { mut io, .. }) = connected {
                     assert!(io.read_u8().await.is_err());
                 }
             }
@@ -369,7 +371,7 @@ async fn the_certificate_is_chosen_by_the_name_asked_for() {
         let client = ClientTls { identity: None, server_name: asked.into(), ..client_tls(&any) };
         let (_, connected) = handshake((&server, &held), (&client, &held), Protocol::Http1).await;
         assert_eq!(
-            *connected.unwrap().1.uri,
+            *connected.unwrap().peer.uri,
             format!("spiffe://mesh.local/{chosen}"),
             "{asked}"
         );

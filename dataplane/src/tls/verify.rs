@@ -20,7 +20,7 @@ const EARLY: Duration = Duration::from_secs(3600);
 const QUOTED: usize = 256;
 
 /// Which side shows a certificate, and has to be allowed to by its extended key usage.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum By {
     Client,
     Server,

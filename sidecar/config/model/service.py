@@ -24,6 +24,7 @@ from sidecar.config.model.base import Duration, Finding, Label, Model, later_wor
 from sidecar.config.model.fault import Fault
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
+from sidecar.config.model.tls import Mode
 from sidecar.config.model.traffic import Traffic
 from sidecar.config.spelling import did_you_mean, listed
 from sidecar.config.where import EXPECTED, Where, WhereError, parse
@@ -253,9 +254,10 @@ class Service(Traffic):
     endpoints: Annotated[tuple[Endpoint, ...], AfterValidator(_check_endpoints)] = Field(
         default=(), description="Its instances; only without discovery."
     )
-    tls: Literal["mutual", "disabled"] = Field(
-        default="mutual",
-        description="disabled: callers reach its endpoints in the clear; for a server that has no sidecar.",
+    tls: Mode | None = Field(
+        default=None,
+        description="Left out: as in the mesh document. permissive: its sidecars take callers without TLS too, whom no "
+        "rule judges, and count them; disabled: it is reached in the clear, as a server without a sidecar is.",
     )
     limits: Limits = Field(
         default=Limits.defaults(),
@@ -267,6 +269,10 @@ class Service(Traffic):
     allow: tuple[Allow, ...] | None = Field(
         default=None,
         description="Who may call it; Consul's intentions must allow too. Left out: no restriction; []: nobody.",
+    )
+    allow_candidate: tuple[Allow, ...] | None = Field(
+        default=None,
+        description="An `allow` to be tried: it refuses nobody; what it would refuse is counted by caller and method.",
     )
     subsets: dict[Label, Subset] = Field(default={}, description="Named parts of its endpoints.")
     routes: Annotated[tuple[ServiceRoute, ...], AfterValidator(_check_routes)] = Field(
@@ -319,10 +325,11 @@ def _beyond_protocol(service: Service) -> Iterator[Finding]:
         for field in sorted(_OF_REQUESTS & written):
             message = f"`{field}` is about requests, and with `protocol: tcp` nobody reads any"
             yield (field,), getattr(service, field), refusal(message, hint="leave it out, or say what the app speaks")
-        for index, rule in enumerate(service.allow or ()):
-            if rule.is_about_requests:
-                message = "this rule is about requests, and with `protocol: tcp` nobody reads any"
-                yield ("allow", index), rule, refusal(message, expected="`from` alone")
+        for field in ("allow", "allow_candidate"):
+            for index, rule in enumerate(getattr(service, field) or ()):
+                if rule.is_about_requests:
+                    message = "this rule is about requests, and with `protocol: tcp` nobody reads any"
+                    yield (field, index), rule, refusal(message, expected="`from` alone")
     elif "protocol" in written and "idle_timeout" in written:
         message = f"`idle_timeout` is about connections of `protocol: tcp`, and this is {service.protocol}"
         yield ("idle_timeout",), service.idle_timeout, refusal(message, hint="`timeout` bounds a request")

@@ -60,10 +60,20 @@ class ListenerTls(Model):
     )
 
 
+# How a service is reached: by mutual TLS alone; by it and in the clear, on one port; in the clear alone.
+Mode = Literal["mutual", "permissive", "disabled"]
+
+
 class MeshTls(Model):
     """Mutual TLS between sidecars."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"ciphers", "mode"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"ciphers"})
+
+    mode: Mode = Field(
+        default="mutual",
+        description="For services whose document does not say `tls`. permissive: sidecars take callers without TLS, "
+        "too, whom no rule judges, and count them; disabled: nobody uses TLS.",
+    )
 
     # As Consul's mesh entry has it (tls.incoming.tls_min_version).
     min_version: TlsVersion = Field(default="1.2", description="The oldest version that sidecars take from callers.")

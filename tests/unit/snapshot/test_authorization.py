@@ -1,9 +1,11 @@
 """Intentions and `allow` become rule sets; what no sidecar can judge is denied, with the reason."""
 
+import pytest
+
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.snapshot import GatewayRole, SidecarRole, compile, is_open, summary
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import World
+from sidecar.world import Chain, ChainsUpdate, Local, World
 from tests.unit.documents import SHOP, problems_of, world_of
 
 WEB = Intention("web", "orders", 9, True)
@@ -27,7 +29,7 @@ def rules(*found: Intention, default: bool = False, protocol: str = "http") -> l
 
 def test_without_intentions_and_allow_there_are_no_rules() -> None:
     world = world_of({"services/orders.yaml": "protocol: http"})
-    assert not inbound(world).HasField("authorization")
+    assert list(inbound(world).authorization.rule_sets) == []
     assert is_open(world, "orders")
     assert "every verified peer of the mesh may call orders" in summary(world, "orders")
 
@@ -107,6 +109,46 @@ def test_an_empty_allow_is_nobody() -> None:
     (nobody,) = inbound(world).authorization.rule_sets
     assert (list(nobody.rules), nobody.otherwise.allow) == ([], False)
     assert not is_open(world, "orders")
+
+
+def test_a_candidate_is_no_rule() -> None:
+    world = world_of({"services/orders.yaml": "allow_candidate: [{from: web, path: /a}]"})
+    made = inbound(world).authorization
+    (candidate,) = made.candidates
+    assert list(made.rule_sets) == []
+    assert (candidate.rules[0].source, candidate.otherwise.allow) == ("web", False)
+    assert is_open(world, "orders")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "service", "mode"),
+    [
+        ("{}", "{}", "mutual"),
+        ("tls: {mode: permissive}", "{}", "permissive"),
+        ("tls: {mode: permissive}", "tls: mutual", "mutual"),
+        ("{}", "tls: disabled", "disabled"),
+    ],
+)
+def test_the_mode_of_a_service_is_its_own_or_that_of_the_mesh(mesh: str, service: str, mode: str) -> None:
+    world = world_of({"mesh.yaml": mesh, "services/orders.yaml": service})
+    listener = inbound(world)
+    assert listener.HasField("tls") == listener.HasField("authorization") == (mode != "disabled")
+    assert listener.tls.cleartext == (mode == "permissive")
+    assert is_open(world, "orders")
+    assert (f"tls: {mode}" in summary(world, "orders")) == (mode != "mutual")
+
+
+def test_config_entries_say_the_mode_where_no_document_does() -> None:
+    entries = ChainsUpdate({"orders": Chain(local=Local(permissive=True))})
+    world = world_of({"services/orders.yaml": "protocol: http"}).apply(entries)
+    assert inbound(world).tls.cleartext
+    strict = world_of({"mesh.yaml": "tls: {mode: mutual}"}).apply(entries)
+    assert not inbound(strict).tls.cleartext
+
+
+def test_the_application_is_told_of_its_callers() -> None:
+    by = inbound(world_of({"services/orders.yaml": "{}"})).forwarding.client_cert_by
+    assert by == "spiffe://mesh.local/ns/default/dc/dc1/svc/orders"
 
 
 def test_nobody_of_the_mesh_calls_a_gateway() -> None:

@@ -43,11 +43,11 @@ def test_a_value_that_asks_for_what_we_do_anyway_is_not_named() -> None:
     modes = {"Mode": "direct", "MutualTLSMode": "strict", "MeshGateway": {"Mode": "none"}}
     assert left_out({"Kind": "proxy-defaults", "Name": "global", **modes}) == []
 
-    others = {"Mode": "transparent", "MutualTLSMode": "permissive", "MeshGateway": {"Mode": "local"}}
+    others = {"Mode": "transparent", "MutualTLSMode": "lenient", "MeshGateway": {"Mode": "local"}}
     assert left_out({"Kind": "proxy-defaults", "Name": "global", **others}) == [
         "proxy-defaults global: MeshGateway.Mode local",
         "proxy-defaults global: Mode transparent",
-        "proxy-defaults global: MutualTLSMode permissive",
+        "proxy-defaults global: MutualTLSMode lenient",
     ]
 
 
@@ -60,6 +60,12 @@ def test_service_defaults_say_how_the_own_sidecar_treats_its_application() -> No
     assert opaque.local(config) == said
     assert local_of_service({**times, **bounds}) == Local(said.connect_timeout, said.request_timeout, 9, 2048)
     assert local_of_service({"MaxInboundConnections": 0}) == Local()
+
+
+def test_an_entry_may_say_that_callers_without_tls_are_taken_or_that_they_are_not() -> None:
+    modes = ("permissive", "strict", "", None)
+    told = [local_of_service({"MutualTLSMode": mode}).permissive for mode in modes]
+    assert told == [True, False, None, None]
 
 
 def test_calls_have_defaults_and_exceptions_by_service() -> None:

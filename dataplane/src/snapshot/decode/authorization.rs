@@ -24,10 +24,16 @@ pub(super) fn authorization(
     if message.trust_domain.is_empty() {
         return Err("authorization names no trust_domain".to_owned());
     }
-    let sets = message.rule_sets.into_iter().map(|set| rule_set(set, mode));
+    let sets = |sets: Vec<proto::RuleSet>| {
+        sets.into_iter()
+            .map(|set| rule_set(set, mode))
+            .collect::<Checked<Vec<_>>>()
+    };
     Ok(Arc::new(Authorization {
         trust_domain: message.trust_domain.into(),
-        rule_sets: sets.collect::<Checked<_>>()?,
+        rule_sets: sets(message.rule_sets)?,
+        candidates: sets(message.candidates)?,
+        nameless: tls.is_some_and(|tls| tls.cleartext),
     }))
 }
 

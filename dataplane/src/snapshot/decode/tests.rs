@@ -140,6 +140,7 @@ fn every_field_arrives() {
         require_client_certificate: true,
         min_version: proto::TlsVersion::TlsVersion13.into(),
         any_client_name: false,
+        cleartext: true,
     });
     message.clusters[0].tls = Some(client_tls());
     let route = &mut message.route_tables[0].routes[0];

@@ -70,7 +70,7 @@ async fn an_endpoint_whose_session_is_resumed_must_still_be_the_one_that_is_expe
                 let _gone = accepted.io.flush().await;
             },
             async {
-                let (mut io, peer) = client::connect(near, &tls, Arc::clone(&config)).await?;
+                let Connected { mut io, peer, .. } = client::connect(near, &tls, Arc::clone(&config)).await?;
                 let mut bytes = [0; 5];
                 io.read_exact(&mut bytes).await.unwrap();
                 Ok::<_, Error>(peer)

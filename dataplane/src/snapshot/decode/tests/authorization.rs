@@ -26,6 +26,7 @@ fn listener(rules: Vec<proto::Rule>, change: impl FnOnce(&mut proto::Listener)) 
     listener.authorization = Some(proto::Authorization {
         trust_domain: "mesh.local".into(),
         rule_sets: vec![proto::RuleSet { rules, otherwise }],
+        ..Default::default()
     });
     change(listener);
     let decoded = decode(&message.encode_to_vec()).map_err(|rejected| rejected.to_string())?;
