@@ -59,4 +59,25 @@ mod tests {
             assert!(count.abs_diff(expected) < 5 * deviation, "{counts:?}");
         }
     }
+
+    #[test]
+    fn a_destination_that_goes_leaves_the_others_in_proportion() {
+        random::seed(43);
+        let share = |weights: &[u32], index: usize| {
+            let (destinations, total) = destinations(weights);
+            let picks = (0..100_000).filter(|_| pick(&destinations, total, random::u64()) == index);
+            picks.count() as f64 / 100_000.0
+        };
+        // 60, 30 and 10 without the last are two to one; five standard deviations of a share are 0.008.
+        for (index, before, after) in [(0, 0.6, 2.0 / 3.0), (1, 0.3, 1.0 / 3.0)] {
+            assert!((share(&[60, 30, 10], index) - before).abs() < 0.008);
+            assert!((share(&[60, 30], index) - after).abs() < 0.008);
+        }
+        // Few numbers fall on another one.
+        let ((three, all), (two, rest)) = (destinations(&[60, 30, 10]), destinations(&[60, 30]));
+        let moved = (0..100_000).map(|_| random::u64());
+        let moved = moved.filter(|&number| pick(&three, all, number) != pick(&two, rest, number));
+        // Its own tenth, and what the first grows by.
+        assert!((moved.count() as f64 / 100_000.0 - (0.1 + 2.0 / 3.0 - 0.6)).abs() < 0.008);
+    }
 }
