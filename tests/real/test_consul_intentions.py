@@ -33,6 +33,12 @@ SOON = 30.0
 ROUNDS = 9
 
 
+@pytest.fixture
+def mesh(consul_mesh: Mesh) -> Mesh:
+    """Here all is on Consul."""
+    return consul_mesh
+
+
 def intend(agent: Agent, destination: str, **sources: object) -> None:
     """Write the intentions of a destination: by source "allow", "deny" or permissions. `any_` is every source."""
     listed = [
