@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from sidecar.consul import passive
 from sidecar.consul.fields import Done, Json
 from sidecar.world import Calls, Local
 
@@ -19,6 +20,7 @@ LOCAL: Done = dict.fromkeys(
 CALLS: Done = {
     "connect_timeout_ms": None,
     "limits": dict.fromkeys(("max_connections", "max_pending_requests", "max_concurrent_requests")),
+    "passive_health_check": passive.OPAQUE,
 }
 
 
@@ -39,6 +41,7 @@ def calls(config: Json) -> Calls:
         max_connections=number(limits.get("max_connections")),
         max_pending=number(limits.get("max_pending_requests")),
         max_requests=number(limits.get("max_concurrent_requests")),
+        **passive.of_opaque(config.get("passive_health_check") or {}),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ from sidecar.world import (
 Json = Any
 S = TypeVar("S", Calls, Local)
 
-_TIMES = frozenset({"connect_timeout", "request_timeout"})
+_TIMES = frozenset({"connect_timeout", "request_timeout", "ejection"})
+_SHARES = frozenset({"max_ejected"})
 
 
 def encode_leaf(leaf: Leaf) -> Json:
@@ -251,12 +253,24 @@ def _decode_retry(value: Json | None) -> Retry | None:
 def _encode_plain(settings: Calls | Local) -> Json:
     """Times and numbers by name; what is not said is left out."""
     told = {name: value for name, value in asdict(settings).items() if value is not None}
-    return {name: _encode_time(value) if name in _TIMES else value for name, value in told.items()}
+    return {name: _encode_setting(value) for name, value in told.items()}
 
 
 def _decode_plain(kind: type[S], value: Json) -> S:
-    said: dict[str, Any] = {name: _decode_time(item) if name in _TIMES else item for name, item in value.items()}
+    said: dict[str, Any] = {name: _decode_setting(name, item) for name, item in value.items()}
     return kind(**said)
+
+
+def _encode_setting(value: object) -> Json:
+    if isinstance(value, timedelta):
+        return _encode_time(value)
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _decode_setting(name: str, item: Json) -> object:
+    if name in _SHARES:
+        return Decimal(item)
+    return _decode_time(item) if name in _TIMES else item
 
 
 def _encode_time(duration: timedelta | None) -> float | None:

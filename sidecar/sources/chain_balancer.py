@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from sidecar.config.model.load_balancer import LoadBalancer
+from sidecar.consul.duration import duration
 from sidecar.consul.fields import Json
-from sidecar.sources.chain_duration import duration
 
 # Consul's names are ours.
 _POLICIES = ("random", "round_robin", "least_request", "ring_hash", "maglev")

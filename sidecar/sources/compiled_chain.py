@@ -15,10 +15,10 @@ from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import CONDITIONS, Retry
 from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
+from sidecar.consul.duration import duration
 from sidecar.consul.fields import Json, written
 from sidecar.consul.opaque import PROTOCOLS
 from sidecar.sources.chain_balancer import load_balancer
-from sidecar.sources.chain_duration import duration
 from sidecar.sources.regex import is_common
 from sidecar.world import Chain, ChainMatch, ChainRoute, HeaderTest, Target, is_callable
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sidecar.consul import passive
 from sidecar.consul.fields import Done, Json, beyond
 from sidecar.consul.opaque import LOCAL, PROTOCOLS, milliseconds, number
 from sidecar.world import Calls, Local
@@ -19,6 +20,7 @@ _UPSTREAM: Done = {
     "Name": None,
     "ConnectTimeoutMs": None,
     "Limits": dict.fromkeys(("MaxConnections", "MaxPendingRequests", "MaxConcurrentRequests")),
+    "PassiveHealthCheck": passive.ENTRY,
     "MeshGateway": _MESH_GATEWAY,
 }
 _WHERE_TO: Done = dict.fromkeys(("Service", "ServiceSubset", "Namespace", "Partition"))
@@ -133,4 +135,5 @@ def _calls(item: Json) -> Calls:
         max_connections=number(limits.get("MaxConnections")),
         max_pending=number(limits.get("MaxPendingRequests")),
         max_requests=number(limits.get("MaxConcurrentRequests")),
+        **passive.of_entry(item.get("PassiveHealthCheck") or {}),
     )

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
@@ -71,7 +72,10 @@ def world() -> World:
             only_passing=frozenset({("orders", "v1")}),
             failover={Target("orders", "v1"): (Target("orders", "v1", "dc2"), Target("stock"))},
             local=Local(timedelta(seconds=1), timedelta(seconds=2), 7, 8192),
-            calls={"": Calls(timedelta(seconds=3)), "stock": Calls(max_pending=9)},
+            calls={
+                "": Calls(timedelta(seconds=3)),
+                "stock": Calls(max_pending=9, ejection=timedelta(seconds=9), max_ejected=Decimal("0.4")),
+            },
             not_carried_out=("PrioritizeByLocality",),
         ),
         "web": Chain(),

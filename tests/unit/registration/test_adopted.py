@@ -36,7 +36,7 @@ def test_where_to_bind_is_said_by_the_opaque_config() -> None:
 
 
 def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
-    tuned = {"connect_timeout_ms": 5, "passive_health_check": {"max_failures": 1}}
+    tuned = {"connect_timeout_ms": 5, "passive_health_check": {"max_failures": 1, "max": 2}}
     upstreams = [
         {"DestinationType": "service", "DestinationName": "orders", "LocalBindPort": 9191},
         {"DestinationName": "far", "LocalBindPort": 9192, "Datacenter": "dc2"},
@@ -58,7 +58,7 @@ def test_upstreams_are_local_ports_and_what_we_cannot_do_is_named() -> None:
         "Proxy.Upstreams[3] (sock): without a LocalBindPort",
         "Proxy.Upstreams[4] (peered): DestinationPeer other",
         "Proxy.Upstreams[5] (a b): its name is not one label of a host name",
-        "Proxy.Upstreams[6] (tuned): Config.passive_health_check",
+        "Proxy.Upstreams[6] (tuned): Config.passive_health_check.max",
         "Proxy.MeshGateway.Mode local",
         "Proxy.Mode transparent",
     )

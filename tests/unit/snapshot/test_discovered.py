@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
@@ -232,12 +233,25 @@ def test_service_defaults_bound_the_own_sidecar_and_the_calls_that_it_makes() ->
 
 
 def test_a_document_goes_before_what_config_entries_say_of_calls() -> None:
-    web = Chain(calls={"": Calls(timedelta(seconds=3), max_requests=9)})
-    text = "connect_timeout: 4s\ncircuit_breaker: {max_requests: 2}"
+    web = Chain(calls={"": Calls(timedelta(seconds=3), max_requests=9, consecutive_errors=3)})
+    text = "connect_timeout: 4s\ncircuit_breaker: {max_requests: 2}\noutlier_detection: {ejection: 9s}"
     snapshot = compile(world_with(text).apply(ChainsUpdate({"web": web})), ROLE, 1)
 
     (orders,) = [cluster for cluster in snapshot.clusters if cluster.name == "orders"]
     assert (orders.connect_timeout_ms, orders.limits.max_requests) == (4000, 2)
+    assert (orders.outlier.consecutive_errors, orders.outlier.ejection_ms) == (5, 9000)
+
+
+def test_passive_health_checks_of_calls_are_outlier_detection() -> None:
+    said = Calls(consecutive_errors=3, ejection=timedelta(seconds=15), max_ejected=Decimal("0.4"))
+    snapshot = compile(world_with().apply(ChainsUpdate({"web": Chain(calls={"orders": said})})), ROLE, 1)
+
+    outlier = {cluster.name: cluster.outlier for cluster in snapshot.clusters}
+    told = outlier["orders"]
+    assert (told.consecutive_errors, told.ejection_ms, told.max_ejected) == (3, 15_000, 400)
+    # What they say nothing of is as it is without them.
+    assert (told.success_rate, told.max_ejection_ms) == (500, 300_000)
+    assert outlier["web"].consecutive_errors == 5
 
 
 def test_an_upstream_may_be_in_another_datacenter_or_be_a_prepared_query() -> None:

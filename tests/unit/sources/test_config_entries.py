@@ -1,6 +1,7 @@
 """Fields of config entries: done, or named."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -74,3 +75,30 @@ def test_calls_have_defaults_and_exceptions_by_service() -> None:
     entry = {"UpstreamConfig": {"Defaults": {"ConnectTimeoutMs": 9}, "Overrides": overrides}}
 
     assert calls_of(entry) == {"": Calls(timedelta(milliseconds=9)), "orders": Calls(None, 3, 5, 7)}
+
+
+def test_passive_health_checks_say_when_an_endpoint_is_ejected() -> None:
+    check = {"Interval": "2s", "MaxFailures": 3, "MaxEjectionPercent": 40, "BaseEjectionTime": 15_000_000_000}
+    opaque_check = {"interval": "2s", "max_failures": 3, "max_ejection_percent": 40, "base_ejection_time": "15s"}
+    said = Calls(consecutive_errors=3, ejection=timedelta(seconds=15), max_ejected=Decimal("0.4"))
+
+    assert calls_of({"UpstreamConfig": {"Defaults": {"PassiveHealthCheck": check}}}) == {"": said}
+    assert opaque.calls({"passive_health_check": opaque_check}) == said
+    assert opaque.calls({"passive_health_check": {"max_failures": 0}}) == Calls()
+
+
+@pytest.mark.parametrize(("enforcing", "errors"), [(None, 3), (100, 3), (0, 0)])
+def test_consecutive_errors_that_are_not_enforced_eject_nobody(enforcing: int | None, errors: int) -> None:
+    check = {"MaxFailures": 3, "EnforcingConsecutive5xx": enforcing}
+    entry = {"UpstreamConfig": {"Defaults": {"PassiveHealthCheck": check}}}
+
+    assert calls_of(entry) == {"": Calls(consecutive_errors=errors)}
+    named = left_out({"Kind": "service-defaults", "Name": "web", **entry})
+    assert named == []
+
+
+def test_a_share_of_the_ejections_is_named() -> None:
+    entry = {"UpstreamConfig": {"Defaults": {"PassiveHealthCheck": {"EnforcingConsecutive5xx": 50}}}}
+    assert left_out({"Kind": "service-defaults", "Name": "web", **entry}) == [
+        "service-defaults web: UpstreamConfig.Defaults.PassiveHealthCheck.EnforcingConsecutive5xx 50"
+    ]

@@ -9,9 +9,9 @@ import pytest
 
 from sidecar.config.model.load_balancer import HashPart, LoadBalancer
 from sidecar.config.model.retry import Retry
+from sidecar.consul.duration import duration
 from sidecar.sources import discovery_chain
 from sidecar.sources.chain_balancer import load_balancer
-from sidecar.sources.chain_duration import duration
 from sidecar.sources.compiled_chain import compile_chain
 from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.world import Chain, ChainsUpdate, HeaderTest, Target
