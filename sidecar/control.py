@@ -159,6 +159,8 @@ class Control:
                     _tell_ejection(event.ejection)
                 case "circuit":
                     _tell_circuit(event.circuit)
+                case "health":
+                    _tell_health(event.health)
                 case "drained" if event.drained.aborted:
                     log.warning("%d requests were cut off at the end of the grace", event.drained.aborted)
         if events.dropped:
@@ -333,6 +335,14 @@ def _tell_ejection(ejection: control.Ejection) -> None:
         log.warning("%s gets no requests for %g s: %s", who, ejection.ejected_ms / 1000, ejection.cause)
     else:
         log.info("%s is well again, and gets requests", who)
+
+
+def _tell_health(health: control.Health) -> None:
+    who = f"{health.address} of {health.cluster}"
+    if health.cause:
+        log.warning("%s fails its health check, and gets no requests: %s", who, health.cause)
+    else:
+        log.info("%s answers its health check, and gets requests", who)
 
 
 def _tell_circuit(circuit: control.Circuit) -> None:

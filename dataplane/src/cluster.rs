@@ -1,6 +1,7 @@
 //! Live state of one upstream: its endpoints, what is in flight, what has failed. Shared by all workers, and outlives
 //! snapshots: a recompile changes what a cluster is told to do, never what it knows.
 
+mod checked;
 mod latency;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::proto;
 use crate::snapshot::model::{self, Hashing};
 use crate::verdict::Verdict;
 
+pub use checked::Checked;
 use latency::Latency;
 
 /// One upstream, by name.
@@ -80,7 +82,7 @@ impl Cluster {
 }
 
 /// One instance of a service, as one version of its cluster's list describes it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Stable name of the instance.
     pub id: Arc<str>,
@@ -129,6 +131,8 @@ pub struct Counts {
     since: AtomicU64,
     /// It was found here to be broken: discovery may call it healthy all the same.
     out: AtomicBool,
+    /// What its health checks say, where there are any.
+    pub check: Checked,
     changes: Arc<Changes>,
 }
 
@@ -166,6 +170,25 @@ impl Counts {
     pub fn restore(&self) {
         self.circuit.probe_succeeded();
         self.available_since(clock::millis());
+    }
+
+    /// A health check has ended, with an error or well. `is_ill`: what is believed from now on, if that is new to the one
+    /// who checks. True: it is new to those who balance, and they hear of it.
+    pub fn checked(&self, error: Option<String>, is_ill: Option<bool>) -> bool {
+        self.check.note(error);
+        let is_news = is_ill.is_some_and(|is_ill| self.check.set_ill(is_ill));
+        if is_news {
+            self.available_since(clock::millis());
+        }
+        is_news
+    }
+
+    /// There is no health check any more: it counts as well.
+    pub fn unchecked(&self) {
+        self.check.forget();
+        if self.check.set_ill(false) {
+            self.available_since(clock::millis());
+        }
     }
 
     /// Since when it is available, in milliseconds of [`clock::millis`]; 0: for as long as its service is known.

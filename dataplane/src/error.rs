@@ -113,6 +113,8 @@ reasons! {
     UpstreamProtocol = "upstream-protocol", Upstream, 502, 13, "The endpoint's answer is not valid HTTP.", "Check that protocol in the service's document is what the instance speaks.";
     /// The endpoint answered with a status that is tried again; where it stays, the answer itself is passed on.
     RetriedStatus = "retried-status", Upstream, 503, 14, "The endpoint answered with a status that is tried again.", "Look at the instance's log.";
+    /// The answer to a call ended as if it were complete, and said no status.
+    MissingStatus = "missing-status", Upstream, 502, 2, "The endpoint ended its answer to a call without a grpc-status.", "Look at the instance's log, and for something between that drops trailers.";
     /// An endpoint took longer than one try may.
     TryTimeout = "per-try-timeout", Upstream, 504, 4, "No endpoint began its answer within per_try_timeout.", "Look at the instances' latency, or raise per_try_timeout.";
     /// The route's timeout is over, or the caller's.

@@ -6,6 +6,7 @@
 mod attempt;
 mod ending;
 mod inject;
+mod mirror;
 mod patience;
 
 use std::future::Future;
@@ -27,12 +28,14 @@ use crate::http::body::{Body, ResetCode, Responder};
 use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::Pump;
 use crate::random;
-use crate::retry::Attempts;
+use crate::retry::{self, Attempts};
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
 use crate::standing::Leave;
 use crate::telemetry::record::Record;
+use crate::telemetry::tracestate;
 use crate::upstream::{Permit, Picked};
+use crate::verdict;
 
 /// Carries out one exchange. What every exchange needs is made before the future, so that it stands in there once.
 pub fn exchange(
@@ -45,6 +48,10 @@ pub fn exchange(
     let in_flight = scope.drain.guard();
     let (mut parts, ()) = request.into_parts();
     let client = forwarded::apply(&scope.forwarding, scope.listener.direction, &caller.hop, &mut parts);
+    let (trusted, is_tls) = (scope.trusts(&caller), caller.hop.is_tls);
+    if !trusted {
+        tracestate::forget(&mut parts.headers);
+    }
     let mut record = Record::start(
         &scope.observer,
         &scope.listener,
@@ -53,7 +60,6 @@ pub fn exchange(
         caller.address,
     );
     record.client(client);
-    let (trusted, is_tls) = (scope.trusts(&caller), caller.hop.is_tls);
     let upload = Upload::new(body);
     let mut call = Call {
         record,
@@ -162,10 +168,12 @@ impl Call {
         let permit = upstream.enter()?;
         let key = upstream.key(Some(parts), self.record.client_address());
 
-        if route.retry.attempts == 1 {
+        let is_copied = mirror::is_copied(route, parts);
+        if route.retry.attempts == 1 && !is_copied {
             self.upload.once();
         }
-        let mut attempts = Attempts::new(route.retry.attempts);
+        let is_retried_above = route.retry.attempts > 1 && self.trusted && retry::is_retried_above(&parts.headers);
+        let mut attempts = Attempts::new(route.retry.attempts, is_retried_above);
         loop {
             let picked = upstream.pick(&key, attempts.tried())?;
             attempts.made(picked.index());
@@ -180,6 +188,9 @@ impl Call {
                 }
             }
             let Some(wait) = self.again(received.as_ref(), (&attempts, candidates), &route.retry, &permit) else {
+                if is_copied {
+                    self.copy(target, parts);
+                }
                 return received
                     .inspect_err(|error| permit.ended(self.blame(error)))
                     .map(|received| Answer { received, picked, permit });
@@ -205,7 +216,10 @@ impl Call {
         let (mut head, ()) = head.into_parts();
         let judged = picked.judge().head(head.status, &head.headers);
         self.record.response_head(&head);
-        let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let (is_ok, is_tunnel) = (
+            head.status == StatusCode::OK,
+            head.status == StatusCode::SWITCHING_PROTOCOLS,
+        );
         if is_tunnel {
             // The timeout and the verdict are for the answer; what follows lasts as long as its two ends like.
             picked.ended(judged);
@@ -243,6 +257,9 @@ impl Call {
             let verdict = picked.judge().answered(judged, self.record.call(), error);
             picked.ended(verdict);
             permit.ended(verdict);
+        }
+        if ended.is_ok() && is_ok && self.record.call() == verdict::Call::Open {
+            self.record.failed(&Error::new(Reason::MissingStatus));
         }
         // A call is over with its status, whatever the caller still wanted to send.
         if ended.is_ok() && !form.is_call() && !self.upload.is_done() {

@@ -25,6 +25,7 @@ use crate::route::matcher;
 use crate::snapshot::model::Route;
 use crate::telemetry::record::{Record, X_REQUEST_ID};
 use crate::telemetry::trace::never_index;
+use crate::telemetry::tracestate;
 
 /// Content that is kept for another try. A larger request is sent once; 64 KiB covers most unary calls.
 const MAX_REPLAY: usize = 64 * 1024;
@@ -91,6 +92,9 @@ pub fn request(
     }
     let headers = request.headers_mut();
     record.inject(headers);
+    if route.retry.repeats(record.is_call()) {
+        tracestate::mark_retried(headers);
+    }
     match headers.entry(X_REQUEST_ID) {
         Entry::Occupied(mut given) => never_index(given.get_mut()),
         Entry::Vacant(none) => {
@@ -142,6 +146,12 @@ struct Kept {
 }
 
 impl Kept {
+    fn take(&mut self) -> Bytes {
+        REPLAYS.set(REPLAYS.get() - self.data.len());
+        self.lost = true;
+        std::mem::take(&mut self.data).into()
+    }
+
     fn lose(&mut self) {
         self.lost = true;
         if !self.data.is_empty() {
@@ -220,6 +230,11 @@ impl Upload {
         self.stopped = false;
         let again = (!self.kept.data.is_empty()).then(|| Bytes::copy_from_slice(&self.kept.data));
         self.pump.restart(sink, again.into_iter());
+    }
+
+    /// The content, when it is there as a whole and held; nothing is held afterwards.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        (self.is_done() && self.can_replay()).then(|| self.kept.take())
     }
 
     /// One endpoint alone will get it: nothing has to be kept.

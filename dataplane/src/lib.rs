@@ -19,6 +19,7 @@ mod exchange;
 mod filter;
 mod forward;
 mod hashing;
+mod health;
 mod http;
 mod l4;
 mod outlier;

@@ -2,7 +2,8 @@
 //!
 //! What an endpoint has certainly not processed may always be sent to another one. Anything else is tried again when the
 //! route says so, as long as nothing of an answer went out, within the cluster's budget, and if it can end in time. An
-//! endpoint that says when to come back, or not to, is obeyed.
+//! endpoint that says when to come back, or not to, is obeyed. Of a chain of callers one alone tries again what may have
+//! been processed: the first that would.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::http::grpc;
 use crate::random;
 use crate::snapshot::model::Retry;
 use crate::telemetry::finished::GrpcStatus;
+use crate::telemetry::tracestate;
 
 /// Tries that one request may have at most, whatever its route says; bounds what is kept about them.
 pub const MOST_ATTEMPTS: usize = 8;
@@ -24,12 +26,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback>).
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
+/// Which attempt this is, the first one counted (Envoy's `include_request_attempt_count`).
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
 /// The attempts of one request.
 #[derive(Debug)]
 pub struct Attempts {
     tried: [usize; MOST_ATTEMPTS],
     made: usize,
     allowed: usize,
+    is_retried_above: bool,
 }
 
 /// What was wrong with one attempt.
@@ -70,10 +76,21 @@ pub struct Standing {
     pub left: Option<Duration>,
 }
 
+/// Whether someone above tries a trusted caller's request again: a proxy of ours, as `tracestate` says, or whoever has
+/// done so already, a client of gRPC or an Envoy. If all did, a failure at the end of a chain would be tried as often as
+/// the product of their attempts.
+pub fn is_retried_above(headers: &HeaderMap) -> bool {
+    let count = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse::<u32>().ok();
+    tracestate::is_marked_retried(headers)
+        || count(grpc::PREVIOUS_ATTEMPTS).is_some_and(|tries_before| tries_before > 0)
+        || count(ATTEMPT_COUNT).is_some_and(|attempt| attempt > 1)
+}
+
 impl Attempts {
-    /// `allowed` counts the first.
-    pub fn new(allowed: u32) -> Self {
+    /// `allowed` counts the first. `is_retried_above`: only what was not processed is tried again.
+    pub fn new(allowed: u32, is_retried_above: bool) -> Self {
         Attempts {
+            is_retried_above,
             tried: [0; MOST_ATTEMPTS],
             made: 0,
             allowed: (allowed as usize).clamp(1, MOST_ATTEMPTS),
@@ -98,6 +115,11 @@ impl Attempts {
         self.made < self.allowed
     }
 
+    /// True when work that may have been done may be done again.
+    pub fn may_repeat(&self) -> bool {
+        self.is_left() && !self.is_retried_above
+    }
+
     /// True when another try is due at once: the endpoint did not process what it was sent.
     pub fn again_unprocessed(&self, error: &Error) -> bool {
         error.again == Again::Unprocessed && self.is_left()
@@ -116,6 +138,9 @@ impl Attempts {
             return None;
         }
         let is_unprocessed = failure.kind == Kind::Unprocessed;
+        if self.is_retried_above && !is_unprocessed {
+            return None;
+        }
         let wait = match failure.pushback {
             Pushback::Never => return None,
             Pushback::After(wait) if wait > LONGEST_WAIT => return None,

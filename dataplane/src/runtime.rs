@@ -134,8 +134,9 @@ impl Runtime {
         }
         let hub = Hub::new(&options);
         let events = Arc::new(Events::new(options.event_buffer, Arc::clone(&hub)));
-        let start = |n| Handle::start(n, &hub, &events);
-        let workers = (0..options.workers.max(1)).map(start).collect::<Result<Vec<_>, _>>()?;
+        let count = options.workers.max(1);
+        let start = |n| Handle::start((n, count), &hub, &events);
+        let workers = (0..count).map(start).collect::<Result<Vec<_>, _>>()?;
         let control = Control {
             workers,
             registry: Registry::default(),
@@ -413,7 +414,7 @@ impl Control {
 }
 
 impl Handle {
-    fn start(n: u32, hub: &Arc<Hub>, events: &Arc<Events>) -> Result<Self, Refused> {
+    fn start((n, count): (u32, u32), hub: &Arc<Hub>, events: &Arc<Events>) -> Result<Self, Refused> {
         let failed = |error| Refused::Options(format!("worker {n} cannot start: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -425,7 +426,7 @@ impl Handle {
         let thread = thread.spawn(move || {
             report_panics(&hub, &events);
             let tasks = tokio::task::LocalSet::new();
-            tasks.block_on(&runtime, Worker::new(hub, events).run(received));
+            tasks.block_on(&runtime, Worker::new(hub, events, (n, count)).run(received));
         });
         Ok(Handle { commands, thread: Some(thread.map_err(failed)?) })
     }

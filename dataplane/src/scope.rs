@@ -135,6 +135,8 @@ pub struct Target {
     pub route: Arc<Route>,
     /// Beside `route.destinations`.
     pub upstreams: Vec<Rc<Upstream>>,
+    /// That of `route.mirror`.
+    pub mirror: Option<Rc<Upstream>>,
     /// Its cells.
     pub metrics: Arc<RouteMetrics>,
 }

@@ -103,6 +103,16 @@ impl Upstream {
         }
     }
 
+    /// The endpoint list as it was told last.
+    pub fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.candidates.borrow().members)
+    }
+
+    /// How connections to the endpoint are made.
+    pub fn transport(&self, endpoint: &Endpoint) -> Rc<Transport> {
+        self.connections.transport(endpoint, &self.config)
+    }
+
     /// A new snapshot has another in its place: requests that wait for its endpoints look for their route again.
     pub fn retire(&self) {
         self.is_retired.set(true);

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::cluster::{Cluster, Members};
 use crate::drain::Drain;
 use crate::events::Events;
+use crate::health::Checks;
 use crate::net;
 use crate::route::table::RouteTable;
 use crate::scope::{Latest, Scope, Target};
@@ -84,15 +85,17 @@ pub struct Worker {
     trust: Rc<Trust>,
     connections: Rc<Connections>,
     upstreams: Upstreams,
+    checks: Checks,
     listening: HashMap<Arc<str>, Rc<Listening>>,
 }
 
 impl Worker {
-    /// Without listeners or clusters.
-    pub fn new(hub: Arc<Hub>, events: Arc<Events>) -> Self {
+    /// Without listeners or clusters. `share`: its place among all, and how many there are.
+    pub fn new(hub: Arc<Hub>, events: Arc<Events>, share: (u32, u32)) -> Self {
         let trust = Rc::<Trust>::default();
         Worker {
             observer: Observer::new(&hub),
+            checks: Checks::new(share, Arc::clone(&events)),
             hub,
             events,
             exchanges: Rc::default(),
@@ -123,6 +126,7 @@ impl Worker {
                     if let Some(upstream) = self.upstreams.get(&cluster) {
                         upstream.update(members);
                     }
+                    self.checks.follow(self.upstreams.values());
                     done.send(())
                 }
                 Command::Secrets(secrets, tls, done) => {
@@ -146,6 +150,7 @@ impl Worker {
         let Apply { snapshot, clusters, sockets, tls, gates } = apply;
         self.observer.apply(&snapshot.telemetry);
         let retired = self.apply_clusters(&snapshot, &clusters);
+        self.checks.follow(self.upstreams.values());
         for listener in &snapshot.listeners {
             let before = self.listening.get(&listener.name);
             let latest = before.map(|listening| listening.scope.borrow().latest.clone());
@@ -253,7 +258,13 @@ impl Worker {
                 .destinations
                 .iter()
                 .filter_map(|to| self.upstreams.get(&to.cluster).cloned());
-            let target = Target { upstreams: upstreams.collect(), metrics: cells(route), route: Arc::clone(route) };
+            let mirror = route.mirror.as_ref();
+            let target = Target {
+                upstreams: upstreams.collect(),
+                mirror: mirror.and_then(|mirror| self.upstreams.get(&mirror.cluster).cloned()),
+                metrics: cells(route),
+                route: Arc::clone(route),
+            };
             (Arc::clone(route), target)
         });
         RouteTable::build(targets)

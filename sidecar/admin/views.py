@@ -93,6 +93,10 @@ def _cluster(cluster: control.ClusterState) -> Json:
                 "id": endpoint.id,
                 "address": endpoint.address,
                 "healthy": endpoint.healthy,
+                # What its health checks found; null: nothing yet, or there are none.
+                "check": (
+                    {"well": endpoint.check.well, "error": endpoint.check.error} if endpoint.HasField("check") else None
+                ),
                 # How long it is ejected for yet; null: it is not.
                 "ejected_ms": endpoint.ejected_ms if endpoint.HasField("ejected_ms") else None,
                 "weight": endpoint.weight,
@@ -148,6 +152,7 @@ def _failure(failure: control.Failure) -> Json:
             "total": failure.candidates_total,
             "healthy": failure.candidates_healthy,
             "ejected": failure.candidates_ejected,
+            "ill": failure.candidates_ill,
             "priority": failure.candidates_priority,
             "panic": failure.candidates_panic,
         },

@@ -56,7 +56,13 @@ def _out(cluster: dict[str, Any]) -> list[str]:
     name, whole = cluster["name"], cluster["open_ms"]
     ejected = {who["address"]: who["ejected_ms"] for who in cluster["endpoints"] if who["ejected_ms"] is not None}
     found = [] if whole is None else [f"{name} gets no requests for {whole / 1000:g} s: too many have failed"]
-    return found + [f"{who} of {name} is ejected for {left / 1000:g} s: it fails" for who, left in ejected.items()]
+    found += [f"{who} of {name} is ejected for {left / 1000:g} s: it fails" for who, left in ejected.items()]
+    checks = {who["address"]: who["check"] for who in cluster["endpoints"] if who["check"] is not None}
+    return found + [
+        f"{who} of {name} fails its health check: {check['error'] or 'well again, for too short a time'}"
+        for who, check in checks.items()
+        if not check["well"]
+    ]
 
 
 # What is counted, and the limit of it.

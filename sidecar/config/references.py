@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from sidecar.config.document import Document
 from sidecar.config.model import Gateway, Service
-from sidecar.config.model.gateway import ServiceTarget
 from sidecar.config.source import MOST_PROBLEMS, Source
 from sidecar.config.spelling import did_you_mean, listed
 from sidecar.config.tree import Path
@@ -66,25 +65,27 @@ def _of_service(service: Service, services: Services) -> Iterator[_Dangling]:
         elif other.service is not None:
             yield from _of_reference(path, other.service, other.subset, services)
 
+    mirror = service.mirror
+    if mirror is not None and mirror.to.service is not None:
+        yield from _of_target(("mirror", "to"), mirror.to.service, mirror.to.subset, services)
+
 
 def _of_gateway(gateway: Gateway, services: Services, discovered: bool) -> Iterator[_Dangling]:
     for index, route in enumerate(gateway.routes):
         for path, target in route.targets():
             # Without a document, a resolver in Consul may have the subset.
             if target.service in services or not discovered:
-                yield from _of_target(("routes", index, *path), target, services)
+                yield from _of_target(("routes", index, *path), target.service, target.subset, services)
 
 
-def _of_target(path: Path, target: ServiceTarget, services: Services) -> Iterator[_Dangling]:
-    if target.service not in services:
-        yield _unknown_service((*path, "service"), target.service, services)
-        return
-    service = services[target.service]
+def _of_target(path: Path, name: str, subset: str | None, services: Services) -> Iterator[_Dangling]:
+    """A service that takes requests."""
+    service = services.get(name)
     if service is not None and service.protocol == "tcp":
-        message = f"service `{target.service}` is of protocol tcp, and the routes of a gateway are about requests"
+        message = f"service `{name}` is of protocol tcp, and this is about requests"
         yield _Dangling((*path, "service"), message, "a service of protocol http, http2 or grpc", "")
         return
-    yield from _of_reference(path, target.service, target.subset, services)
+    yield from _of_reference(path, name, subset, services)
 
 
 def _of_reference(path: Path, name: str, subset: str | None, services: Services) -> Iterator[_Dangling]:

@@ -11,6 +11,7 @@ from sidecar.config.model.traffic import GRPC_STATUSES, Failures
 from sidecar.snapshot.balance import POLICIES
 from sidecar.snapshot.balance import settings as balance_settings
 from sidecar.snapshot.breaking import error_rate, limits, outlier
+from sidecar.snapshot.health import health_check
 from sidecar.snapshot.times import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
@@ -91,6 +92,7 @@ def mesh_cluster(world: World, cluster: str, caller: str) -> wire.Cluster:
         breaker=error_rate(breaker),
         outlier=outlier(settings.outlier_detection or mesh.outlier_detection),
         failures=_failures(settings.failures or mesh.failures),
+        health_check=health_check(settings.health_check),
         origin=origin(world, called, *(("subsets", target.subset) if target.subset else ())),
     )
 

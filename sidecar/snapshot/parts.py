@@ -46,8 +46,9 @@ class Part(NamedTuple):
         """Of these routes, in their order."""
         table = wire.RouteTable(routes=routes, tcp_routes=tcp_routes)
         both = (*table.routes, *table.tcp_routes)
-        clusters = frozenset(item.cluster for route in both for item in route.destinations)
-        return cls(table.SerializeToString(), clusters)
+        clusters = {item.cluster for route in both for item in route.destinations}
+        clusters.update(route.mirror.cluster for route in both if route.HasField("mirror"))
+        return cls(table.SerializeToString(), frozenset(clusters))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sidecar.snapshot import tcp
 from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.fault import fault_of
+from sidecar.snapshot.mirror import mirrored, with_mirrors
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.retry import retry_policy
 from sidecar.snapshot.scope import Narrowed, Scope
@@ -48,33 +49,37 @@ def inbound_table(world: World, service: str) -> Table:
 
 def outbound_table(world: World, memo: Memo[Part]) -> Table:
     """By host: every service that is enabled, each of its subsets, and the services of other datacenters."""
-    parts = [memo.get(name, world.about(name), _host_part, world, name) for name in world.service_names]
+    parts = [memo.get(name, _about(world, name), _host_part, world, name) for name in world.service_names]
     for datacenter, names in sorted(world.names.items()):
         if datacenter:
             for name in filter(is_callable, sorted(names)):
                 target = Target(name, datacenter=datacenter)
-                parts.append(memo.get(target.cluster, world.about(name), _remote_part, world, target))
+                parts.append(memo.get(target.cluster, _about(world, name), _remote_part, world, target))
     return Table("outbound", parts)
 
 
+def _about(world: World, *names: str) -> object:
+    """What the routes to these services are made of."""
+    return tuple(map(world.about, with_mirrors(world, names)))
+
+
 def _host_part(world: World, name: str) -> Part:
-    world = world.only(name)
+    world = world.only(*with_mirrors(world, (name,)))
     service = world.service(name)
     if not service.enabled:
         return Part.of()
     if tcp.is_tcp(service):
         return Part.of(tcp_routes=tcp.host_routes(world, name, _hosts(world, name)))
-    return Part.of(
-        [*_subset_routes(world, name, service), *_service_routes(world, name, Scope(_hosts(world, name)), name)]
-    )
+    routes = [*_subset_routes(world, name, service), *_service_routes(world, name, Scope(_hosts(world, name)), name)]
+    return Part.of(mirrored(world, routes))
 
 
 def _remote_part(world: World, target: Target) -> Part:
-    world = world.only(target.service)
+    world = world.only(*with_mirrors(world, (target.service,)))
     hosts = (f"{target.service}.service.{target.datacenter}.consul".lower(),)
     if tcp.is_tcp(world.service(target.service)):
         return Part.of(tcp_routes=[tcp.target_route(world, target, hosts)])
-    return Part.of([_remote_route(world, target, hosts)])
+    return Part.of(mirrored(world, [_remote_route(world, target, hosts)]))
 
 
 def upstream_table(world: World, target: Target) -> Table:
@@ -91,7 +96,7 @@ def upstream_table(world: World, target: Target) -> Table:
         destination = wire.Destination(cluster=target.cluster, weight=1)
         whole = _route(target.cluster, Scope().whole(), [destination], (service, world.mesh), service, place)
         routes = iter([whole] if service.enabled else [])
-    return Table(name, [Part.of(routes)])
+    return Table(name, [Part.of(mirrored(world, routes))])
 
 
 def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Part]) -> Table:
@@ -100,13 +105,14 @@ def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Pa
     for index, route in enumerate(gateway.routes):
         if route.enabled:
             place = wire.Origin(place=document.origin("routes", index), index=document.index)
-            made_of = (route, place, *map(world.about, _services(route)))
+            made_of = (route, place, _about(world, *_services(route)))
             parts.append(memo.get(route.name, made_of, _edge_part, world, route, place))
     return Table("edge", parts)
 
 
 def _edge_part(world: World, route: GatewayRoute, place: wire.Origin) -> Part:
-    return Part.of(_gateway_routes(world.only(*_services(route)), route, place))
+    world = world.only(*with_mirrors(world, _services(route)))
+    return Part.of(mirrored(world, _gateway_routes(world, route, place)))
 
 
 def _services(route: GatewayRoute) -> list[str]:

@@ -99,7 +99,7 @@ class Events(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., dropped: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit")
+    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit", "health")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_WANTED_FIELD_NUMBER: _ClassVar[int]
     LISTENER_BOUND_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,7 @@ class Event(_message.Message):
     PANICKED_FIELD_NUMBER: _ClassVar[int]
     EJECTION_FIELD_NUMBER: _ClassVar[int]
     CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     cluster_wanted: ClusterWanted
     listener_bound: ListenerBound
@@ -114,7 +115,8 @@ class Event(_message.Message):
     panicked: Panicked
     ejection: Ejection
     circuit: Circuit
-    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ...) -> None: ...
+    health: Health
+    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ...) -> None: ...
 
 class ClusterWanted(_message.Message):
     __slots__ = ("cluster",)
@@ -159,6 +161,18 @@ class Circuit(_message.Message):
     cause: str
     open_ms: int
     def __init__(self, cluster: _Optional[str] = ..., cause: _Optional[str] = ..., open_ms: _Optional[int] = ...) -> None: ...
+
+class Health(_message.Message):
+    __slots__ = ("cluster", "endpoint", "address", "cause")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    endpoint: str
+    address: str
+    cause: str
+    def __init__(self, cluster: _Optional[str] = ..., endpoint: _Optional[str] = ..., address: _Optional[str] = ..., cause: _Optional[str] = ...) -> None: ...
 
 class Panicked(_message.Message):
     __slots__ = ("message",)
@@ -281,7 +295,7 @@ class ClusterState(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ..., requests_active: _Optional[int] = ..., requests_pending: _Optional[int] = ..., connections_active: _Optional[int] = ..., retries_active: _Optional[int] = ..., open_ms: _Optional[int] = ..., limits: _Optional[_Union[_snapshot_pb2.ClusterLimits, _Mapping]] = ...) -> None: ...
 
 class EndpointState(_message.Message):
-    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority", "requests_pending")
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority", "requests_pending", "check")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
@@ -294,6 +308,7 @@ class EndpointState(_message.Message):
     EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     healthy: bool
@@ -306,7 +321,16 @@ class EndpointState(_message.Message):
     ejected_ms: int
     priority: int
     requests_pending: int
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ..., requests_pending: _Optional[int] = ...) -> None: ...
+    check: CheckState
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ..., requests_pending: _Optional[int] = ..., check: _Optional[_Union[CheckState, _Mapping]] = ...) -> None: ...
+
+class CheckState(_message.Message):
+    __slots__ = ("well", "error")
+    WELL_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    well: bool
+    error: str
+    def __init__(self, well: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
 
 class Failures(_message.Message):
     __slots__ = ("failures",)
@@ -315,7 +339,7 @@ class Failures(_message.Message):
     def __init__(self, failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "candidates_ejected", "origin", "duration_us", "candidates_priority", "candidates_panic")
+    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "candidates_ejected", "origin", "duration_us", "candidates_priority", "candidates_panic", "candidates_ill")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -336,6 +360,7 @@ class Failure(_message.Message):
     DURATION_US_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_PANIC_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_ILL_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     request_id: str
     trace_id: str
@@ -356,7 +381,8 @@ class Failure(_message.Message):
     duration_us: int
     candidates_priority: int
     candidates_panic: bool
-    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ..., candidates_priority: _Optional[int] = ..., candidates_panic: _Optional[bool] = ...) -> None: ...
+    candidates_ill: int
+    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ..., candidates_priority: _Optional[int] = ..., candidates_panic: _Optional[bool] = ..., candidates_ill: _Optional[int] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("endpoint", "why", "duration_us")

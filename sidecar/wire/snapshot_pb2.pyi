@@ -280,7 +280,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "idle_timeout_ms")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +292,7 @@ class Route(_message.Message):
     CORS_FIELD_NUMBER: _ClassVar[int]
     PREFLIGHT_FIELD_NUMBER: _ClassVar[int]
     FAULT_FIELD_NUMBER: _ClassVar[int]
+    MIRROR_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
@@ -304,8 +305,9 @@ class Route(_message.Message):
     cors: Cors
     preflight: bool
     fault: Fault
+    mirror: Mirror
     idle_timeout_ms: int
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("match", "delay_ms", "delay_share", "abort_status", "abort_call", "abort_share", "reset_share", "by_header")
@@ -326,6 +328,14 @@ class Fault(_message.Message):
     reset_share: int
     by_header: bool
     def __init__(self, match: _Optional[_Union[Match, _Mapping]] = ..., delay_ms: _Optional[int] = ..., delay_share: _Optional[int] = ..., abort_status: _Optional[int] = ..., abort_call: _Optional[int] = ..., abort_share: _Optional[int] = ..., reset_share: _Optional[int] = ..., by_header: _Optional[bool] = ...) -> None: ...
+
+class Mirror(_message.Message):
+    __slots__ = ("cluster", "share")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    share: int
+    def __init__(self, cluster: _Optional[str] = ..., share: _Optional[int] = ...) -> None: ...
 
 class Cors(_message.Message):
     __slots__ = ("allow_origins", "allow_methods", "allow_headers", "expose_headers", "max_age", "allow_credentials")
@@ -424,7 +434,7 @@ class StatusRange(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Cluster(_message.Message):
-    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures", "balance_settings", "outlier", "breaker")
+    __slots__ = ("name", "service", "subset", "protocol", "balance", "tls", "connect_timeout_ms", "limits", "warm_timeout_ms", "origin", "failures", "balance_settings", "outlier", "breaker", "health_check")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     SUBSET_FIELD_NUMBER: _ClassVar[int]
@@ -439,6 +449,7 @@ class Cluster(_message.Message):
     BALANCE_SETTINGS_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_CHECK_FIELD_NUMBER: _ClassVar[int]
     name: str
     service: str
     subset: str
@@ -453,7 +464,34 @@ class Cluster(_message.Message):
     balance_settings: BalanceSettings
     outlier: Outlier
     breaker: ErrorRate
-    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ..., balance_settings: _Optional[_Union[BalanceSettings, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., breaker: _Optional[_Union[ErrorRate, _Mapping]] = ...) -> None: ...
+    health_check: HealthCheck
+    def __init__(self, name: _Optional[str] = ..., service: _Optional[str] = ..., subset: _Optional[str] = ..., protocol: _Optional[_Union[UpstreamProtocol, str]] = ..., balance: _Optional[_Union[BalancePolicy, str]] = ..., tls: _Optional[_Union[ClientTls, _Mapping]] = ..., connect_timeout_ms: _Optional[int] = ..., limits: _Optional[_Union[ClusterLimits, _Mapping]] = ..., warm_timeout_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., failures: _Optional[_Union[FailureStatuses, _Mapping]] = ..., balance_settings: _Optional[_Union[BalanceSettings, _Mapping]] = ..., outlier: _Optional[_Union[Outlier, _Mapping]] = ..., breaker: _Optional[_Union[ErrorRate, _Mapping]] = ..., health_check: _Optional[_Union[HealthCheck, _Mapping]] = ...) -> None: ...
+
+class HealthCheck(_message.Message):
+    __slots__ = ("http", "grpc", "connect", "interval_ms", "timeout_ms", "healthy_threshold", "unhealthy_threshold")
+    HTTP_FIELD_NUMBER: _ClassVar[int]
+    GRPC_FIELD_NUMBER: _ClassVar[int]
+    CONNECT_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    HEALTHY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    UNHEALTHY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    http: HttpQuestion
+    grpc: str
+    connect: bool
+    interval_ms: int
+    timeout_ms: int
+    healthy_threshold: int
+    unhealthy_threshold: int
+    def __init__(self, http: _Optional[_Union[HttpQuestion, _Mapping]] = ..., grpc: _Optional[str] = ..., connect: _Optional[bool] = ..., interval_ms: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., healthy_threshold: _Optional[int] = ..., unhealthy_threshold: _Optional[int] = ...) -> None: ...
+
+class HttpQuestion(_message.Message):
+    __slots__ = ("path", "statuses")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    statuses: _containers.RepeatedCompositeFieldContainer[StatusRange]
+    def __init__(self, path: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[StatusRange, _Mapping]]] = ...) -> None: ...
 
 class Outlier(_message.Message):
     __slots__ = ("consecutive_errors", "success_rate", "min_requests", "ejection_ms", "max_ejection_ms", "max_ejected", "consecutive_gateway_errors")

@@ -122,6 +122,7 @@ def test_a_failure_tells_how_many_were_ejected(running: Running) -> None:
         "total": 2,
         "healthy": 1,
         "ejected": 1,
+        "ill": 0,
         "priority": 0,
         "panic": False,
     }

@@ -164,7 +164,14 @@ def test_a_fault_is_told_explained_and_kept_from_others(running: Running, steady
         # The operator sees what was tried.
         failure = last_failure(running.web, service)
         assert (failure["status"], failure["reason"]) == (fault.status, fault.reason)
-        assert failure["candidates"] == {"total": 1, "healthy": 1, "ejected": 0, "priority": 0, "panic": False}
+        assert failure["candidates"] == {
+            "total": 1,
+            "healthy": 1,
+            "ejected": 0,
+            "ill": 0,
+            "priority": 0,
+            "panic": False,
+        }
         assert [attempt["endpoint"] for attempt in failure["attempts"]] == [server.address] * len(failure["attempts"])
         assert failure["attempts"][-1]["why"] in {fault.reason, ""}
         assert f"services/{service}.yaml" in failure["origin"]
@@ -207,7 +214,7 @@ def test_a_service_without_endpoints(running: Running) -> None:
 
     assert (answer.status, answer.fields[REASON]) == (503, "no-endpoints")
     failure = last_failure(running.web, service)
-    nobody = {"total": 0, "healthy": 0, "ejected": 0, "priority": 0, "panic": False}
+    nobody = {"total": 0, "healthy": 0, "ejected": 0, "ill": 0, "priority": 0, "panic": False}
     assert (failure["candidates"], failure["attempts"]) == (nobody, [])
     assert ask(running.edge.edge, service).status == 503
 

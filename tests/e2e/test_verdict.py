@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import Running, failures
 from tests.mesh import Proxy, eventually
-from tests.peers import http1
+from tests.peers import http1, http2
 from tests.peers.grpc_app import calling, grpc_app
 from tests.peers.http1 import Http1
+from tests.peers.http2 import Http2
 from tests.peers.message import Answer, Request, sized
 
 PATIENCE = 20.0
@@ -93,6 +95,32 @@ async def test_a_call_is_judged_by_the_status_in_its_trailers(running: Running) 
                 await stub.fail(b"no", timeout=PATIENCE)
             assert failed.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             await asyncio.to_thread(eventually_counted, running.web, service, (1, 0))
+
+
+def test_an_answer_to_a_call_that_ends_without_a_status_is_a_failure_with_its_reason(running: Running) -> None:
+    kind = {"content-type": "application/grpc"}
+
+    def as_asked(request: Request) -> Answer:
+        trailers = {"/a.B/Bare": {}, "/a.B/Half": {"x-other": "1"}, "/a.B/Whole": {"grpc-status": "0"}}
+        return Answer(200, kind, bytes(5), trailers[request.path])
+
+    def told(path: str) -> dict[str, Any]:
+        def find() -> dict[str, Any] | None:
+            return next((failure for failure in failures(running.web, service) if failure["path"] == path), None)
+
+        return eventually(f"a failure of {path}", find)
+
+    with http2.server(as_asked) as app, Http2.connect(running.web.outbound) as client:
+        service = running.service(app.address, protocol="grpc")
+        for path in ("/a.B/Bare", "/a.B/Half"):
+            answer = client.ask(Request("POST", path, service, kind, bytes(5)))
+            assert (answer.status, answer.body, "grpc-status" in answer.trailers) == (200, bytes(5), False)
+            failure = told(path)
+            assert (failure["reason"], failure["grpc_status"]) == ("missing-status", "UNKNOWN")
+            assert [attempt["why"] for attempt in failure["attempts"]] == ["missing-status"]
+        client.ask(Request("POST", "/a.B/Whole", service, kind, bytes(5)))
+        eventually_counted(running.web, service, (2, 0))
+        assert {failure["path"] for failure in failures(running.web, service)} == {"/a.B/Bare", "/a.B/Half"}
 
 
 async def test_who_gives_up_does_not_blame_the_endpoint(running: Running) -> None:

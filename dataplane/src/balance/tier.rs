@@ -17,55 +17,55 @@ pub struct Tier {
 }
 
 impl Tier {
-    /// The first priority of which at least `threshold` per cent are available; only those that discovery calls healthy
-    /// count. When there is none, what was taken out here is picked all the same: most of it is rather not broken, and
-    /// those that are left would not bear the load of all. `ejects`: who is ejected is not available.
+    /// The first priority of which at least `threshold` per cent are available; those count that discovery and their
+    /// health checks call well. When there is none, what was taken out here is picked all the same: most of it is rather
+    /// not broken, and those that are left would not bear the load of all. So are those whose checks fail, when all do.
+    /// `ejects`: who is ejected is not available.
     pub fn choose(endpoints: &[Arc<Endpoint>], threshold: u32, ejects: bool) -> Tier {
         let is_ejected = |endpoint: &Endpoint| ejects && endpoint.counts.circuit.is_open();
-        let mut priorities: Vec<u32> = healthy(endpoints).map(|(_, endpoint)| endpoint.priority).collect();
+        let counted = Counted::of(endpoints);
+        let mut priorities: Vec<u32> = counted.all.iter().map(|(_, endpoint)| endpoint.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
+        let of = |priority| {
+            counted
+                .all
+                .iter()
+                .filter(move |(_, endpoint)| endpoint.priority == priority)
+        };
         for &priority in &priorities {
-            let known = healthy(endpoints).filter(|(_, endpoint)| endpoint.priority == priority);
-            let (known, indices) = known.fold((0, Vec::new()), |(known, mut indices), (index, endpoint)| {
-                if !endpoint.counts.is_out() && !is_ejected(endpoint) {
-                    indices.push(index);
-                }
-                (known + 1, indices)
-            });
-            if !indices.is_empty() && indices.len() * 100 >= known * threshold as usize {
-                return Tier::new(endpoints, indices, is_ejected, (priority, false));
+            let is_available = |endpoint: &Endpoint| !endpoint.counts.is_out() && !is_ejected(endpoint);
+            let available = of(priority).filter(|(_, endpoint)| is_available(endpoint));
+            let indices: Vec<usize> = available.map(|&(index, _)| index).collect();
+            if !indices.is_empty() && indices.len() * 100 >= of(priority).count() * threshold as usize {
+                return Tier::new(&counted, indices, is_ejected, (priority, counted.is_nobody_well));
             }
         }
         let first = priorities.first().copied().unwrap_or(0);
-        let known = healthy(endpoints).filter(|(_, endpoint)| endpoint.priority == first);
-        let indices: Vec<usize> = known.map(|(index, _)| index).collect();
+        let indices: Vec<usize> = of(first).map(|&(index, _)| index).collect();
         let is_panic = !indices.is_empty();
-        Tier::new(endpoints, indices, is_ejected, (first, is_panic))
+        Tier::new(&counted, indices, is_ejected, (first, is_panic))
     }
 
     fn new(
-        endpoints: &[Arc<Endpoint>],
+        counted: &Counted<'_>,
         indices: Vec<usize>,
         is_ejected: impl Fn(&Endpoint) -> bool,
         (priority, is_panic): (u32, bool),
     ) -> Tier {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut ejected: Vec<usize> = healthy(endpoints)
-            .filter(|(_, endpoint)| is_ejected(endpoint))
-            .map(|(index, _)| index)
-            .collect();
+        let mut ejected: Vec<(usize, &Endpoint)> = counted.all.clone();
+        ejected.retain(|(_, endpoint)| is_ejected(endpoint));
         let candidates = Candidates {
-            total: count(endpoints.len()),
+            total: count(counted.total),
             healthy: count(indices.len()),
             ejected: count(ejected.len()),
+            ill: count(counted.ill),
             priority,
             is_panic,
         };
-        ejected.retain(|&index| {
-            let Endpoint { counts, priority: own, .. } = &*endpoints[index];
-            is_panic || (*own <= priority && !counts.is_out())
-        });
+        ejected.retain(|(_, endpoint)| is_panic || (endpoint.priority <= priority && !endpoint.counts.is_out()));
+        let ejected = ejected.into_iter().map(|(index, _)| index).collect();
         Tier { indices, ejected, candidates }
     }
 
@@ -77,7 +77,27 @@ impl Tier {
     }
 }
 
-fn healthy(endpoints: &[Arc<Endpoint>]) -> impl Iterator<Item = (usize, &Endpoint)> {
-    let all = endpoints.iter().map(|endpoint| &**endpoint).enumerate();
-    all.filter(|(_, endpoint)| endpoint.healthy)
+/// Those of a list that count, with their places.
+struct Counted<'a> {
+    /// In order.
+    all: Vec<(usize, &'a Endpoint)>,
+    /// How many the list has.
+    total: usize,
+    /// Those whose health checks fail.
+    ill: usize,
+    /// They are all that discovery calls healthy: then they count.
+    is_nobody_well: bool,
+}
+
+impl<'a> Counted<'a> {
+    fn of(endpoints: &'a [Arc<Endpoint>]) -> Self {
+        let all = endpoints.iter().map(|endpoint| &**endpoint).enumerate();
+        let known: Vec<(usize, &Endpoint)> = all.filter(|(_, endpoint)| endpoint.healthy).collect();
+        let mut well = known.clone();
+        well.retain(|(_, endpoint)| !endpoint.counts.check.is_ill());
+        let ill = known.len() - well.len();
+        let is_nobody_well = well.is_empty() && ill > 0;
+        let all = if is_nobody_well { known } else { well };
+        Counted { all, total: endpoints.len(), ill, is_nobody_well }
+    }
 }

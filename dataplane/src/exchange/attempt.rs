@@ -64,7 +64,7 @@ impl Call {
             .per_try_timeout
             .map(|timeout| Box::pin(clock::sleep(timeout)));
         let mut received = self.send(picked, route, parts, attempts.tried().len() - 1).await?;
-        if route.retry.calls != 0 && attempts.is_left() && self.awaits_outcome(&received) {
+        if route.retry.calls != 0 && attempts.may_repeat() && self.awaits_outcome(&received) {
             self.hold(&mut received, parts).await?;
         }
         self.try_timer = None;

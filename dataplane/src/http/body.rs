@@ -120,6 +120,11 @@ impl Body {
         }
     }
 
+    /// Waits for that.
+    pub async fn next(&mut self) -> Option<Result<Frame, StreamError>> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
     /// True when it is known, without reading, that nothing more comes.
     pub fn is_end(&self) -> bool {
         match self {

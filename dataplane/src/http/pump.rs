@@ -188,6 +188,21 @@ impl From<Broken> for Error {
     }
 }
 
+/// Sends content that is there as a whole, and with it ends the message.
+pub async fn send_whole(sink: &mut Sink, mut data: Bytes) -> Result<(), StreamError> {
+    let mut is_sent = false;
+    std::future::poll_fn(|cx| {
+        while !is_sent {
+            let room = ready!(sink.poll_capacity(cx, data.len()))?;
+            let piece = data.split_to(room.min(data.len()));
+            is_sent = data.is_empty();
+            sink.send_data(piece, is_sent)?;
+        }
+        sink.poll_flush(cx)
+    })
+    .await
+}
+
 /// Sees the content on its way.
 pub trait Observe {
     /// A piece of content is about to be sent.

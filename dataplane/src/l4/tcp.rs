@@ -107,7 +107,7 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
     let permit = upstream.enter()?;
     let key = upstream.key(None, record.client_address());
 
-    let mut attempts = Attempts::new(route.retry.attempts);
+    let mut attempts = Attempts::new(route.retry.attempts, false);
     loop {
         let picked = upstream.pick(&key, attempts.tried())?;
         attempts.made(picked.index());

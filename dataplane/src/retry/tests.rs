@@ -19,7 +19,7 @@ fn policy() -> Retry {
 }
 
 fn attempts(made: usize) -> Attempts {
-    let mut attempts = Attempts::new(3);
+    let mut attempts = Attempts::new(3, false);
     (0..made).for_each(|index| attempts.made(index));
     attempts
 }
@@ -53,9 +53,49 @@ fn what_was_not_processed_goes_to_another_endpoint_at_once_and_costs_no_budget()
 }
 
 #[test]
+fn who_is_tried_again_above_has_only_what_was_not_processed_tried_again() {
+    let mut attempts = Attempts::new(3, true);
+    attempts.made(0);
+    let again = |failure: Option<Failure>| attempts.again(failure?, &policy(), FINE, || true);
+    assert!(again(Some(Failure::broken(&Error::unprocessed(Reason::ConnectFailure)))).is_some());
+    assert_eq!(again(call(&[("grpc-status", "14")])), None);
+    assert_eq!(again(Some(Failure::broken(&Error::new(Reason::TryTimeout)))), None);
+    assert!(attempts.is_left() && !attempts.may_repeat());
+}
+
+#[test]
+fn a_request_tells_that_someone_above_tries_it_again() {
+    for (fields, expected) in [
+        (&[][..], false),
+        (&[("tracestate", "a=1,sidecar=retry:1")], true),
+        (&[("tracestate", "sidecarx=retry:1")], false),
+        (&[("grpc-previous-rpc-attempts", "1")], true),
+        (&[("grpc-previous-rpc-attempts", "0")], false),
+        (&[("x-envoy-attempt-count", "2")], true),
+        (&[("x-envoy-attempt-count", "1")], false),
+        (&[("x-envoy-attempt-count", "many")], false),
+    ] {
+        assert_eq!(is_retried_above(answer(200, fields).headers()), expected, "{fields:?}");
+    }
+}
+
+#[test]
+fn a_policy_repeats_work_when_it_names_what_may_have_been_processed() {
+    let only_calls = Retry { statuses: Vec::new(), ..policy() };
+    assert!(only_calls.repeats(true) && !only_calls.repeats(false));
+    let slow = Retry { per_try_timeout: Some(SECOND), calls: 0, ..only_calls.clone() };
+    assert!(slow.repeats(false));
+    assert!(!Retry { calls: 0, ..only_calls.clone() }.repeats(true));
+    assert!(
+        !Retry { attempts: 1, ..policy() }.repeats(true),
+        "there is no other try"
+    );
+}
+
+#[test]
 fn a_request_has_one_try_at_least_and_a_bounded_number_at_most() {
     let tries = |allowed| {
-        let mut attempts = Attempts::new(allowed);
+        let mut attempts = Attempts::new(allowed, false);
         attempts.made(0);
         while attempts.again_unprocessed(&Error::unprocessed(Reason::ConnectFailure)) {
             attempts.made(0);
@@ -151,7 +191,7 @@ fn the_wait_is_random_and_its_bound_doubles_up_to_the_longest() {
 }
 
 fn attempts_of(made: usize) -> Attempts {
-    let mut attempts = Attempts::new(8);
+    let mut attempts = Attempts::new(8, false);
     (0..made).for_each(|index| attempts.made(index));
     attempts
 }

@@ -218,6 +218,7 @@ mod tests {
             timeout: None,
             retry: crate::snapshot::model::Retry::once(),
             fault: None,
+            mirror: None,
             idle_timeout: Duration::from_secs(3600),
             rewrite_prefix: prefix.map(Into::into),
             max_request_body: u64::MAX,

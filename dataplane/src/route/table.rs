@@ -107,6 +107,7 @@ mod tests {
             timeout: None,
             retry: crate::snapshot::model::Retry::once(),
             fault: None,
+            mirror: None,
             rewrite_prefix: None,
             max_request_body: u64::MAX,
             cors: None,

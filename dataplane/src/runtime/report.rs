@@ -41,6 +41,10 @@ fn endpoint(endpoint: &Endpoint) -> proto::EndpointState {
         priority: endpoint.priority,
         connections_active: counts.connections.held(),
         requests_pending: counts.pending.held(),
+        check: counts
+            .check
+            .error()
+            .map(|error| proto::CheckState { well: !counts.check.is_ill(), error: error.into() }),
     }
 }
 

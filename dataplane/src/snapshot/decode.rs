@@ -17,6 +17,7 @@ use crate::proto;
 mod admission;
 mod authorization;
 mod breaking;
+mod check;
 mod clusters;
 mod cors;
 mod retry;

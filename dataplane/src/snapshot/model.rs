@@ -2,6 +2,7 @@
 
 mod admission;
 mod balance;
+mod check;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ use regex::Regex;
 
 pub use admission::{Admission, Rate, RateKey, RateLimit};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
+pub use check::{HealthCheck, Question};
 
 use super::authorization::Authorization;
 use crate::verdict::Judge;
@@ -203,6 +205,8 @@ pub struct Route {
     pub max_request_body: u64,
     /// None: nothing is done to its requests.
     pub fault: Option<Box<Fault>>,
+    /// None: nobody gets copies of them.
+    pub mirror: Option<Mirror>,
     /// None: not our affair.
     pub cors: Option<Cors>,
     /// It answers CORS preflights by `cors`.
@@ -234,6 +238,15 @@ pub struct Retry {
     pub budget: u32,
 }
 
+/// Who gets copies of requests.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// Key of `Snapshot::clusters`; it takes requests.
+    pub cluster: Arc<str>,
+    /// In millionths.
+    pub share: u32,
+}
+
 /// What is done to requests on purpose. Shares are in millionths.
 #[derive(Debug)]
 pub struct Fault {
@@ -247,6 +260,14 @@ pub struct Fault {
     pub reset: u32,
     /// Trusted callers may ask for one.
     pub by_header: bool,
+}
+
+impl Retry {
+    /// Whether work that may have been done is done again: of a call, or of another request.
+    pub fn repeats(&self, is_call: bool) -> bool {
+        self.attempts > 1
+            && (is_call && self.calls != 0 || self.reset || !self.statuses.is_empty() || self.per_try_timeout.is_some())
+    }
 }
 
 #[cfg(test)]
@@ -406,6 +427,8 @@ pub struct Cluster {
     pub outlier: Option<Outlier>,
     /// None: it is never opened.
     pub breaker: Option<ErrorRate>,
+    /// None: nobody is asked.
+    pub check: Option<Arc<HealthCheck>>,
     /// Where it was written.
     pub origin: Origin,
 }

@@ -33,6 +33,7 @@ pub fn cluster(name: &str, service: &str, policy: BalancePolicy) -> Cluster {
         per_endpoint: UNLIMITED,
         outlier: None,
         breaker: None,
+        check: None,
         judge: Judge::usual(),
         origin: Origin::default(),
     }

@@ -108,12 +108,18 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
             "What the candidate of `allow` would refuse, by caller and method.",
             Kind::Counter,
         ),
+        Family::new(
+            "sidecar.mirrored",
+            "Copies of requests, by what became of them.",
+            Kind::Counter,
+        ),
     ];
-    for (cluster, outcome, count) in readings.attempts {
-        families[1].push(
-            vec![("cluster", Label::Shared(cluster)), ("outcome", Label::Static(outcome))],
-            count,
-        );
+    let last = families.len() - 1;
+    for (index, counted) in [(1, readings.attempts), (last, readings.mirrored)] {
+        for (cluster, outcome, count) in counted {
+            let labels = vec![("cluster", Label::Shared(cluster)), ("outcome", Label::Static(outcome))];
+            families[index].push(labels, count);
+        }
     }
     for (listener, open) in readings.connections {
         families[3].push(vec![("listener", Label::Shared(listener))], open);

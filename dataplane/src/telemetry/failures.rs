@@ -77,6 +77,7 @@ fn explain(failure: &Finished) -> proto::Failure {
         candidates_total: failure.candidates.total,
         candidates_healthy: failure.candidates.healthy,
         candidates_ejected: failure.candidates.ejected,
+        candidates_ill: failure.candidates.ill,
         candidates_priority: failure.candidates.priority,
         candidates_panic: failure.candidates.is_panic,
         origin: failure

@@ -153,6 +153,8 @@ pub struct Candidates {
     pub healthy: u32,
     /// Endpoints that are ejected; only in a panic they are among those.
     pub ejected: u32,
+    /// Endpoints whose health checks fail.
+    pub ill: u32,
     /// Theirs; more than 0: it has failed over.
     pub priority: u32,
     /// So many endpoints were taken out that they are picked all the same.

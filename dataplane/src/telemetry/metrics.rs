@@ -191,6 +191,8 @@ pub struct RouteMetrics {
     pub durations: Arc<DurationSeries>,
     /// In the order of the route's destinations.
     pub destinations: Vec<DestinationMetrics>,
+    /// Copies of its requests; None: there are none.
+    pub mirrored: Option<Arc<AttemptCounts>>,
 }
 
 /// The cells of one destination of a route.

@@ -27,6 +27,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod tracestate;
 
 use exposition::{Period, TextForm, Totals};
 use failures::Failures;

@@ -42,6 +42,8 @@ struct Cells {
     connections: Held<(Direction, Arc<str>, Arc<str>), DurationSeries>,
     bytes: Held<(Direction, Arc<str>, Arc<str>), ByteCounts>,
     attempts: Held<Arc<str>, AttemptCounts>,
+    /// Copies of requests.
+    mirrored: Held<Arc<str>, AttemptCounts>,
     /// Name, direction, TLS, cleartext beside it.
     listeners: Held<(Arc<str>, Direction, bool, bool), ListenerLabel>,
     /// Caller and method, up to [`MAX_REFUSED`] of them.
@@ -102,6 +104,8 @@ pub struct Readings {
     pub bytes: Vec<BytesReading>,
     /// Cluster, outcome.
     pub attempts: Vec<(Arc<str>, &'static str, u64)>,
+    /// The same of copies.
+    pub mirrored: Vec<(Arc<str>, &'static str, u64)>,
     /// Listener.
     pub connections: Vec<(Arc<str>, u64)>,
     /// Listener: connections in the clear, where they are taken beside TLS.
@@ -125,6 +129,7 @@ impl Registry {
             (direction, Arc::clone(&route.name), none),
             Default::default,
         );
+        let mirrored = mirrored(&mut cells, route);
         let destinations = route.destinations.iter().map(|destination| DestinationMetrics {
             durations: held(
                 &mut cells.durations,
@@ -134,7 +139,7 @@ impl Registry {
             attempts: held(&mut cells.attempts, Arc::clone(&destination.cluster), Default::default),
             bytes: None,
         });
-        Arc::new(RouteMetrics { durations, destinations: destinations.collect() })
+        Arc::new(RouteMetrics { durations, destinations: destinations.collect(), mirrored })
     }
 
     /// The same for a route of connections that are passed on as they are.
@@ -151,7 +156,7 @@ impl Registry {
                 bytes: Some(held(&mut cells.bytes, key(), Default::default)),
             }
         });
-        Arc::new(RouteMetrics { durations, destinations: destinations.collect() })
+        Arc::new(RouteMetrics { durations, destinations: destinations.collect(), mirrored: None })
     }
 
     /// The cells of exchanges that found no route.
@@ -198,6 +203,7 @@ impl Registry {
         sweep(&mut cells.connections);
         sweep(&mut cells.bytes);
         sweep(&mut cells.attempts);
+        sweep(&mut cells.mirrored);
         sweep(&mut cells.listeners);
     }
 
@@ -230,12 +236,15 @@ impl Registry {
                 sent,
             });
         }
-        for (cluster, (counts, _)) in &cells.attempts {
-            readings.attempts.extend(
-                counts
-                    .read()
-                    .map(|(outcome, count)| (Arc::clone(cluster), outcome, count)),
-            );
+        for (held, counted) in [
+            (&cells.attempts, &mut readings.attempts),
+            (&cells.mirrored, &mut readings.mirrored),
+        ] {
+            for (cluster, (counts, _)) in held {
+                let outcomes = counts.read();
+                counted.extend(outcomes.map(|(outcome, count)| (Arc::clone(cluster), outcome, count)));
+            }
+            counted.sort_unstable();
         }
         for ((name, ..), (listener, _)) in &cells.listeners {
             let open = listener.open();
@@ -259,7 +268,6 @@ impl Registry {
         readings.cleartext.sort_unstable();
         readings.candidates.sort_unstable();
         readings.bytes.sort_unstable();
-        readings.attempts.sort_unstable();
         readings.connections.sort_unstable();
         readings
     }
@@ -268,6 +276,12 @@ impl Registry {
         // A panic while it was held cannot leave the maps half changed.
         self.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Those of who gets copies of a route's requests.
+fn mirrored(cells: &mut Cells, route: &Route) -> Option<Arc<AttemptCounts>> {
+    let cluster = Arc::clone(&route.mirror.as_ref()?.cluster);
+    Some(held(&mut cells.mirrored, cluster, Default::default))
 }
 
 /// The cell of `key`, made when it is new.

@@ -17,6 +17,7 @@ pub(super) fn route() -> Arc<Route> {
         timeout: None,
         retry: crate::snapshot::model::Retry::once(),
         fault: None,
+        mirror: None,
         rewrite_prefix: None,
         max_request_body: u64::MAX,
         idle_timeout: Duration::from_secs(3600),

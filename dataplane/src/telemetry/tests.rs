@@ -71,7 +71,7 @@ impl Bench {
         let mut record = self.start(request);
         record.routed(&self.route, &self.metrics);
         record.cluster(&self.cluster, 0);
-        record.candidates(Candidates { total: 2, healthy: 1, ejected: 0, priority: 1, is_panic: true });
+        record.candidates(Candidates { total: 2, healthy: 1, ejected: 0, ill: 1, priority: 1, is_panic: true });
         record
     }
 

@@ -15,7 +15,7 @@ const SAMPLED: u8 = 0x01;
 /// Level 2: the lower 56 bits of the trace id are random.
 const RANDOM: u8 = 0x02;
 /// Level 1 section 3.3.1.1: more members make the list invalid.
-const MAX_TRACESTATE_MEMBERS: usize = 32;
+pub(super) const MAX_TRACESTATE_MEMBERS: usize = 32;
 /// Level 1 section 3.3.1.3.2.
 const MAX_TRACESTATE_VALUE: usize = 256;
 
@@ -260,7 +260,7 @@ fn is_value(value: &[u8]) -> bool {
 }
 
 /// Without spaces and tabs around it.
-fn trim(text: &[u8]) -> &[u8] {
+pub(super) fn trim(text: &[u8]) -> &[u8] {
     let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
     let start = text.iter().position(|byte| !blank(byte)).unwrap_or(text.len());
     let end = text

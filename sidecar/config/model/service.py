@@ -17,12 +17,15 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from sidecar.config.model.admission import RateLimit
 from sidecar.config.model.allow import Allow
 from sidecar.config.model.base import Duration, Finding, Label, Model, later_words, refusal, refuse_all
 from sidecar.config.model.fault import Fault
+from sidecar.config.model.health_check import HealthCheck
 from sidecar.config.model.limits import Limits
+from sidecar.config.model.mirror import Mirror
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.tls import Mode
 from sidecar.config.model.traffic import Traffic
@@ -231,7 +234,7 @@ def _check_idle_timeout(timeout: timedelta) -> timedelta:
 
 
 # What has no meaning where requests are not read.
-_OF_REQUESTS = frozenset({"routes", "timeout", "fault", "concurrency", "rate_limit"})
+_OF_REQUESTS = frozenset({"routes", "timeout", "fault", "mirror", "concurrency", "rate_limit"})
 
 
 class Service(Traffic):
@@ -239,8 +242,6 @@ class Service(Traffic):
 
     not_yet: ClassVar[frozenset[str]] = frozenset(
         {
-            "health_check",
-            "mirror",
             "plugins",
             "warm_timeout",
         }
@@ -295,7 +296,11 @@ class Service(Traffic):
     rate_limit: RateLimit | None = Field(
         default=None, description="Requests that each of its instances takes in a time. Left out: any number."
     )
+    health_check: HealthCheck | None = Field(
+        default=None, description="What callers ask its endpoints, beside Consul's checks. Left out: nothing."
+    )
     fault: Fault | None = Field(default=None, description="What its callers suffer on purpose.")
+    mirror: Mirror | None = Field(default=None, description="Who else gets its requests, without being waited for.")
     # Envoy's default (extensions.filters.network.tcp_proxy.v3.TcpProxy.idle_timeout).
     idle_timeout: Annotated[Duration, AfterValidator(_check_idle_timeout)] | None = Field(
         default=None, description="With protocol tcp: how long a connection may be still. Left out: 1h."
@@ -303,24 +308,35 @@ class Service(Traffic):
 
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:
-        refuse_all([*_beyond_protocol(self), *_dangling_failover(self)])
+        refuse_all([*_beyond_protocol(self), *_unknown_subsets(self)])
         return self
 
 
-def _dangling_failover(service: Service) -> Iterator[Finding]:
+def _unknown_subsets(service: Service) -> Iterator[Finding]:
+    mirror = service.mirror
+    if mirror is not None and mirror.to.service is None and mirror.to.subset not in service.subsets:
+        yield ("mirror", "to", "subset"), mirror.to.subset, _no_subset(service, str(mirror.to.subset))
     for index, other in enumerate(service.failover or ()):
         if other.service is None and other.subset is not None and other.subset not in service.subsets:
-            message = f"this service has no subset `{other.subset}`"
-            hint = did_you_mean(other.subset, service.subsets)
-            yield (
-                ("failover", index, "subset"),
-                other.subset,
-                refusal(message, expected=listed(service.subsets), hint=hint),
-            )
+            yield ("failover", index, "subset"), other.subset, _no_subset(service, other.subset)
+
+
+def _no_subset(service: Service, name: str) -> PydanticCustomError:
+    hint = did_you_mean(name, service.subsets)
+    return refusal(f"this service has no subset `{name}`", expected=listed(service.subsets), hint=hint)
+
+
+# The protocols whose endpoints can answer the questions of a health check.
+_ANSWERED = {"http": ("http", "http2", "grpc"), "grpc": ("http2", "grpc"), "tcp": ("http", "http2", "grpc", "tcp")}
 
 
 def _beyond_protocol(service: Service) -> Iterator[Finding]:
     written = service.model_fields_set
+    if (check := service.health_check) is not None and service.protocol not in _ANSWERED[check.question]:
+        message = f"with `protocol: {service.protocol}` nobody answers this"
+        expected = " or ".join(f"`{name}`" for name, protocols in _ANSWERED.items() if service.protocol in protocols)
+        path = ("health_check", check.question)
+        yield path, getattr(check, check.question), refusal(message, expected=expected)
     if service.protocol == "tcp":
         for field in sorted(_OF_REQUESTS & written):
             message = f"`{field}` is about requests, and with `protocol: tcp` nobody reads any"

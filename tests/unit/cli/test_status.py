@@ -22,7 +22,7 @@ LIMITS = {
     "max_retries": 3,
     "per_endpoint": UNLIMITED,
 }
-ENDPOINT: dict[str, Any] = {"address": "10.0.0.7:21000", "ejected_ms": None, **ACTIVE}
+ENDPOINT: dict[str, Any] = {"address": "10.0.0.7:21000", "ejected_ms": None, "check": None, **ACTIVE}
 CLUSTER: dict[str, Any] = {"name": "stock", "open_ms": None, "endpoints": [ENDPOINT], "limits": LIMITS, **ACTIVE}
 CONFIG: dict[str, Any] = {"documents": [{}, {}], "not_carried_out": []}
 
@@ -97,7 +97,9 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
     told = {"refusals": [refusal], "held": ["2 instances of web held"], "not_carried_out": ["Proxy.Expose"]}
     admin.answers["/ready"] = {**WELL, **stale, **told}
     admin.answers["/api/v1/config"] = {**CONFIG, "not_carried_out": ["service-defaults web: Mode"]}
-    out = {**CLUSTER, "open_ms": 2500, "endpoints": [{**ENDPOINT, "ejected_ms": 30_000}]}
+    refuses = {**ENDPOINT, "address": "10.0.0.8:21000", "check": {"well": False, "error": "it answers 503"}}
+    answers = {**ENDPOINT, "address": "10.0.0.9:21000", "check": {"well": True, "error": ""}}
+    out = {**CLUSTER, "open_ms": 2500, "endpoints": [{**ENDPOINT, "ejected_ms": 30_000}, refuses, answers]}
     admin.answers["/api/v1/clusters"] = {"clusters": [out]}
 
     assert status(monkeypatch) == 3
@@ -105,6 +107,7 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
         "  what Consul told is 12 s old: Consul at 127.0.0.1:8500 cannot be reached",
         "  stock gets no requests for 2.5 s: too many have failed",
         "  10.0.0.7:21000 of stock is ejected for 30 s: it fails",
+        "  10.0.0.8:21000 of stock fails its health check: it answers 503",
         "  held: 2 instances of web held",
         "  refused: sidecar/services/web:1:1 (index 12): unknown field `protcol`",
         "  not carried out: Proxy.Expose",

@@ -1,13 +1,14 @@
 //! Clusters: protocol, limits, balancing, verdicts, TLS.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use rustls_pki_types::ServerName;
 
-use super::{Checked, Clusters, Rejected, breaking, identify, millis_or, named, or, rejected, unspecified};
+use super::{Checked, Clusters, Rejected, breaking, check, identify, millis_or, named, or, rejected, unspecified};
 use crate::proto;
 use crate::snapshot::model::{
     Balance, BalancePolicy, ClientTls, Cluster, Cookie, HashKey, Hashing, KeySource, Origin, Protocol,
@@ -69,6 +70,10 @@ fn cluster(mut message: proto::Cluster, name: &Arc<str>, origin: &Origin) -> Che
         max_retries: or(limits.max_retries, CLUSTER_LIMIT),
         outlier: message.outlier.map(breaking::outlier).transpose()?,
         breaker: message.breaker.map(breaking::error_rate).transpose()?,
+        check: message
+            .health_check
+            .map(|message| check::check(message, protocol).map(Arc::new))
+            .transpose()?,
         origin: origin.clone(),
     })
 }
@@ -152,16 +157,21 @@ fn cookie(message: proto::Cookie) -> Checked<Cookie> {
 
 fn judge(message: proto::FailureStatuses) -> Checked<Arc<Judge>> {
     let mut ranges = Vec::with_capacity(message.http.len());
-    for proto::StatusRange { first, last } in message.http {
-        match (u16::try_from(first), u16::try_from(last)) {
-            (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => ranges.push(first..=last),
-            _ => return Err(format!("failures.http {first} to {last} is no range within 100 to 599")),
-        }
+    for range in message.http {
+        ranges.push(status_range("failures.http", range)?);
     }
     let code = |code| u8::try_from(code).ok().filter(|code| (1..=16).contains(code));
     let codes: Option<Vec<u8>> = message.grpc.iter().copied().map(code).collect();
     let codes = codes.ok_or_else(|| format!("failures.grpc {:?}: expected 1 to 16", message.grpc))?;
     Ok(Arc::new(Judge::new(&ranges, &codes)))
+}
+
+pub(super) fn status_range(field: &str, range: proto::StatusRange) -> Checked<RangeInclusive<u16>> {
+    let proto::StatusRange { first, last } = range;
+    match (u16::try_from(first), u16::try_from(last)) {
+        (Ok(first), Ok(last)) if 100 <= first && first <= last && last <= 599 => Ok(first..=last),
+        _ => Err(format!("{field} {first} to {last} is no range within 100 to 599")),
+    }
 }
 
 fn client_tls(message: proto::ClientTls) -> Checked<ClientTls> {

@@ -12,7 +12,7 @@ use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, ident
 use super::{cors, retry};
 use crate::proto;
 use crate::snapshot::model::{
-    Destination, Fault, HeaderMatch, HostMatch, Matcher, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
+    Destination, Fault, HeaderMatch, HostMatch, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
 };
 
 /// Bytes that one compiled regular expression may take; `\w{100}` fits, `\w{10000}` does not.
@@ -118,10 +118,28 @@ fn checked(
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
         retry: retry::retry(message.retry.unwrap_or_default())?,
         fault: message.fault.map(fault).transpose()?.map(Box::new),
+        mirror: message.mirror.map(|message| mirror(message, clusters)).transpose()?,
         cors,
         is_preflight: message.preflight,
         origin: origin.clone(),
     })
+}
+
+fn mirror(message: proto::Mirror, clusters: &Clusters) -> Checked<Mirror> {
+    let name = message.cluster.as_str();
+    let Some((cluster, config)) = clusters.get_key_value(name) else {
+        return Err(format!("mirror: there is no cluster {name:?}"));
+    };
+    if config.protocol == Protocol::Tcp {
+        return Err(format!("mirror: the cluster {name:?} takes no requests"));
+    }
+    if !(1..=1_000_000).contains(&message.share) {
+        return Err(format!(
+            "mirror.share is {} millionths; expected 1 to 1000000",
+            message.share
+        ));
+    }
+    Ok(Mirror { cluster: Arc::clone(cluster), share: message.share })
 }
 
 fn fault(message: proto::Fault) -> Checked<Fault> {

@@ -61,7 +61,7 @@ impl Proxy {
         let mut registry = Registry::default();
         let snapshot = Arc::new(decode(&plan.snapshot(sabotage).encode_to_vec()).expect("a valid snapshot"));
         registry.retain(&snapshot.clusters);
-        let worker = |_| Worker::new(Arc::clone(&hub), Arc::clone(&events));
+        let worker = |_| Worker::new(Arc::clone(&hub), Arc::clone(&events), (0, 1));
         let workers = (0..plan.workers).map(worker).collect();
         let mut proxy = Proxy {
             hub,
