@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.e2e.conftest import Running, last_failure
-from tests.peers import http1
+from tests.mesh import eventually
+from tests.peers import http1, http2
 from tests.peers.http1 import Http1
+from tests.peers.http2 import Http2
 from tests.peers.message import Answer, CutOff, Ended, Request, sized
 
 TIMEOUT = "x-envoy-expected-rq-timeout-ms"
@@ -97,5 +99,57 @@ def test_work_past_its_deadline_is_cancelled_at_once(running: Running) -> None:
         answer = ask(running.web.outbound, service, **{TIMEOUT: "300"})
         assert (answer.status, answer.fields["x-sidecar-reason"]) == (504, "timeout")
         assert time.monotonic() - began >= 0.3
-    # The server's script ends with its connection, at the latest with the block.
-    assert len(over) == 1
+        # The block would end the connection too: this is the proxy.
+        eventually("the server's end", lambda: over)
+
+
+def test_a_stream_past_its_deadline_is_reset_upstream(running: Running) -> None:
+    codes: list[int | None] = []
+
+    def hangs(peer: Http2) -> None:
+        stream = peer.next_stream()
+        peer.until(lambda: stream.reset is not None)
+        codes.append(stream.reset)
+
+    with http2.scripted_server(hangs) as server:
+        service = running.service(server.address, protocol="http2", timeout="1h")
+        assert ask(running.web.outbound, service, **{TIMEOUT: "300"}).status == 504
+        # CANCEL (RFC 9113 section 7).
+        eventually("the server's reset", lambda: codes == [8])
+
+
+def test_a_retry_that_cannot_begin_in_time_is_not_made(running: Running) -> None:
+    tried: list[Request] = []
+
+    def busy(request: Request) -> Answer:
+        tried.append(request)
+        return Answer(503, {**sized(b""), "retry-after": "1"})
+
+    with http1.server(busy) as server:
+        service = running.service(server.address, retry={"attempts": 2, "on": [503]}, timeout="1h")
+        assert ask(running.web.outbound, service, **{TIMEOUT: "500"}).status == 503
+        assert len(tried) == 1
+        assert ask(running.web.outbound, service, **{TIMEOUT: "60000"}).status == 503
+        assert len(tried) == 3
+
+
+def test_a_delay_takes_of_the_time_that_the_caller_gives(running: Running, fine: Fine) -> None:
+    service = running.service(fine.address, fault={"delay": {"time": "1m"}})
+    answer = ask(running.web.outbound, service, **{TIMEOUT: "200"})
+    assert (answer.status, answer.fields["x-sidecar-reason"]) == (504, "timeout")
+    assert fine.requests == []
+
+
+@pytest.mark.parametrize("kind", ["abort", "reset"])
+def test_a_share_of_the_requests_suffers(running: Running, fine: Fine, kind: str) -> None:
+    service = running.service(fine.address, fault={kind: {"share": "30%"}})
+    suffered = 0
+    with Http2.connect(running.web.outbound) as client:
+        for _ in range(300):
+            try:
+                suffered += client.ask(Request(host=service)).status == 503
+            except CutOff:
+                suffered += 1
+    # Six deviations of a fair share are 48 of 90.
+    assert 42 <= suffered <= 138
+    assert len(fine.requests) == 300 - suffered

@@ -320,6 +320,44 @@ fn when_nearly_all_were_taken_out_they_are_picked_all_the_same() {
     assert_eq!((standing(0).is_panic, standing(0).healthy), (true, 4));
 }
 
+#[test]
+fn discovery_and_health_checks_must_both_call_an_endpoint_well() {
+    let endpoints = [
+        endpoint(0, 1, true, 0),
+        endpoint(1, 1, false, 0),
+        endpoint(2, 1, true, 0),
+        endpoint(3, 1, true, 1),
+    ];
+    let ill = |n: usize, is_ill: bool| {
+        let error = is_ill.then(|| "it answers 503".to_owned());
+        assert!(endpoints[n].counts.checked(error, Some(is_ill)));
+    };
+    let picked = || {
+        let balancer = balancer(BalancePolicy::RoundRobin, &endpoints);
+        let shares = shares(&balancer, &endpoints, 100);
+        let picked: Vec<usize> = (0..4).filter(|&n| shares[n] > 0.0).collect();
+        (picked, balancer.candidates().is_panic)
+    };
+    assert_eq!(picked(), (vec![0, 2], false));
+    ill(1, true);
+    ill(0, true);
+    assert_eq!(picked(), (vec![2], false), "they count as if discovery had said so");
+    ill(2, true);
+    assert_eq!(picked(), (vec![3], false), "the next priority takes over");
+    ill(3, true);
+    assert_eq!(picked(), (vec![0, 2], true), "all are ill: that is believed of nobody");
+    ill(1, false);
+    assert_eq!(picked(), (vec![0, 2], true), "discovery is believed");
+    ill(2, false);
+    assert_eq!(picked(), (vec![2], false));
+    endpoints[2].counts.set_out(true);
+    assert_eq!(
+        picked(),
+        (vec![2], true),
+        "an ejected one is rather well than an ill one"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_endpoint_gets_its_share_little_by_little() {
     random::seed(7);

@@ -51,7 +51,7 @@ def test_a_check_that_cannot_be_is_refused(check: str, message: str, expected: s
 def test_bytes_that_nobody_reads_are_asked_for_no_answer() -> None:
     tcp = "protocol: tcp\nhealth_check: "
     assert "with `protocol: tcp`" in only_problem(f"{tcp}{{http: /a}}\n").message
-    assert load("services/orders.yaml", f"{tcp}{{tcp: true}}\n".encode())
+    assert load("services/orders.yaml", f"{tcp}{{tcp: true}}\n".encode()).key.name == "orders"
 
 
 @pytest.mark.parametrize(
