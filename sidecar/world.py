@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeVar
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import RESERVED
 from sidecar.config.model import Gateway, Mesh, Service
-from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
+from sidecar.config.model.breaking import with_said
 from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
@@ -231,7 +231,6 @@ MESH_KEY = Key("mesh", "")
 
 K = TypeVar("K", Key, str, Target)
 V = TypeVar("V")
-M = TypeVar("M", CircuitBreaker, OutlierDetection)
 
 # What a source may say; a union that grows with the sources.
 Update = DocumentSet | EndpointsUpdate | QueryUpdate | NamesUpdate | ChainsUpdate | Intentions | Site
@@ -306,8 +305,8 @@ class World:
         }
         if (calls := self._calls(caller, name)) is not None:
             said["connect_timeout"] = calls.connect_timeout or chain.connect_timeout
-            said["circuit_breaker"] = _with_calls(self.mesh.circuit_breaker, calls)
-            said["outlier_detection"] = _with_calls(self.mesh.outlier_detection, calls)
+            said["circuit_breaker"] = with_said(self.mesh.circuit_breaker, calls)
+            said["outlier_detection"] = with_said(self.mesh.outlier_detection, calls)
         filled = {
             field: value for field, value in said.items() if value is not None and field not in service.model_fields_set
         }
@@ -488,13 +487,6 @@ class World:
                 else:
                     documents[key] = last_good
         return replace(self, documents=_in_order(documents), refusals=_in_order(refusals), discovered=update.discovered)
-
-
-def _with_calls(settings: M, calls: Calls) -> M | None:
-    """These settings with what config entries say of calls; None: they say nothing of them."""
-    told = {field: getattr(calls, field, None) for field in type(settings).model_fields}
-    written = {field: value for field, value in told.items() if value is not None}
-    return settings.model_copy(update=written) if written else None
 
 
 def _in_order(mapping: Mapping[K, V]) -> Mapping[K, V]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -88,3 +88,13 @@ class OutlierDetection(Model):
         default=Decimal("0.5"),
         description="Share of the endpoints that may be out, rounded down; of two or more one always may. 0% = none.",
     )
+
+
+M = TypeVar("M", CircuitBreaker, OutlierDetection)
+
+
+def with_said(settings: M, said: object) -> M | None:
+    """The settings with those of their fields that `said` has as attributes and says; None: it says none."""
+    told = {field: getattr(said, field, None) for field in type(settings).model_fields}
+    written = {field: value for field, value in told.items() if value is not None}
+    return settings.model_copy(update=written) if written else None
