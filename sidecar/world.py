@@ -19,7 +19,7 @@ from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
-from sidecar.config.references import dangling
+from sidecar.config.references import dangling, services_of
 from sidecar.config.where import Where
 from sidecar.errors import Problem
 from sidecar.intentions import Intentions
@@ -474,7 +474,7 @@ class World:
         refusals = dict(update.refusals)
         # Services refer to the names of services only, gateways to their subsets too: services are decided first.
         for kind in ("service", "gateway"):
-            services = _services(documents, update)
+            services = services_of(documents, (*update.documents, *update.refused))
             for key in sorted(key for key in documents if key.kind == kind):
                 document = documents[key]
                 problems = dangling(document, services, discovered=update.discovered)
@@ -491,13 +491,3 @@ class World:
 
 def _in_order(mapping: Mapping[K, V]) -> Mapping[K, V]:
     return MappingProxyType(dict(sorted(mapping.items())))
-
-
-def _services(documents: Mapping[Key, Document], update: DocumentSet) -> dict[str, Service | None]:
-    """Every service that has a document, good or not."""
-    names = {key.name for key in (*update.documents, *update.refused) if key.kind == "service"}
-    known: dict[str, Service | None] = dict.fromkeys(sorted(names))
-    for key, document in documents.items():
-        if isinstance(document.model, Service):
-            known[key.name] = document.model
-    return known

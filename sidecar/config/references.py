@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from sidecar.config.document import Document
+from sidecar.config.document import Document, Key
 from sidecar.config.model import Gateway, Service
 from sidecar.config.source import MOST_PROBLEMS, Source
 from sidecar.config.spelling import did_you_mean, listed
@@ -16,6 +16,16 @@ from sidecar.errors import Problem
 
 # By name; None stands for a service whose document exists but cannot be read, so nothing is known about its subsets.
 Services = Mapping[str, Service | None]
+
+
+def services_of(documents: Mapping[Key, Document], keys: Iterable[Key]) -> dict[str, Service | None]:
+    """Every service that `keys` name, good or not."""
+    names = {key.name for key in keys if key.kind == "service"}
+    known: dict[str, Service | None] = dict.fromkeys(sorted(names))
+    for key, document in documents.items():
+        if isinstance(document.model, Service):
+            known[key.name] = document.model
+    return known
 
 
 class _Dangling(NamedTuple):

@@ -1,12 +1,13 @@
 """A failure at the end of a chain of services: of all who would try it again, one does."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.e2e.conftest import Running
-from tests.mesh import Proxy
+from tests.mesh import Proxy, eventually
 from tests.peers import http1, http2
 from tests.peers.http1 import Http1
 from tests.peers.http2 import Http2
@@ -27,6 +28,12 @@ class Tier:
     # What it passes on of the fields that it got.
     passes_on: tuple[str, ...] = TRACE
     requests: list[Request] = field(default_factory=list)
+
+    def knows_next(self) -> bool:
+        """Whether its sidecar has the next one's endpoints."""
+        assert self.proxy is not None
+        documents = json.loads(self.proxy.get("/api/v1/config")[1])["documents"]
+        return any(known["name"] == self.next and "endpoints" in known["fields"] for known in documents)
 
     def app(self, request: Request) -> Answer:
         assert self.proxy is not None
@@ -70,6 +77,8 @@ def chain(running: Running) -> Iterator[Chain]:
         middle.proxy = running.with_sidecar("middle", middle_app.port, retry=RETRY)
         far.proxy = running.with_sidecar("far", far_app.port, retry=RETRY)
         running.service(last.address, name="last", retry=RETRY)
+        for tier in tiers:
+            eventually(f"{tier.next} is known to its caller", tier.knows_next, within=10)
         yield chain
 
 

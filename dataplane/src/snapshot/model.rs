@@ -3,6 +3,7 @@
 mod admission;
 mod balance;
 mod check;
+mod mirror;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use regex::Regex;
 pub use admission::{Admission, Rate, RateKey, RateLimit};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
+pub use mirror::Mirror;
 
 use super::authorization::Authorization;
 use crate::verdict::Judge;
@@ -238,15 +240,6 @@ pub struct Retry {
     pub budget: u32,
 }
 
-/// Who gets copies of requests.
-#[derive(Clone, Debug)]
-pub struct Mirror {
-    /// Key of `Snapshot::clusters`; it takes requests.
-    pub cluster: Arc<str>,
-    /// In millionths.
-    pub share: u32,
-}
-
 /// What is done to requests on purpose. Shares are in millionths.
 #[derive(Debug)]
 pub struct Fault {
@@ -265,8 +258,8 @@ pub struct Fault {
 impl Retry {
     /// Whether work that may have been done is done again: of a call, or of another request.
     pub fn repeats(&self, is_call: bool) -> bool {
-        self.attempts > 1
-            && (is_call && self.calls != 0 || self.reset || !self.statuses.is_empty() || self.per_try_timeout.is_some())
+        let is_named = self.reset || !self.statuses.is_empty() || self.per_try_timeout.is_some();
+        self.attempts > 1 && (is_named || is_call && self.calls != 0)
     }
 }
 
