@@ -33,13 +33,16 @@ class _Generator(GenerateJsonSchema):
             return format_duration(dft)
         if isinstance(dft, Decimal):
             return format_share(dft)
-        encoded = super().encode_default(dft)
-        if isinstance(encoded, dict):
-            return {name: value for name, value in encoded.items() if value is not None}
-        return encoded
+        return _without_nulls(super().encode_default(dft))
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return value
 
 
 def of(kind: str) -> Schema:

@@ -113,9 +113,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines() -> None:
     ("text", "message"),
     [
         ("rate_limit: {requests: 200, match: {}}", "`match` is not supported yet"),
-        ("mirror: {}", "`mirror` is not supported yet"),
         ("plugins: []", "`plugins` is not supported yet"),
-        ("health_check: {}", "`health_check` is not supported yet"),
         ("protocol: udp", "`udp` is not supported yet"),
     ],
 )
