@@ -49,15 +49,19 @@ demo-check: ## run the example shop without a terminal and check what it does
 
 test: ## all tests that need Python and Rust only
 	$(timed) requirements/prerequisites lint >/dev/null; \
-	echo 'in four parts, two at a time; each is shown when it has ended'; \
-	$(quietly) --jobs 2 --output-sync=target test-rust test-e2e test-unit demo-check
+	echo 'in five parts, two at a time; each is shown when it has ended'; \
+	$(quietly) --jobs 2 --output-sync=target $(parts_of_test)
 
-# The parts of `test`, the longest first. Two at a time: cargo compiles and tests while .venv is set up and proxies run.
-.PHONY: test-rust test-e2e test-unit
+# The longest first. Two at a time: cargo compiles and tests while .venv is set up and proxies run.
+parts_of_test := test-rust test-e2e test-fidelity test-unit demo-check
+.PHONY: $(parts_of_test)
+# cargo is no part of make's count of jobs.
 test-rust:
-	$(timed) cargo test $(cargo_flags) --quiet
+	$(timed) unset MAKEFLAGS; cargo test $(cargo_flags) --quiet
 test-e2e: $(extension)
-	$(timed) python -m pytest --quiet tests/e2e
+	$(timed) python -m pytest --quiet --ignore tests/e2e/fidelity tests/e2e
+test-fidelity: $(extension)
+	$(timed) python -m pytest --quiet tests/e2e/fidelity
 test-unit: $(extension)
 	$(timed) python -m pytest --quiet tests/unit tests/seam tests/architecture
 
@@ -82,7 +86,7 @@ lint: ## formats, lints, types, layers, the stub, the wire files
 	cargo fmt --all --check; \
 	cargo clippy $(cargo_flags) --quiet --all-targets -- -D warnings; \
 	cargo clippy $(cargo_flags) --quiet --all-targets --features python -- -D warnings; \
-	cargo test $(cargo_flags) --quiet --test layers; \
+	cargo test $(cargo_flags) --quiet --lib -- layers; \
 	ruff check --quiet; \
 	ruff format --check --quiet; \
 	mypy; \

@@ -50,3 +50,8 @@ mod python;
 /// For Rust's allocations only; Python keeps its own. Small, often freed blocks are what a proxy allocates.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+// A part of the library's tests: as a test of its own it would have the library compiled once more.
+#[cfg(test)]
+#[path = "../tests/layers.rs"]
+mod layers;

@@ -134,6 +134,7 @@ async def test_who_gives_up_does_not_blame_the_endpoint(running: Running) -> Non
             assert await asyncio.to_thread(counted, running.web, service) == (0, 0)
 
             # One that has no time left is the endpoint's failure: nothing has come of it, whoever notices first.
+            # The caller may be earlier by an eighth of the time, and a busy machine takes some of that.
             with pytest.raises(grpc.aio.AioRpcError):
-                await stub.hang(b"", timeout=1)
+                await stub.hang(b"", timeout=3)
             await asyncio.to_thread(eventually_counted, running.web, service, (1, 0))
