@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mesh import eventually
-from tests.real.programs import cached, free_port
+from tests.real.programs import cached, free_ports
 
 VERSION = "consul-1.22.7"
 # Seconds. An election takes one to two on a quiet machine.
@@ -42,8 +42,8 @@ class Agent:
         directory.mkdir(exist_ok=True)
         self._data = directory / "consul"
         self._log = directory / "consul.log"
-        self._port, self._server, self._serf = free_port(), free_port(), free_port()
-        self._wide = free_port() if datacenters else -1
+        self._port, self._server, self._serf, wide = free_ports(4)
+        self._wide = wide if datacenters else -1
         self._datacenter, self._join_wide = (*datacenters, "dc1")[0], join_wide
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -108,6 +108,9 @@ def test_a_unix_socket_and_a_token_file_and_flags_before_variables(ways: Ways, t
 
 def test_a_sidecar_lives_on_https_with_a_token_file(ways: Ways, tmp_path: Path) -> None:
     told = {"CONSUL_HTTP_TOKEN_FILE": str(ways.token_file), **ways.tls}
+    # Where tokens are refused by default, calls are too.
+    allowed = {"Kind": "service-intentions", "Name": "orders", "Sources": [{"Name": "web", "Action": "allow"}]}
+    ways.agent.put("/v1/config", allowed)
     with application("orders") as port, Mesh(tmp_path, ways.https) as mesh:
         mesh.sidecar("orders", port, environ=told)
         web = mesh.sidecar("web", 1, "--consul-addr", ways.socket, environ={**told, "CONSUL_HTTP_ADDR": NOWHERE})

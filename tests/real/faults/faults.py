@@ -146,7 +146,7 @@ _ALL = (
     # All three: nothing is to be gained by a second try.
     Fault("slow headers", _one(_slow_head), faulty=3, takes=LATE),
     Fault("slow body", _one(_slow_body), faulty=3, takes=LATE),
-    Fault("cut body", _one(_cut), reasons=_BROKEN | {"upstream-protocol"}),
+    Fault("cut body", _one(_cut), reasons=_BROKEN | {"upstream-protocol", "missing-status"}),
     Fault("wrong framing", _one(_garbled), reasons=_BROKEN | {"upstream-protocol"}),
     # HTTP/1 has no word for it: the connection ends when a request has just been sent.
     Fault("GOAWAY in flight", _one(_goes_away), reasons=_BROKEN | {"refused-stream"}),
