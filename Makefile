@@ -53,7 +53,7 @@ test: ## all tests that need Python and Rust only
 	$(quietly) --jobs 2 --output-sync=target $(parts_of_test)
 
 # The longest first. Two at a time: cargo compiles and tests while .venv is set up and proxies run.
-parts_of_test := test-rust test-e2e test-fidelity test-unit demo-check
+parts_of_test := test-rust test-e2e test-fidelity test-unit test-demo
 .PHONY: $(parts_of_test)
 # cargo is no part of make's count of jobs.
 test-rust:
@@ -64,6 +64,8 @@ test-fidelity: $(extension)
 	$(timed) python -m pytest --quiet tests/e2e/fidelity
 test-unit: $(extension)
 	$(timed) python -m pytest --quiet tests/unit tests/seam tests/architecture
+test-demo: $(extension)
+	$(timed) python examples/shop/check.py
 
 real: ## tests against real servers and suites, which it installs
 	$(timed) $(quietly) $(extension); \
