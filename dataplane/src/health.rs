@@ -61,7 +61,8 @@ impl Checks {
         Checks { share: (index.into(), of.max(1).into()), events, running: HashMap::new() }
     }
 
-    /// Checks the endpoints of these clusters from now on, and no others; of a cluster whose list nobody follows none. One that goes on is not disturbed.
+    /// Checks the endpoints of these clusters from now on, and no others; of a cluster whose list nobody follows none. One
+    /// that goes on is not disturbed.
     pub fn follow<'a>(&mut self, upstreams: impl Iterator<Item = &'a Rc<Upstream>>) {
         let mut checked: Vec<&Rc<Upstream>> = upstreams
             .filter(|upstream| upstream.config.check.is_some() && upstream.is_warm())

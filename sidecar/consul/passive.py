@@ -13,16 +13,20 @@ from typing import TypedDict
 from sidecar.consul.duration import duration
 from sidecar.consul.fields import Done, Json
 
-# As config entries and as opaque configs of upstreams write them. A share of the ejections is not carried out.
-_ALL = frozenset({100})
+# As config entries write them. A share of the ejections is not carried out.
 ENTRY: Done = {
     **dict.fromkeys(("Interval", "MaxFailures", "MaxEjectionPercent", "BaseEjectionTime")),
-    "EnforcingConsecutive5xx": _ALL,
+    "EnforcingConsecutive5xx": frozenset({100}),
 }
-OPAQUE: Done = {
-    **dict.fromkeys(("interval", "max_failures", "max_ejection_percent", "base_ejection_time")),
-    "enforcing_consecutive_5xx": _ALL,
+# By the names in opaque configs of upstreams.
+_OPAQUE = {
+    "interval": "Interval",
+    "max_failures": "MaxFailures",
+    "max_ejection_percent": "MaxEjectionPercent",
+    "base_ejection_time": "BaseEjectionTime",
+    "enforcing_consecutive_5xx": "EnforcingConsecutive5xx",
 }
+OPAQUE: Done = {name: ENTRY[entry] for name, entry in _OPAQUE.items()}
 
 
 class Detection(TypedDict):
@@ -33,34 +37,21 @@ class Detection(TypedDict):
     max_ejected: Decimal | None
 
 
-def of_entry(told: Json) -> Detection:
-    """Of `PassiveHealthCheck`."""
-    return _detection(
-        told.get("MaxFailures"),
-        told.get("EnforcingConsecutive5xx"),
-        told.get("BaseEjectionTime"),
-        told.get("MaxEjectionPercent"),
-    )
-
-
 def of_opaque(told: Json) -> Detection:
     """Of `passive_health_check`."""
-    return _detection(
-        told.get("max_failures"),
-        told.get("enforcing_consecutive_5xx"),
-        told.get("base_ejection_time"),
-        told.get("max_ejection_percent"),
-    )
+    return of_entry({entry: told.get(name) for name, entry in _OPAQUE.items()})
 
 
-def _detection(failures: object, enforcing: object, ejection: object, percent: object) -> Detection:
+def of_entry(told: Json) -> Detection:
+    """Of `PassiveHealthCheck`."""
     # Consul's 0 failures stand for the default, 0 % of enforcing and of ejection for none at all.
+    failures, time = told.get("MaxFailures"), duration(told.get("BaseEjectionTime"))
     errors = int(failures) if isinstance(failures, int | float) and failures > 0 else None
-    time = duration(ejection)
+    most = _number(told.get("MaxEjectionPercent"))
     return Detection(
-        consecutive_errors=0 if _number(enforcing) == 0 else errors,
+        consecutive_errors=0 if _number(told.get("EnforcingConsecutive5xx")) == 0 else errors,
         ejection=time if time else None,
-        max_ejected=None if (most := _number(percent)) is None else Decimal(min(most, 100)) / 100,
+        max_ejected=None if most is None else Decimal(min(most, 100)) / 100,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.config.model import Service
 from sidecar.config.model.admission import RateKey, RateLimit
 from sidecar.snapshot.tcp import is_tcp
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 
 

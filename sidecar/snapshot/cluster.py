@@ -12,7 +12,7 @@ from sidecar.snapshot.balance import POLICIES
 from sidecar.snapshot.balance import settings as balance_settings
 from sidecar.snapshot.breaking import error_rate, limits, outlier
 from sidecar.snapshot.health import health_check
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from sidecar.config.model.fault import Fault
 from sidecar.config.model.traffic import GRPC_STATUSES
 from sidecar.snapshot.scope import Scope
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import millionths, milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 
 
@@ -18,14 +16,10 @@ def fault_of(fault: Fault | None) -> wire.Fault | None:
     (narrowed,) = Scope().narrowed(fault.match)
     made = wire.Fault(match=narrowed.match, by_header=fault.by_header)
     if fault.delay is not None:
-        made.delay_ms, made.delay_share = milliseconds(fault.delay.time), _millionths(fault.delay.share)
+        made.delay_ms, made.delay_share = milliseconds(fault.delay.time), millionths(fault.delay.share)
     if fault.abort is not None:
         made.abort_status, made.abort_call = fault.abort.status, GRPC_STATUSES[fault.abort.grpc]
-        made.abort_share = _millionths(fault.abort.share)
+        made.abort_share = millionths(fault.abort.share)
     if fault.reset is not None:
-        made.reset_share = _millionths(fault.reset.share)
+        made.reset_share = millionths(fault.reset.share)
     return made
-
-
-def _millionths(share: Decimal) -> int:
-    return int(share * 1_000_000)

@@ -11,7 +11,7 @@ from sidecar.config.model.gateway import GatewayListener
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.tls import Certificate, ListenerTls
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sidecar.snapshot import tcp
+from sidecar.snapshot.units import millionths
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
 
@@ -37,4 +38,4 @@ def _mirror(world: World, name: str) -> wire.Mirror | None:
     service = world.service(to.service)
     if not service.enabled or tcp.is_tcp(service):
         return None
-    return wire.Mirror(cluster=to.cluster, share=max(1, int(mirror.share * 1_000_000)))
+    return wire.Mirror(cluster=to.cluster, share=max(1, millionths(mirror.share)))

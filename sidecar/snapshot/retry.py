@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.config.model.retry import Retry
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 
 _STATUSES = {"5xx": (500, 599), "gateway-error": (502, 504), "retriable-4xx": (409, 409)}

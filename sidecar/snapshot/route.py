@@ -18,7 +18,7 @@ from sidecar.snapshot.mirror import mirrored, with_mirrors
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.retry import retry_policy
 from sidecar.snapshot.scope import Narrowed, Scope
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import ChainMatch, ChainRoute, Target, World, is_callable
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from sidecar.config.model import Service
 from sidecar.snapshot.cluster import APP, RAW_APP, origin
-from sidecar.snapshot.times import milliseconds
+from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Target, World
 

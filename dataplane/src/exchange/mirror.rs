@@ -4,7 +4,6 @@
 //! it is too much to be held. The request waits for nothing of it, and what becomes of it is counted and no more.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +18,9 @@ use crate::balance::Key;
 use crate::clock;
 use crate::error::{Error, Reason};
 use crate::forward;
-use crate::http::body::{Frame, Head};
+use crate::http::body::Frame;
 use crate::http::grpc;
-use crate::http::pump::{self, Broken};
+use crate::http::pump::Broken;
 use crate::http::upgrade::Upgrade;
 use crate::random;
 use crate::scope::Target;
@@ -133,16 +132,7 @@ async fn ask(picked: &Picked, request: Request<()>, content: Bytes, is_call: boo
         Some(lease) => lease,
         None => picked.checkout().await?,
     };
-    let (mut response, mut sink) = lease.send(request, content.is_empty())?;
-    if !content.is_empty() {
-        // An endpoint may answer before it has all of it.
-        let _answered = pump::send_whole(&mut sink, content).await;
-    }
-    let (head, mut body) = loop {
-        if let Head::Final(head, body) = poll_fn(|cx| response.poll(cx)).await? {
-            break (head, body);
-        }
-    };
+    let (head, mut body, _sink) = lease.ask(request, content).await?;
     let mut trailers = None;
     while let Some(frame) = body.next().await {
         match frame.map_err(Broken::Body)? {

@@ -1,6 +1,5 @@
 //! One question to one endpoint, over a connection of its own: what a new caller would find.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,9 +12,8 @@ use prost::Message;
 use crate::clock;
 use crate::cluster::{Cluster, Counts, Endpoint};
 use crate::error::{Error, Side};
-use crate::http::body::{Frame, Head};
+use crate::http::body::Frame;
 use crate::http::grpc;
-use crate::http::pump;
 use crate::pool::{Limits, Pool, Sessions, Transport};
 use crate::random;
 use crate::snapshot::model::{EndpointLimits, HealthCheck, Question};
@@ -103,7 +101,9 @@ impl Probe {
                 Ok(())
             }
             Question::Http { path, statuses } => {
-                let (head, ..) = self.exchange(self.request(Method::GET, path.clone()), None).await?;
+                let (head, ..) = self
+                    .exchange(self.request(Method::GET, path.clone()), Bytes::new())
+                    .await?;
                 let status = head.status();
                 match statuses.iter().any(|range| range.contains(&status.as_u16())) {
                     true => Ok(()),
@@ -122,7 +122,7 @@ impl Probe {
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         let message = HealthCheckRequest { service: service.to_owned() };
-        let (head, content, trailers) = self.exchange(request, Some(framed(&message))).await?;
+        let (head, content, trailers) = self.exchange(request, framed(&message)).await?;
         let status = trailers.as_ref().unwrap_or(head.headers()).get(grpc::GRPC_STATUS);
         match status.map(GrpcStatus::parse) {
             Some(status) if status.number() == 0 => {}
@@ -165,19 +165,10 @@ impl Probe {
     async fn exchange(
         &self,
         request: Request<()>,
-        content: Option<Bytes>,
+        content: Bytes,
     ) -> Result<(Response<()>, BytesMut, Option<HeaderMap>), Wrong> {
         let mut lease = self.pool.checkout(&self.cluster, LIMITS).await?;
-        let (mut response, mut sink) = lease.send(request, content.is_none())?;
-        if let Some(content) = content {
-            // An endpoint may answer before it has all of it.
-            let _answered = pump::send_whole(&mut sink, content).await;
-        }
-        let (head, mut body) = loop {
-            if let Head::Final(head, body) = poll_fn(|cx| response.poll(cx)).await? {
-                break (head, body);
-            }
-        };
+        let (head, mut body, _sink) = lease.ask(request, content).await?;
         let mut received = BytesMut::new();
         let mut trailers = None;
         while let Some(frame) = body.next().await {

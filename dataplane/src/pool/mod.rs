@@ -6,12 +6,14 @@ mod h2;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
 
 pub use connect::{Sessions, Transport};
 
@@ -19,8 +21,8 @@ use crate::breaker::Gauge;
 use crate::clock::Instant;
 use crate::cluster::{Cluster, Counts, Endpoint};
 use crate::error::{Error, Reason};
-use crate::http::body::{Head, Sink};
-use crate::http::{h1 as codec1, h2 as codec2};
+use crate::http::body::{Body, Head, Sink};
+use crate::http::{h1 as codec1, h2 as codec2, pump};
 use crate::net::Io;
 use crate::snapshot::model::{self, EndpointLimits, Protocol};
 use crate::tls::term::{Term, Verified};
@@ -300,6 +302,21 @@ impl Lease {
     pub fn completed(&mut self) {
         if let Lease::H1(lease) = self {
             lease.completed();
+        }
+    }
+
+    /// Sends a request whose content is there as a whole, and waits for the head of its answer; interim ones are nobody's.
+    /// The sink must live as long as the answer is read: dropping it may cancel.
+    pub async fn ask(&mut self, head: Request<()>, content: Bytes) -> Result<(Response<()>, Body, Sink), Error> {
+        let (mut response, mut sink) = self.send(head, content.is_empty())?;
+        if !content.is_empty() {
+            // An endpoint may answer before it has all of it.
+            let _answered = pump::send_whole(&mut sink, content).await;
+        }
+        loop {
+            if let Head::Final(head, body) = poll_fn(|cx| response.poll(cx)).await? {
+                return Ok((head, body, sink));
+            }
         }
     }
 }

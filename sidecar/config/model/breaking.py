@@ -46,7 +46,7 @@ class CircuitBreaker(Model):
     max_retries: int = Field(default=1024, ge=1, le=1_000_000, description="Requests in flight that are tried again.")
     # Envoy's `per_host_thresholds`.
     per_endpoint: EndpointLimits = Field(
-        default=EndpointLimits(), description="Bounds for each endpoint, beside those for the service."
+        default=EndpointLimits.defaults(), description="Bounds for each endpoint, beside those for the service."
     )
     failure_rate: Annotated[Share, AfterValidator(_check_below_all)] | None = Field(
         default=None,
