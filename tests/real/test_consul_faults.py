@@ -240,8 +240,9 @@ def test_odd_answers_about_one_service_cost_no_call(parts: Parts) -> None:
             began = time.monotonic()
             flap(agent, instances["flapping"][1])
             rounds = len(web.faults.asked("/v1/health/service/flapping", began))
-            # A change is seen at most ten times a second, however fast they come.
-            assert rounds <= 10 * (time.monotonic() - began) + 2
+            # A change is seen at most ten times a second, however fast they come: 40 came. A watch may begin with two
+            # rounds at once, and one that starts or stops taking turns begins again.
+            assert rounds <= 10 * (time.monotonic() - began) + 6
         for caller in callers:
             assert caller.failures == []
             eventually(f"nobody of {caller.host} is lost", partial(reaches, web, {"one", "two"}, caller.host), AGAIN)

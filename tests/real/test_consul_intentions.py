@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from http.client import HTTPException
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -56,7 +57,11 @@ def speaks(agent: Agent, service: str, protocol: str) -> None:
 
 
 def answers(proxy: Proxy, status: int, path: str = "/", **headers: str) -> bool:
-    return call(proxy.outbound, "orders", path, headers)[0] == status
+    """Whether a call is answered so; one that a change of the intentions has cut half-way is not."""
+    try:
+        return call(proxy.outbound, "orders", path, headers)[0] == status
+    except (ConnectionError, HTTPException):
+        return False
 
 
 def stays(probe: Callable[[], bool]) -> bool:
