@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,6 +42,16 @@ class Settings:
     # Enterprise; passed on as they are.
     namespace: str = ""
     partition: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the agent runs on our host, as far as its address tells."""
+        if self.socket:
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def current_token(self) -> str:
         """The token of the next request. Raises ConsulError when its file cannot be read."""

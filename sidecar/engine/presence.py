@@ -16,7 +16,7 @@ from sidecar.control import Control
 from sidecar.engine import Announcement, SidecarFor
 from sidecar.errors import ConfigError, ConsulError, Problem
 from sidecar.registration import adopted, own, probe
-from sidecar.registration.address import advertised, is_local
+from sidecar.registration.address import advertised
 from sidecar.snapshot import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.role import Exposed, Upstream
 
@@ -77,7 +77,7 @@ class Registered:
             else probe.always
         )
         self._grpc = probe.grpc_service(announcement.check) if isinstance(role, SidecarRole) else None
-        if self._grpc is not None and not is_local(client.settings):
+        if self._grpc is not None and not client.settings.is_local:
             problem = f"the agent at {client.settings.address} is not on this host, so it cannot ask the application"
             raise ConfigError([Problem("--check grpc", problem, expected="tcp, a path such as /healthz, or none")])
         kind = "gateway" if isinstance(role, GatewayRole) else "sidecar"
@@ -100,7 +100,7 @@ class Registered:
         address = await advertised(told.address, bound, consul)
         # A gateway's listeners move with its document; its admin port is as unique on a host, and stays.
         port = self._own_port or _port(admin)
-        own_id = f"{self._name}-{port}" if is_local(consul) else f"{self._name}-{address}-{port}"
+        own_id = f"{self._name}-{port}" if consul.is_local else f"{self._name}-{address}-{port}"
         sidecar = self._role if isinstance(self._role, SidecarRole) else None
         instance = own.Instance(
             service=self._name,

@@ -19,19 +19,9 @@ async def advertised(wanted: str, listens_on: str, consul: Settings) -> str:
     host = listens_on.rpartition(":")[0].strip("[]")
     if host and not ip_address(host).is_unspecified:
         return host
-    if is_local(consul):
+    if consul.is_local:
         return ""
     return await asyncio.to_thread(_towards, consul.host, consul.port)
-
-
-def is_local(consul: Settings) -> bool:
-    """Whether the agent runs on our host, as far as its address tells."""
-    if consul.socket:
-        return True
-    try:
-        return ip_address(consul.host).is_loopback
-    except ValueError:
-        return consul.host == "localhost"
 
 
 def _towards(host: str, port: int) -> str:

@@ -14,7 +14,7 @@ def with_mirrors(world: World, names: Iterable[str]) -> tuple[str, ...]:
     """These services, and those that get copies of their requests."""
     named = dict.fromkeys(names)
     for name in tuple(named):
-        mirror = world.service(name).mirror
+        mirror = world.written(name).mirror
         if mirror is not None and mirror.to.service is not None:
             named[mirror.to.service] = None
     return tuple(named)
@@ -31,7 +31,7 @@ def mirrored(world: World, routes: Iterable[wire.Route]) -> Iterator[wire.Route]
 
 
 def _mirror(world: World, name: str) -> wire.Mirror | None:
-    mirror = world.service(name).mirror
+    mirror = world.written(name).mirror
     if mirror is None:
         return None
     to = Target(mirror.to.service or name, mirror.to.subset or "")

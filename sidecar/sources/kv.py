@@ -131,7 +131,10 @@ class KvSource:
                 # A key that ends with a slash is a folder of Consul's own page.
                 continue
             known = before.get(name)
-            results[name] = known if known is not None and known[0] == index else _load(name, index, entry)
+            if known is not None and known[0] == index:
+                results[name] = known
+                continue
+            results[name] = _load(name, index, entry)
             # A thousand documents take seconds; a sidecar does other things, too.
             await asyncio.sleep(0)
         self._results[prefix] = results

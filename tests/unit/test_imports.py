@@ -9,15 +9,20 @@ import pytest
 UNUSED = {"grpc", "opentelemetry", "rich", "requests", "cryptography", "jinja2"}
 
 
-def loaded(program: str) -> set[str]:
-    """Top-level modules after `program`."""
+def modules(program: str) -> set[str]:
+    """All that are loaded after `program`."""
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\nimport sys\nprint(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return set(done.stdout.split())
+
+
+def loaded(program: str) -> set[str]:
+    """Top-level modules after `program`."""
+    return {name.partition(".")[0] for name in modules(program)}
 
 
 def test_a_running_sidecar_loads_no_library_that_it_does_not_use() -> None:
@@ -26,4 +31,11 @@ def test_a_running_sidecar_loads_no_library_that_it_does_not_use() -> None:
 
 @pytest.mark.parametrize("module", ["aiohttp", "pydantic", "ruamel", "google", "watchfiles"])
 def test_help_and_version_wait_for_none_of_what_runs(module: str) -> None:
-    assert module not in loaded("import sidecar.cli")
+    assert module not in loaded("from sidecar.cli.command import program; program()")
+
+
+def test_a_verb_waits_for_no_other_verb() -> None:
+    verbs = modules("from sidecar.cli.command import program; program('run')")
+
+    assert "sidecar.cli.run" in verbs
+    assert not {f"sidecar.cli.{verb}" for verb in ("gateway", "config", "status", "ca", "version")} & verbs

@@ -44,6 +44,15 @@ async def test_a_call_carries_the_token_and_the_place_of_enterprise() -> None:
     assert (answer.index, answer.value) == (7, [{"Key": "x"}])
 
 
+@pytest.mark.parametrize(("is_local", "taken"), [(True, "identity"), (False, "gzip, deflate")])
+async def test_only_a_remote_agent_may_compress(monkeypatch: pytest.MonkeyPatch, is_local: bool, taken: str) -> None:
+    monkeypatch.setattr(Settings, "is_local", is_local)
+    async with scripted({PATH: [Reply([])]}) as script, connected(script) as client:
+        await client.get(PATH)
+
+    assert script.requests[0].headers["accept-encoding"].startswith(taken)
+
+
 async def test_nothing_there_is_no_error() -> None:
     async with scripted({PATH: [Reply(b"", index=3, status=404)]}) as script, connected(script) as client:
         assert (await client.get(PATH)).value is None

@@ -31,6 +31,20 @@ def test_a_unix_socket_is_a_path() -> None:
     assert read({"CONSUL_HTTP_ADDR": "unix:///run/consul.sock"}).socket == "/run/consul.sock"
 
 
+@pytest.mark.parametrize(
+    ("address", "is_local"),
+    [
+        ("[::1]:8500", True),
+        ("localhost:8500", True),
+        ("unix:///run/consul.sock", True),
+        ("10.0.0.1:8500", False),
+        ("consul.local:8500", False),
+    ],
+)
+def test_a_remote_agent_is_told_from_a_local_one(address: str, is_local: bool) -> None:
+    assert read({"CONSUL_HTTP_ADDR": address}).is_local is is_local
+
+
 def test_the_api_may_stand_below_a_path() -> None:
     assert read({"CONSUL_HTTP_ADDR": "https://proxy.local/consul/"}).prefix == "/consul"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.consul.settings import read
-from sidecar.registration.address import advertised, is_local
+from sidecar.registration.address import advertised
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,3 @@ from sidecar.registration.address import advertised, is_local
 )
 async def test_the_nearest_word_decides(wanted: str, listens_on: str, agent: str, said: str) -> None:
     assert await advertised(wanted, listens_on, read({"CONSUL_HTTP_ADDR": agent})) == said
-
-
-def test_a_remote_agent_is_told_from_a_local_one() -> None:
-    assert is_local(read({"CONSUL_HTTP_ADDR": "[::1]:8500"}))
-    assert not is_local(read({"CONSUL_HTTP_ADDR": "10.0.0.1:8500"}))
