@@ -117,6 +117,8 @@ pub struct Counts {
     pub pending: Gauge,
     /// Open connections, for `per_endpoint.max_connections`.
     pub connections: Gauge,
+    /// Requests in flight that came here after a failed attempt, for `per_endpoint.max_retries`.
+    pub retries: Gauge,
     /// Open while it is ejected: see [`eject`](Counts::eject) and [`restore`](Counts::restore).
     pub circuit: Circuit,
     /// Failures in a row.

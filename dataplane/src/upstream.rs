@@ -23,7 +23,7 @@ use crate::events::Events;
 use crate::outlier::{self, Change};
 use crate::pool::{Connection, Lease, Limits, Pool, Target, Transport};
 use crate::proto::{self, event::Kind};
-use crate::snapshot::model::{self, BalancePolicy, ClientTls, Protocol};
+use crate::snapshot::model::{self, BalancePolicy, ClientTls, EndpointLimits, Protocol};
 use crate::telemetry::finished as record;
 use crate::tls::term::Trust;
 use crate::verdict::{Judge, Verdict};
@@ -189,8 +189,12 @@ impl Upstream {
         let Candidates { members, balancer, .. } = &*candidates;
         if let Some(index) = balancer.probe(&members.endpoints, key, tried) {
             // The one request that finds out is not held back by what is left of others.
-            members.endpoints[index].counts.active.fetch_add(1, Relaxed);
-            return Ok(Picked::new(self, &candidates, index, true));
+            let counts = &members.endpoints[index].counts;
+            counts.active.fetch_add(1, Relaxed);
+            if !tried.is_empty() {
+                counts.retries.take();
+            }
+            return Ok(Picked::new(self, &candidates, index, (true, !tried.is_empty())));
         }
         let Some(index) = balancer.pick(&members.endpoints, key, tried) else {
             return Err(Error::new(match members.endpoints.is_empty() {
@@ -198,17 +202,24 @@ impl Upstream {
                 false => Reason::NoHealthyEndpoint,
             }));
         };
-        match self.take(&members.endpoints[index]) {
-            true => Ok(Picked::new(self, &candidates, index, false)),
+        match self.take(&members.endpoints[index], !tried.is_empty()) {
+            true => Ok(Picked::new(self, &candidates, index, (false, !tried.is_empty()))),
             false => self.pick_with_room(&candidates, tried),
         }
     }
 
     /// Counts one more request of the endpoint, unless it has as many as it may.
-    fn take(&self, endpoint: &Endpoint) -> bool {
-        let is_taken = endpoint.counts.active.fetch_add(1, Relaxed) < self.config.per_endpoint.max_requests;
+    fn take(&self, endpoint: &Endpoint, is_retry: bool) -> bool {
+        let (counts, limits) = (&endpoint.counts, &self.config.per_endpoint);
+        if is_retry && !counts.retries.try_take(limits.max_retries) {
+            return false;
+        }
+        let is_taken = counts.active.fetch_add(1, Relaxed) < limits.max_requests;
         if !is_taken {
-            endpoint.counts.active.fetch_sub(1, Relaxed);
+            counts.active.fetch_sub(1, Relaxed);
+            if is_retry {
+                counts.retries.give();
+            }
         }
         is_taken
     }
@@ -217,13 +228,21 @@ impl Upstream {
     #[cold]
     fn pick_with_room(self: &Rc<Self>, candidates: &Rc<Candidates>, tried: &[usize]) -> Result<Picked, Error> {
         let (endpoints, balancer) = (&candidates.members.endpoints, &candidates.balancer);
-        let fresh = balancer.any(|index| !tried.contains(&index) && self.take(&endpoints[index]));
-        match fresh.or_else(|| balancer.any(|index| self.take(&endpoints[index]))) {
-            Some(index) => Ok(Picked::new(self, candidates, index, false)),
-            None => Err(Error::new(Reason::Overflow).because(format_args!(
-                "per_endpoint.max_requests: every endpoint has {} in flight",
-                self.config.per_endpoint.max_requests
-            ))),
+        let is_retry = !tried.is_empty();
+        let fresh = balancer.any(|index| !tried.contains(&index) && self.take(&endpoints[index], is_retry));
+        match fresh.or_else(|| balancer.any(|index| self.take(&endpoints[index], is_retry))) {
+            Some(index) => Ok(Picked::new(self, candidates, index, (false, is_retry))),
+            None => Err(Error::new(Reason::Overflow).because(self.fullness(endpoints))),
+        }
+    }
+
+    /// Which limit every endpoint has reached.
+    fn fullness(&self, endpoints: &[Arc<Endpoint>]) -> String {
+        let EndpointLimits { max_requests, max_retries, .. } = self.config.per_endpoint;
+        let is_full = |endpoint: &Arc<Endpoint>| endpoint.counts.active.load(Relaxed) >= max_requests;
+        match endpoints.iter().any(|endpoint| !is_full(endpoint)) {
+            true => format!("per_endpoint.max_retries: every endpoint has {max_retries} retries in flight"),
+            false => format!("per_endpoint.max_requests: every endpoint has {max_requests} in flight"),
         }
     }
 
@@ -259,6 +278,8 @@ pub struct Picked {
     index: usize,
     /// It finds out whether the endpoint is well again, and nobody knows yet.
     is_probe: Cell<bool>,
+    /// An attempt of the request has failed before.
+    is_retry: bool,
     /// `None`: nobody wants to know how long it takes.
     started: Option<Instant>,
     /// How long it took until the answer began.
@@ -266,8 +287,13 @@ pub struct Picked {
 }
 
 impl Picked {
-    /// The request is among the endpoint's active ones already.
-    fn new(upstream: &Rc<Upstream>, candidates: &Rc<Candidates>, index: usize, is_probe: bool) -> Self {
+    /// The request is among the endpoint's active ones already, and a retry among its retries.
+    fn new(
+        upstream: &Rc<Upstream>,
+        candidates: &Rc<Candidates>,
+        index: usize,
+        (is_probe, is_retry): (bool, bool),
+    ) -> Self {
         // Nobody else reads a latency, and asking for the time costs as much as a pick.
         let is_timed = upstream.config.balance.policy == BalancePolicy::PeakEwma;
         let started = is_timed.then(clock::now);
@@ -278,6 +304,7 @@ impl Picked {
             started,
             answered: Cell::new(None),
             is_probe: Cell::new(is_probe),
+            is_retry,
         };
         picked.endpoint().counts.total.fetch_add(1, Relaxed);
         picked
@@ -357,6 +384,9 @@ impl Drop for Picked {
     fn drop(&mut self) {
         let counts = &self.endpoint().counts;
         counts.active.fetch_sub(1, Relaxed);
+        if self.is_retry {
+            counts.retries.give();
+        }
         if self.is_probe.get() {
             counts.circuit.probe_lost();
         }

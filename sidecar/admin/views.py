@@ -107,6 +107,7 @@ def _cluster(cluster: control.ClusterState) -> Json:
                 "overloads_total": endpoint.overloads_total,
                 "priority": endpoint.priority,
                 "connections_active": endpoint.connections_active,
+                "retries_active": endpoint.retries_active,
             }
             for endpoint in cluster.endpoints
         ],
@@ -125,6 +126,7 @@ def _limits(limits: snapshot.ClusterLimits) -> Json:
             "max_requests": own.max_requests or None,
             "max_pending": own.max_pending or None,
             "max_connections": own.max_connections or None,
+            "max_retries": own.max_retries or None,
         },
     }
 

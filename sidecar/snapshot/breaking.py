@@ -18,6 +18,7 @@ def limits(breaker: CircuitBreaker) -> wire.ClusterLimits:
             max_connections=breaker.per_endpoint.max_connections,
             max_pending=breaker.per_endpoint.max_pending,
             max_requests=breaker.per_endpoint.max_requests,
+            max_retries=breaker.per_endpoint.max_retries,
         ),
     )
 

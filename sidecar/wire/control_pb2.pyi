@@ -295,7 +295,7 @@ class ClusterState(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., endpoints: _Optional[_Iterable[_Union[EndpointState, _Mapping]]] = ..., requests_active: _Optional[int] = ..., requests_pending: _Optional[int] = ..., connections_active: _Optional[int] = ..., retries_active: _Optional[int] = ..., open_ms: _Optional[int] = ..., limits: _Optional[_Union[_snapshot_pb2.ClusterLimits, _Mapping]] = ...) -> None: ...
 
 class EndpointState(_message.Message):
-    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority", "requests_pending", "check")
+    __slots__ = ("id", "address", "healthy", "weight", "requests_active", "requests_total", "failures_total", "connections_active", "overloads_total", "ejected_ms", "priority", "requests_pending", "retries_active", "check")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +308,7 @@ class EndpointState(_message.Message):
     EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
@@ -321,8 +322,9 @@ class EndpointState(_message.Message):
     ejected_ms: int
     priority: int
     requests_pending: int
+    retries_active: int
     check: CheckState
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ..., requests_pending: _Optional[int] = ..., check: _Optional[_Union[CheckState, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., healthy: _Optional[bool] = ..., weight: _Optional[int] = ..., requests_active: _Optional[int] = ..., requests_total: _Optional[int] = ..., failures_total: _Optional[int] = ..., connections_active: _Optional[int] = ..., overloads_total: _Optional[int] = ..., ejected_ms: _Optional[int] = ..., priority: _Optional[int] = ..., requests_pending: _Optional[int] = ..., retries_active: _Optional[int] = ..., check: _Optional[_Union[CheckState, _Mapping]] = ...) -> None: ...
 
 class CheckState(_message.Message):
     __slots__ = ("well", "error")

@@ -586,14 +586,16 @@ class ClusterLimits(_message.Message):
     def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_retries: _Optional[int] = ..., per_endpoint: _Optional[_Union[EndpointLimits, _Mapping]] = ...) -> None: ...
 
 class EndpointLimits(_message.Message):
-    __slots__ = ("max_connections", "max_pending", "max_requests")
+    __slots__ = ("max_connections", "max_pending", "max_requests", "max_retries")
     MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_PENDING_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
     max_connections: int
     max_pending: int
     max_requests: int
-    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ...) -> None: ...
+    max_retries: int
+    def __init__(self, max_connections: _Optional[int] = ..., max_pending: _Optional[int] = ..., max_requests: _Optional[int] = ..., max_retries: _Optional[int] = ...) -> None: ...
 
 class ClientTls(_message.Message):
     __slots__ = ("identity", "trust_bundle", "spiffe_ids", "server_name")

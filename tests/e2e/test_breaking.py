@@ -247,6 +247,7 @@ def test_an_endpoint_with_as_much_in_flight_as_it_may_have_is_passed_over(runnin
                     "max_requests": 1,
                     "max_pending": None,
                     "max_connections": None,
+                    "max_retries": None,
                 }
                 assert active(running.web, service) == one
                 more = []
@@ -270,3 +271,33 @@ def test_when_every_endpoint_has_as_much_as_it_may_the_limit_is_named(running: R
         finally:
             slow.open.set()
         assert first.result() == [200]
+
+
+@pytest.mark.parametrize("limit", [1, None], ids=["limited", "unlimited"])
+def test_an_endpoint_gets_as_many_retries_at_a_time_as_it_may(running: Running, limit: int | None) -> None:
+    slow = Slow()
+    with http1.server(slow.app) as held, endpoints(http1.server, GONE) as (bad,), ThreadPoolExecutor(8) as threads:
+        service = running.service(
+            held.address,
+            bad.address,
+            retry={"attempts": 2, "on": [503], "budget": "100%"},
+            load_balancer="round_robin",
+            outlier_detection={"enabled": False},
+            circuit_breaker={"per_endpoint": {"max_retries": limit}} if limit else {},
+        )
+        try:
+            asked = [threads.submit(statuses, running.web, service, 1) for _ in range(8)]
+            eventually(
+                "each is kept or has its answer",
+                lambda: slow.requests + sum(one.done() for one in asked) == len(asked),
+            )
+            retries = {who["address"]: who["retries_active"] for who in cluster(running.web, service)["endpoints"]}
+            # Who may not go there as well tries the one again that failed, and has that answer.
+            if limit is None:
+                assert (retries[held.address] > 1, slow.requests) == (True, len(asked))
+            else:
+                assert (retries[held.address], slow.requests < len(asked)) == (1, True)
+        finally:
+            slow.open.set()
+        assert {one.result()[0] for one in asked} == ({200} if limit is None else {200, 503})
+        assert cluster(running.web, service)["retries_active"] == 0

@@ -29,7 +29,7 @@ const MOST_CONTENT: usize = 64 * 1024;
 const LIMITS: Limits = Limits {
     max_connections: 1,
     max_pending: 1,
-    per_endpoint: EndpointLimits { max_connections: 1, max_pending: 1, max_requests: 1 },
+    per_endpoint: EndpointLimits { max_connections: 1, max_pending: 1, max_requests: 1, max_retries: 1 },
 };
 
 /// `grpc.health.v1.HealthCheckRequest` (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>).

@@ -41,6 +41,7 @@ fn endpoint(endpoint: &Endpoint) -> proto::EndpointState {
         priority: endpoint.priority,
         connections_active: counts.connections.held(),
         requests_pending: counts.pending.held(),
+        retries_active: counts.retries.held(),
         check: counts
             .check
             .error()
@@ -50,7 +51,7 @@ fn endpoint(endpoint: &Endpoint) -> proto::EndpointState {
 
 fn limits(config: &model::Cluster) -> proto::ClusterLimits {
     let own = |most: u32| if most == u32::MAX { 0 } else { most };
-    let EndpointLimits { max_connections, max_pending, max_requests } = config.per_endpoint;
+    let EndpointLimits { max_connections, max_pending, max_requests, max_retries } = config.per_endpoint;
     proto::ClusterLimits {
         max_connections: config.max_connections,
         max_pending: config.max_pending,
@@ -60,6 +61,7 @@ fn limits(config: &model::Cluster) -> proto::ClusterLimits {
             max_connections: own(max_connections),
             max_pending: own(max_pending),
             max_requests: own(max_requests),
+            max_retries: own(max_retries),
         }),
     }
 }

@@ -435,6 +435,8 @@ pub struct EndpointLimits {
     pub max_pending: u32,
     /// Requests in flight.
     pub max_requests: u32,
+    /// Requests in flight that came here after a failed attempt.
+    pub max_retries: u32,
 }
 
 /// When an endpoint gets no requests for a while.

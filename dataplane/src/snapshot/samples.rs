@@ -11,8 +11,12 @@ use super::model::{
 use crate::verdict::Judge;
 
 /// No limit for each endpoint.
-pub const UNLIMITED: EndpointLimits =
-    EndpointLimits { max_connections: u32::MAX, max_pending: u32::MAX, max_requests: u32::MAX };
+pub const UNLIMITED: EndpointLimits = EndpointLimits {
+    max_connections: u32::MAX,
+    max_pending: u32::MAX,
+    max_requests: u32::MAX,
+    max_retries: u32::MAX,
+};
 
 /// A cluster of gRPC endpoints without any of the optional.
 pub fn cluster(name: &str, service: &str, policy: BalancePolicy) -> Cluster {

@@ -33,6 +33,12 @@ class EndpointLimits(Model):
         default=None, ge=1, le=1_000_000, description=f"Requests that wait for a connection. {_OWN}"
     )
     max_connections: int | None = Field(default=None, ge=1, le=1_000_000, description=f"Connections. {_OWN}")
+    max_retries: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description=f"Requests in flight that came to it after a failed attempt; others get what is beyond. {_OWN}",
+    )
 
 
 class CircuitBreaker(Model):

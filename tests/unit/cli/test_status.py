@@ -14,7 +14,7 @@ from sidecar.rundir import RunDirectory
 
 WELL: dict[str, Any] = {"ready": True, "state": "ready", "config_version": 4, "role": "sidecar", "name": "orders"}
 ACTIVE = {"requests_active": 4, "requests_pending": 0, "connections_active": 2, "retries_active": 0}
-UNLIMITED: dict[str, int | None] = {"max_requests": None, "max_pending": None, "max_connections": None}
+UNLIMITED: dict[str, int | None] = dict.fromkeys(("max_requests", "max_pending", "max_connections", "max_retries"))
 LIMITS = {
     "max_requests": 5,
     "max_pending": 1024,
@@ -80,12 +80,15 @@ def test_an_instance_that_is_well_gets_one_line(
 def test_limits_that_are_reached_are_told(
     admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    full = {**CLUSTER, "requests_active": 5, "limits": {**LIMITS, "per_endpoint": {**UNLIMITED, "max_connections": 2}}}
+    own = {**UNLIMITED, "max_connections": 2, "max_retries": 1}
+    busy = {**ENDPOINT, "retries_active": 1}
+    full = {**CLUSTER, "requests_active": 5, "endpoints": [busy], "limits": {**LIMITS, "per_endpoint": own}}
     admin.answers["/api/v1/clusters"] = {"clusters": [full]}
     assert status(monkeypatch) == 3
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  stock is at its max_requests (5)",
         "  10.0.0.7:21000 of stock is at its per_endpoint.max_connections (2)",
+        "  10.0.0.7:21000 of stock is at its per_endpoint.max_retries (1)",
     ]
 
 

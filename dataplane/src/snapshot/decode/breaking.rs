@@ -32,6 +32,7 @@ pub(super) fn per_endpoint(message: proto::EndpointLimits) -> EndpointLimits {
         max_connections: or(message.max_connections, u32::MAX),
         max_pending: or(message.max_pending, u32::MAX),
         max_requests: or(message.max_requests, u32::MAX),
+        max_retries: or(message.max_retries, u32::MAX),
     }
 }
 

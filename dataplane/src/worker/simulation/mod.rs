@@ -113,6 +113,7 @@ impl Proxy {
             ("requests", cluster.requests.held()),
             ("pending", cluster.pending.held()),
             ("connections", cluster.connections.held()),
+            ("retries", cluster.retries.held()),
         ];
         let counts = members.endpoints.iter().flat_map(|endpoint| {
             let counts = &endpoint.counts;
@@ -120,6 +121,7 @@ impl Proxy {
                 ("active", counts.active.load(Relaxed)),
                 ("connections of an endpoint", counts.connections.held()),
                 ("pending of an endpoint", counts.pending.held()),
+                ("retries of an endpoint", counts.retries.held()),
             ]
         });
         match held.into_iter().chain(counts).find(|&(_, count)| count != 0) {

@@ -126,6 +126,7 @@ impl Plan {
                     max_connections: most(0),
                     max_pending: most(0),
                     max_requests: most(0),
+                    max_retries: most(0),
                 }),
                 ..Default::default()
             },
