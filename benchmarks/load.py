@@ -63,7 +63,7 @@ def _wrk(case: Case, port: int, seconds: int) -> Outcome:
     bad = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", output)))
     for errors in re.findall(r"Socket errors: (.*)", output):
         bad += sum(map(int, re.findall(r"\d+", errors)))
-    p50, p99 = (_seconds(_found(output, rf"{share}%\s+(\S+)")) * 1e6 for share in (50, 99))
+    p50, p99 = (_seconds(_found(output, rf"(?m)^ *{share}%\s+(\S+)")) * 1e6 for share in (50, 99))
     return Outcome(total, total - bad, _seconds(_found(output, r"requests in (\S+),")), p50, p99)
 
 
