@@ -16,9 +16,10 @@ K = TypeVar("K", bound=Hashable)
 
 # Seconds. Whoever takes turns is asked when something moved, and at least so often.
 EVERY = 10.0
-# Of those that take turns the favoured are asked as soon as something moved, and once more so many seconds later: an
-# agent's cache may hear of a change a little after its watch.
+# Of those that take turns the favoured are asked as soon as something moved, and again with so many seconds between: an
+# agent's cache hears of a change after its watch, mostly a few milliseconds, of a busy one more than a hundred.
 ECHO_AFTER = 0.05
+ECHOES = (0.0, 0.1, 0.2, 0.4, 0.8)
 # The others are asked in passes, so many for all that moved in so many seconds: none is older than two of them.
 PASS_EVERY, PASSES = 0.9, 2
 # So many new ones are asked before those in use are looked after again.
@@ -164,15 +165,16 @@ class Watches(Generic[K]):
 
     async def _ask_favoured(self) -> None:
         """Ask those that are in use when something moved, and those that are new, so many at a time."""
-        echoes = False
+        echoes: tuple[float, ...] = ()
         while self._turns:
             new = [key for key, turn in self._turns.items() if not turn.asked][:NEW]
-            rung = await _is_set_within(self._ring_favoured, 0.0 if echoes or new else EVERY)
+            patience = 0.0 if new else echoes[0] if echoes else EVERY
+            rung = await _is_set_within(self._ring_favoured, patience)
             began = self._client.clock()
             in_use = [key for key in self._turns if key in self._favoured and key not in new]
             if not await self._ask_each([*(in_use if rung or echoes else ()), *new]):
                 self._ring_favoured.set()
-            echoes = rung
+            echoes = ECHOES if rung else echoes if new else echoes[1:]
             await self._client.sleep(max(ECHO_AFTER, REST_SHARE * (self._client.clock() - began)))
 
     async def _ask_others(self) -> None:

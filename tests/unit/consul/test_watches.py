@@ -108,3 +108,15 @@ async def test_the_favoured_block_and_are_asked_first() -> None:
     # At most one slice of an older pass goes before it.
     assert turns().index(f"/v1/{names[-1]}") <= SLICE
     assert f"/v1/{names[-2]}" not in turns()
+
+
+async def test_the_favoured_are_asked_again_while_an_agents_cache_may_be_behind() -> None:
+    stale = [Reply("b1")] * 4
+    async with scripted({"/v1/b": [*stale, Reply("b2")]}) as script, connected(script) as client:
+        watches: Watches[str] = Watches(client, blocking=0)
+        watches.add("b", "/v1/b", {})
+        watches.favour(frozenset({"b"}))
+        # One ring, by adding it; nothing else moves, and the next look without one would be after ten seconds.
+        async with asyncio.timeout(5), aclosing(watches.answers()) as answers:
+            assert (await anext(answers))[1].value == "b1"
+            assert (await anext(answers))[1].value == "b2"
