@@ -218,7 +218,8 @@ class Control:
                 f"trust_domain changed from {self._trust_domain} to {world.trust_domain}: "
                 "identities change with it, so restart every sidecar and gateway of the mesh"
             )
-        snapshot = self._compiler.compile(world, self._role, status.version + 1)
+        made = self._compiler.compile(world, self._role, status.version + 1)
+        snapshot = made.head
         self._otlp.overlay(snapshot.telemetry)
         for listener in snapshot.listeners:
             if listener.address not in self.listeners.values():
@@ -226,7 +227,7 @@ class Control:
         # Secrets first, for a snapshot names them; the old ones stay until it has been taken.
         self._send_secrets(keys.beside(self._keys))
         try:
-            status.version = self._dataplane.apply(snapshot)
+            status.version = self._dataplane.apply(snapshot, made.rest)
         except SeamError:
             self._send_secrets(self._keys)
             raise
@@ -236,7 +237,7 @@ class Control:
         self._compiled = compiled
         status.world = world
         self.listeners = {listener.name: listener.address for listener in snapshot.listeners}
-        for gone in self._endpoints.keys() - {cluster.name for cluster in snapshot.clusters}:
+        for gone in self._endpoints.keys() - made.clusters:
             del self._endpoints[gone]
         self._watch_all()
         for cluster in self._endpoints:

@@ -41,9 +41,9 @@ class DataPlane:
         # Two threads: an event poll that waits must not hold up a shutdown. The default pool would grow with the cores.
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="dataplane-call")
 
-    def apply(self, message: snapshot.Snapshot) -> int:
-        """Swap in a snapshot, whole or not at all; returns its version."""
-        return _checked(self._seam.apply, message.SerializeToString())
+    def apply(self, message: snapshot.Snapshot, rest: bytes = b"") -> int:
+        """Swap in a snapshot, whole or not at all; returns its version. `rest` is more of its fields, serialized."""
+        return _checked(self._seam.apply, message.SerializeToString() + rest)
 
     def apply_endpoints(self, message: control.EndpointsUpdate) -> int:
         """Replace one cluster's endpoints; returns the version now held, which may be a newer one."""

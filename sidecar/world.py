@@ -27,7 +27,6 @@ from sidecar.intentions import Intentions
 # One label of a host name, as hosts, SPIFFE ids and the names of clusters have it. Consul takes any text as a name.
 _CALLABLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
-
 # No name of a service has a colon.
 _QUERY, _BYTES = "query:", "tcp:"
 
@@ -340,14 +339,21 @@ class World:
 
     def about(self, service: str) -> object:
         """What this service's routes and clusters are made of; equal for two worlds in which they are the same."""
-        return (
-            self.documents.get(MESH_KEY),
-            self.documents.get(Key("service", service)),
-            self.entries.chains.get(service),
-            self.entries.protocol,
-            self.site,
-            [(name, self.service(name).protocol) for name in self._led_to(service)],
-        )
+        # Routes and clusters ask for each of a thousand services.
+        if service not in self._abouts:
+            self._abouts[service] = (
+                self.documents.get(MESH_KEY),
+                self.documents.get(Key("service", service)),
+                self.entries.chains.get(service),
+                self.entries.protocol,
+                self.site,
+                [(name, self.service(name).protocol) for name in self._led_to(service)],
+            )
+        return self._abouts[service]
+
+    @cached_property
+    def _abouts(self) -> dict[str, object]:
+        return {}
 
     def only(self, *services: str) -> World:
         """The world with what `about` tells of these services, and nothing else."""
@@ -473,7 +479,8 @@ class World:
                 documents[key] = self.documents[key]
         refusals = dict(update.refusals)
         # Services refer to the names of services only, gateways to their subsets too: services are decided first.
-        for kind in ("service", "gateway"):
+        # Where Consul knows the services, the document of one may refer to any.
+        for kind in ("gateway",) if update.discovered else ("service", "gateway"):
             services = services_of(documents, (*update.documents, *update.refused))
             for key in sorted(key for key in documents if key.kind == kind):
                 document = documents[key]

@@ -23,7 +23,7 @@ from sidecar.snapshot.cluster import (
 from sidecar.snapshot.expose import app_address, exposed
 from sidecar.snapshot.expose import clusters as exposed_clusters
 from sidecar.snapshot.listener import KeyFiles, edge_listeners, inbound_limits, limits, mesh_tls
-from sidecar.snapshot.parts import Memo, Part, Table
+from sidecar.snapshot.parts import Compiled, Memo, Part, Table
 from sidecar.snapshot.role import GatewayRole, Role, SidecarRole
 from sidecar.snapshot.route import edge_table, inbound_table, outbound_table, upstream_table
 from sidecar.snapshot.tcp import asks_alpn, is_copied, is_tcp
@@ -32,6 +32,7 @@ from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Instance, Target, World
 
 __all__ = [
+    "Compiled",
     "Compiler",
     "GatewayRole",
     "KeyFiles",
@@ -53,48 +54,54 @@ class Compiler:
 
     def __init__(self) -> None:
         self._parts: Memo[Part] = Memo()
+        # By service.
         self._clusters: Memo[bytes] = Memo()
+        # Of the clusters of the last snapshot.
+        self._targets: dict[str, Target] = {}
 
-    def compile(self, world: World, role: Role, version: int) -> wire.Snapshot:
+    def compile(self, world: World, role: Role, version: int) -> Compiled:
         """Everything but endpoints and secrets. Never fails: what a document lacks is a default."""
         if isinstance(role, SidecarRole):
             world = role.heard_in(world)
             listeners, tables = _sidecar(world, role, self._parts)
         else:
             listeners, tables = _gateway(world, role, self._parts)
-        snapshot = wire.Snapshot(version=version, listeners=listeners, telemetry=_telemetry(world, role))
-        for table in tables:
-            table.add_to(snapshot)
+        head = wire.Snapshot(version=version, listeners=listeners, telemetry=_telemetry(world, role))
         if isinstance(role, SidecarRole):
-            snapshot.clusters.append(app_cluster(world, role.service))
+            head.clusters.append(app_cluster(world, role.service))
             if asks_alpn(world, role.service):
-                snapshot.clusters.append(raw_app_cluster(world, role.service))
-            snapshot.clusters.extend(exposed_clusters(world, role))
+                head.clusters.append(raw_app_cluster(world, role.service))
+            head.clusters.extend(exposed_clusters(world, role))
         caller = role.service if isinstance(role, SidecarRole) else role.name
-        snapshot.MergeFromString(b"".join(self._of_clusters(world, tables, caller)))
+        rest = b"".join((*(table.serialized() for table in tables), *self._of_clusters(world, tables, caller)))
         self._parts.forget_unused()
         self._clusters.forget_unused()
-        return snapshot
+        clusters = frozenset(self._targets).union(cluster.name for cluster in head.clusters)
+        return Compiled(head, rest, clusters)
 
     def _of_clusters(self, world: World, tables: Iterable[Table], caller: str) -> Iterator[bytes]:
-        """Those that the routes lead to, each as a serialized Snapshot that has nothing else."""
+        """Those that the routes lead to, those of each service as a serialized Snapshot that has nothing else."""
         names = frozenset[str]().union(*(table.clusters() for table in tables))
-        for name in sorted(name for name in names if not is_local(name)):
-            called = world.called(Target.of(name))
-            made_of = (world.about(called), world.chain(caller).calls, called)
-            yield self._clusters.get(name, made_of, _cluster, world, name, caller)
+        known = self._targets
+        self._targets = {name: known.get(name) or Target.of(name) for name in sorted(names) if not is_local(name)}
+        by_service: dict[str, list[str]] = {}
+        for name, target in self._targets.items():
+            by_service.setdefault(world.called(target), []).append(name)
+        calls = world.chain(caller).calls
+        for called, clusters in by_service.items():
+            made_of = (world.about(called), calls, clusters)
+            yield self._clusters.get(called, made_of, _clusters_of, world, called, clusters, caller)
 
 
-def _cluster(world: World, name: str, caller: str) -> bytes:
-    target = Target.of(name)
-    seen = replace(world.only(world.called(target), caller), queries=world.queries)
-    cluster = mesh_cluster(seen, name, caller)
-    return wire.Snapshot(clusters=[cluster]).SerializeToString()
+def _clusters_of(world: World, called: str, clusters: Iterable[str], caller: str) -> bytes:
+    seen = replace(world.only(called, caller), queries=world.queries)
+    made = [mesh_cluster(seen, name, caller) for name in clusters]
+    return wire.Snapshot(clusters=made).SerializeToString()
 
 
 def compile(world: World, role: Role, version: int) -> wire.Snapshot:
-    """As a new Compiler does."""
-    return Compiler().compile(world, role, version)
+    """As a new Compiler does, as one message."""
+    return Compiler().compile(world, role, version).whole()
 
 
 def endpoints(world: World, role: Role, cluster: str, version: int) -> control_pb2.EndpointsUpdate | None:

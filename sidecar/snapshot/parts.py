@@ -11,6 +11,9 @@ from typing import Generic, NamedTuple, ParamSpec, TypeVar
 
 from sidecar.wire import snapshot_pb2 as wire
 
+# How protobuf's encoding calls a field that is a message.
+_DELIMITED = 2
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -62,8 +65,34 @@ class Table:
         """All that its routes lead to."""
         return frozenset().union(*(part.clusters for part in self.parts))
 
-    def add_to(self, snapshot: wire.Snapshot) -> None:
-        """As the snapshot's next route table."""
+    def serialized(self) -> bytes:
+        """As a serialized Snapshot that has nothing else."""
         # Serialized messages, one after the other, are one message with the repeated fields of all.
-        table = snapshot.route_tables.add(name=self.name)
-        table.MergeFromString(b"".join(part.routes for part in self.parts))
+        named = wire.RouteTable(name=self.name).SerializeToString()
+        table = b"".join((named, *(part.routes for part in self.parts)))
+        return _varint(wire.Snapshot.ROUTE_TABLES_FIELD_NUMBER << 3 | _DELIMITED) + _varint(len(table)) + table
+
+
+class Compiled(NamedTuple):
+    """A snapshot whose greater part was copied, and is not decoded to be encoded again."""
+
+    # Its listeners, telemetry, and the clusters of the application.
+    head: wire.Snapshot
+    # All else, serialized.
+    rest: bytes
+    # The names of all clusters.
+    clusters: frozenset[str]
+
+    def whole(self) -> wire.Snapshot:
+        """As one message."""
+        return wire.Snapshot.FromString(self.head.SerializeToString() + self.rest)
+
+
+def _varint(number: int) -> bytes:
+    """As protobuf's encoding has it: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

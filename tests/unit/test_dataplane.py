@@ -7,7 +7,7 @@ import pytest
 from sidecar.dataplane import DataPlane
 from sidecar.errors import SeamError
 from sidecar.wire import control_pb2 as control
-from sidecar.wire.snapshot_pb2 import Snapshot
+from sidecar.wire.snapshot_pb2 import Cluster, Snapshot
 from tests.double import SeamDouble, wanted
 
 
@@ -15,11 +15,11 @@ def test_messages_cross_whole() -> None:
     seam = SeamDouble()
     plane = DataPlane(seam)
 
-    assert plane.apply(Snapshot(version=3)) == 3
+    assert plane.apply(Snapshot(version=3), Snapshot(clusters=[Cluster(name="orders")]).SerializeToString()) == 3
     assert plane.apply_secrets(control.Secrets(version=4)) == 4
     assert plane.apply_endpoints(control.EndpointsUpdate(cluster="orders", version=5)) == 5
 
-    assert seam.snapshots == [Snapshot(version=3)]
+    assert seam.snapshots == [Snapshot(version=3, clusters=[Cluster(name="orders")])]
     assert seam.endpoints[0].cluster == "orders"
 
 

@@ -68,5 +68,5 @@ def test_a_change_of_who_gets_copies_is_compiled() -> None:
     before = compiler.compile(world_of({**documents, "services/next.yaml": "enabled: false\n"}), ROLE, 1)
     after = compiler.compile(world_of({**documents, "services/next.yaml": "protocol: http\n"}), ROLE, 2)
 
-    assert [route.HasField("mirror") for route in routes(before, "orders")] == [False]
-    assert [route.mirror.cluster for route in routes(after, "orders")] == ["next"]
+    assert [route.HasField("mirror") for route in routes(before.whole(), "orders")] == [False]
+    assert [route.mirror.cluster for route in routes(after.whole(), "orders")] == ["next"]

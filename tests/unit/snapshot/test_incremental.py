@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.snapshot import Compiler, GatewayRole, Role, SidecarRole, compile
 from sidecar.snapshot.cluster import mesh_cluster
-from sidecar.snapshot.parts import Memo
+from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import Calls, Chain, ChainRoute, ChainsUpdate, NamesUpdate, Site, Target, Update, World
 from tests.unit.documents import SHOP, document_set, world_of
@@ -62,8 +62,7 @@ def test_after_any_changes_the_snapshot_is_that_of_a_fresh_start(changes: list[U
     compiler, world = Compiler(), World()
     for change in changes:
         world = world.apply(change)
-        snapshot = compiler.compile(world, role, 1)
-        assert snapshot == compile(world, role, 1)
+        assert compiler.compile(world, role, 1).whole() == compile(world, role, 1)
 
 
 def test_only_what_changed_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +84,23 @@ def test_only_what_changed_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     inventory = SHOP["services/inventory.yaml"] + "timeout: 9s\n"
     compiler.compile(before.apply(document_set({**SHOP, "services/inventory.yaml": inventory})), role, 3)
     assert made == ["inventory"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 200])
+def test_a_table_of_any_length_is_one_field_of_the_snapshot(count: int) -> None:
+    parts = [Part.of([wire.Route(name=f"route-{number}" * 9)]) for number in range(count)]
+    snapshot = wire.Snapshot.FromString(Table("outbound", parts).serialized() * 2)
+
+    assert [table.name for table in snapshot.route_tables] == ["outbound", "outbound"]
+    assert [route.name for route in snapshot.route_tables[1].routes] == [f"route-{n}" * 9 for n in range(count)]
+
+
+def test_the_parts_of_a_snapshot_name_all_its_clusters() -> None:
+    made = Compiler().compile(world_of(SHOP), SidecarRole("web"), 1)
+
+    assert made.clusters == {cluster.name for cluster in made.whole().clusters}
+    assert "orders/v1" in made.clusters
+    assert "app" in made.clusters
 
 
 def test_a_value_that_nobody_asked_for_is_forgotten() -> None:
