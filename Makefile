@@ -15,6 +15,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 environment := .venv/.locked
+crates := $(CARGO_TARGET_DIR)/.crates
 extension := sidecar/_dataplane.abi3.so
 rust := $(shell find dataplane/src protos -mindepth 1) dataplane/build.rs dataplane/Cargo.toml Cargo.toml Cargo.lock
 # One profile for tests, demo and lint: what one of them has built serves the others.
@@ -23,39 +24,42 @@ cargo_flags := --release --locked
 # Opens the recipe of every target that a person calls; says at the end how long it took.
 timed = @SECONDS=0; trap 'code=$$?; echo "make $@: $${SECONDS} s"; exit $$code' EXIT;
 quietly := $(MAKE) --no-print-directory --silent
+prerequisites := PATH="$${PATH\#$(own_bin):}" requirements/prerequisites
+# Two at a time: what the data plane is built on is compiled while .venv is set up.
+built := $(prerequisites) >/dev/null; $(quietly) --jobs 2 $(extension)
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## set up .venv and build the data plane
-	$(timed) $(quietly) $(extension)
+	$(timed) $(built)
 
 protos: ## regenerate sidecar/wire from protos/
 	$(timed) $(quietly) $(environment); \
 	python -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. protos/sidecar/wire/*.proto
 
 demo: ## run the example shop; stop it with Ctrl-C
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	python examples/shop/demo.py
 
 demo-consul: ## run the example shop on real Consul and watch a key move its calls; stop it with Ctrl-C
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	command -v consul >/dev/null || tests/real/install.sh consul; \
 	python examples/shop/demo_consul.py
 
 demo-check: ## run the example shop without a terminal and check what it does
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	python examples/shop/check.py
 
 test: ## all tests that need Python and Rust only
-	$(timed) requirements/prerequisites lint >/dev/null; \
+	$(timed) $(built); \
 	echo 'in five parts, two at a time; each is shown when it has ended'; \
 	$(quietly) --jobs 2 --output-sync=target $(parts_of_test)
 
-# The longest first. Two at a time: cargo compiles and tests while .venv is set up and proxies run.
+# The longest first. Two at a time: cargo compiles its tests while proxies run. All but those need the module, so it is built
+# before.
 parts_of_test := test-rust test-e2e test-fidelity test-unit test-demo
 .PHONY: $(parts_of_test)
-# cargo is no part of make's count of jobs.
 test-rust:
 	$(timed) unset MAKEFLAGS; cargo test $(cargo_flags) --quiet
 test-e2e: $(extension)
@@ -63,17 +67,17 @@ test-e2e: $(extension)
 test-fidelity: $(extension)
 	$(timed) python -m pytest --quiet tests/e2e/fidelity
 test-unit: $(extension)
-	$(timed) python -m pytest --quiet tests/unit tests/seam tests/architecture
+	$(timed) python -m pytest --quiet tests/unit tests/seam
 test-demo: $(extension)
 	$(timed) python examples/shop/check.py
 
 real: ## tests against real servers and suites, which it installs
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	tests/real/install.sh; \
 	python -m pytest --quiet tests/real
 
 faults: ## endpoints that fail in every way, and what callers see of it; the long form of `make full` has Envoy beside us
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	python -m pytest --quiet tests/real/test_faults.py
 
 full: ## the long forms: real, fuzz, bench, bench-consul
@@ -84,7 +88,7 @@ full: ## the long forms: real, fuzz, bench, bench-consul
 	$(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
 
 lint: ## formats, lints, types, layers, the stub, the wire files
-	$(timed) requirements/prerequisites lint >/dev/null; $(quietly) $(extension); \
+	$(timed) $(prerequisites) lint >/dev/null; $(built); \
 	cargo fmt --all --check; \
 	cargo clippy $(cargo_flags) --quiet --all-targets -- -D warnings; \
 	cargo clippy $(cargo_flags) --quiet --all-targets --features python -- -D warnings; \
@@ -97,22 +101,22 @@ lint: ## formats, lints, types, layers, the stub, the wire files
 	python -m pytest --quiet tests/architecture
 
 fuzz: ## every parser on random input, for minutes; FUZZ_ROUNDS and FUZZ_SEED choose how much and which
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	FUZZ_ROUNDS=$${FUZZ_ROUNDS:-5000000} cargo test $(cargo_flags) --quiet --lib -- random_bytes; \
 	python -m pytest --quiet --timeout 600 --hypothesis-profile long tests/unit/config
 
 conformance: ## the suites and peers of others for HTTP, gRPC and WebSocket, and their table
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	tests/real/install.sh; \
 	python -m pytest --quiet $(addprefix tests/real/test_,h2spec.py grpc_interop.py conformance.py websocket.py matrix.py)
 
 bench: ## measure against nghttpx, HAProxy and Envoy, side by side
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	maturin develop --profile dist --locked --quiet; \
 	python -m benchmarks
 
 bench-consul: ## measure the control side on real Consul: changes, start, memory, a large mesh beside Envoy
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	tests/real/install.sh consul; \
 	maturin develop --profile dist --locked --quiet; \
 	python -m benchmarks.consul
@@ -131,14 +135,21 @@ all: ## lint, test, real
 	$(timed) $(quietly) lint; $(quietly) test; $(quietly) real
 
 $(environment): requirements/dev.lock
-	@python=$$(PATH="$${PATH#$(own_bin):}" requirements/prerequisites); \
+	@python=$$($(prerequisites)); \
 	echo "setting up .venv with $$python"; \
 	"$$python" -m venv --clear .venv; \
 	python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/dev.lock; \
 	touch $@
 
+# The crates that take longest and need no Python. maturin compiles them with the same features and finds them here.
+# cargo is no part of make's count of jobs, here and wherever MAKEFLAGS is unset.
+$(crates): Cargo.lock
+	@unset MAKEFLAGS; \
+	cargo build $(cargo_flags) --quiet $(addprefix --package ,aws-lc-rs h2 mimalloc prost regex tokio-rustls x509-parser); \
+	touch $@
+
 # An editable build: maturin puts the module beside the Python sources and the command `sidecar` into .venv.
-$(extension): $(environment) $(rust) pyproject.toml
-	@PATH="$${PATH#$(own_bin):}" requirements/prerequisites >/dev/null; \
+$(extension): $(environment) $(rust) pyproject.toml | $(crates)
+	@unset MAKEFLAGS; \
 	maturin develop --release --locked; \
 	touch $@
