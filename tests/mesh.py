@@ -206,8 +206,12 @@ class Mesh:
 
     def close(self) -> None:
         """Stop whatever still runs, callers first; AssertionError unless each exits with 0 and without a panic."""
+        self.stop(*reversed(self._proxies))
+
+    def stop(self, *proxies: Proxy) -> None:
+        """Stop those of these that still run, in this order; AssertionError as above."""
         complaints = []
-        for proxy in reversed(self._proxies):
+        for proxy in proxies:
             if proxy.process.poll() is not None:
                 continue
             if (code := proxy.stop()) != 0:

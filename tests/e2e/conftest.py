@@ -1,5 +1,7 @@
 """One running mesh for the tests that only add services to it. Tests that stop, break or trace proxies start their own.
 
+Every proxy of a mesh reads every change of a document, so services and sidecars end with the tests that need them.
+
     def test_a_service_that_refuses(running: Running) -> None:
         with refusing() as nobody, Http1.connect(running.web.outbound) as client:
             orders = running.service(nobody)
@@ -10,6 +12,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -43,30 +46,39 @@ class Running:
         endpoints = [{"address": address} for address in addresses]
         return self._write(name, **{"tls": "disabled", "endpoints": endpoints, **fields})
 
-    def with_sidecar(self, name: str, app_port: int, **fields: Any) -> Proxy:
-        """Add a service whose only instance is behind a sidecar, and reached by mutual TLS."""
-        self.mesh.document(f"services/{name}", **fields)
+    @contextmanager
+    def sidecar(self, name: str, app_port: int) -> Iterator[Proxy]:
+        """Another sidecar of the mesh, until the block ends."""
         sidecar = self.mesh.sidecar(name, app_port)
-        self._write(name, **fields, endpoints=[{"address": sidecar.inbound}])
-        return sidecar
+        yield sidecar
+        self.mesh.stop(sidecar)
+
+    @contextmanager
+    def with_sidecar(self, name: str, app_port: int, **fields: Any) -> Iterator[Proxy]:
+        """Add a service whose only instance is behind a sidecar, and reached by mutual TLS, until the block ends."""
+        self.mesh.document(f"services/{name}", **fields)
+        with self.sidecar(name, app_port) as sidecar:
+            self._write(name, **fields, endpoints=[{"address": sidecar.inbound}])
+            yield sidecar
+            self.remove(name)
 
     def route(self, route: Json) -> None:
         """Add a route to the gateway, or replace the one of its name; returns once it is live."""
         self._routes = [route, *(other for other in self._routes if other["name"] != route["name"])]
-        self._write_gateway()
+        live(self.edge, "gateway", "edge", self._write_gateway())
 
     def remove(self, *names: str) -> None:
-        """Delete the documents of these services, and the gateway's routes to them."""
+        """Delete the documents of these services, and the gateway's routes to them; not waited for."""
         self._routes = [route for route in self._routes if route["to"]["service"] not in names]
         self._write_gateway()
         for name in names:
             (self.mesh.config / f"services/{name}.yaml").unlink()
             self.services.remove(name)
 
-    def _write_gateway(self) -> None:
+    def _write_gateway(self) -> Json:
         gateway = {"listeners": [LOOPBACK], "routes": self._routes}
         self.mesh.document("gateways/edge", **gateway)
-        live(self.edge, "gateway", "edge", gateway)
+        return gateway
 
     def _write(self, name: str, **fields: Any) -> str:
         name = name or f"service-{next(self._names)}"
@@ -126,6 +138,5 @@ def services_of_one_test(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def echo(running: Running) -> Iterator[GrpcApp]:
     """The gRPC service `echo`, behind a sidecar of its own."""
-    with grpc_app() as app:
-        running.with_sidecar("echo", app.port, protocol="grpc")
+    with grpc_app() as app, running.with_sidecar("echo", app.port, protocol="grpc"):
         yield app

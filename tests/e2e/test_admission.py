@@ -4,8 +4,9 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -33,7 +34,7 @@ class Guarded:
     answer: Answer
     open: threading.Event = field(default_factory=threading.Event)
     taken: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    sidecar: Proxy | None = None
+    sidecar: Proxy = field(init=False)
 
     def app(self, request: Request) -> Answer:
         if request.path == "/slow":
@@ -41,12 +42,13 @@ class Guarded:
             assert self.open.wait(10), "nobody let it answer"
         return self.answer
 
-    def start(self, port: int) -> None:
-        self.sidecar = self.running.with_sidecar(self.name, port, protocol=self.protocol, retry=ONCE)
+    @contextmanager
+    def behind_sidecar(self, port: int) -> Iterator[Self]:
+        with self.running.with_sidecar(self.name, port, protocol=self.protocol, retry=ONCE) as self.sidecar:
+            yield self
 
     def limit(self, **fields: Any) -> None:
         """In force at its sidecar when this returns."""
-        assert self.sidecar is not None
         document = {
             "protocol": self.protocol,
             "retry": ONCE,
@@ -69,16 +71,14 @@ class Guarded:
 @pytest.fixture(scope="module")
 def shelf(running: Running) -> Iterator[Guarded]:
     guarded = Guarded(running, "shelf", "http", FINE)
-    with http1.server(guarded.app) as server:
-        guarded.start(server.port)
+    with http1.server(guarded.app) as server, guarded.behind_sidecar(server.port):
         yield guarded
 
 
 @pytest.fixture(scope="module")
 def orders(running: Running) -> Iterator[Guarded]:
     guarded = Guarded(running, "orders-limited", "grpc", FINE_CALL)
-    with http2.server(guarded.app) as server:
-        guarded.start(server.port)
+    with http2.server(guarded.app) as server, guarded.behind_sidecar(server.port):
         yield guarded
 
 

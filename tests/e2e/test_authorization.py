@@ -4,16 +4,15 @@ web → its sidecar → mTLS → the callee's sidecar → app; `other` is a call
 """
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 
 from tests.e2e.conftest import Json, Running, failures, last_failure, live
-from tests.mesh import Mesh, Proxy, eventually, told
+from tests.mesh import Proxy, eventually, told
 from tests.peers import http1, scripted
 from tests.peers.grpc_app import SERVICE, GrpcApp, Stub, calling, grpc_app
 from tests.peers.http1 import Http1
@@ -28,14 +27,15 @@ WEB, OTHER = (f"spiffe://mesh.local/ns/default/dc/dc1/svc/{name}" for name in ("
 
 
 @pytest.fixture(scope="module")
-def other(running: Running) -> Proxy:
+def other(running: Running) -> Iterator[Proxy]:
     """Another caller inside the mesh."""
-    return running.mesh.sidecar("other", 1)
+    with running.sidecar("other", 1) as other:
+        yield other
 
 
 @pytest.fixture(scope="module")
 def plain(running: Running, other: Proxy) -> Iterator[Proxy]:
-    """The service `plain`, of HTTP/1.1; its answer to /slow never ends."""
+    """The service `plain`, of HTTP/1.1; it tells who calls, but for /slow: that answer never ends."""
 
     def script(peer: Http1) -> None:
         while True:
@@ -44,17 +44,17 @@ def plain(running: Running, other: Proxy) -> Iterator[Proxy]:
                 peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive ")
                 peer.is_over()
                 return
-            peer.give(Answer(200, sized(b"plain"), b"plain"))
+            said = request.fields.get("x-forwarded-client-cert", "nothing").encode()
+            peer.give(Answer(200, sized(said), said))
 
-    with http1.scripted_server(script) as server:
-        yield running.with_sidecar("plain", server.port)
+    with http1.scripted_server(script) as server, running.with_sidecar("plain", server.port) as plain:
+        yield plain
 
 
 @pytest.fixture(scope="module")
 def guarded(running: Running, other: Proxy) -> Iterator[GrpcApp]:
     """The gRPC service `guarded`."""
-    with grpc_app() as app:
-        running.with_sidecar("guarded", app.port, protocol="grpc")
+    with grpc_app() as app, running.with_sidecar("guarded", app.port, protocol="grpc"):
         yield app
 
 
@@ -182,51 +182,58 @@ def test_the_first_rule_ever_ends_streams_too(running: Running, plain: Proxy) ->
         assert client.is_over()
 
 
-def test_a_stream_of_http_2_that_is_no_call_is_reset(running: Running, other: Proxy) -> None:
-    with http1.scripted_server(slow) as server:
-        callee = running.with_sidecar("slow", server.port)
-        with Http2.connect(running.web.outbound) as client:
-            stream = client.request(Request(host="slow"))
-            client.until(lambda: bool(stream.body), stream)
-            allow(running, callee, {"from": "other"})
-            client.until(lambda: stream.reset is not None, stream)
-            assert client.ask(Request(host="slow")).status == 403
+def test_a_stream_of_http_2_that_is_no_call_is_reset(running: Running, plain: Proxy) -> None:
+    allow(running, plain, {"from": "*"})
+    with Http2.connect(running.web.outbound) as client:
+        stream = client.request(Request(host="plain", path="/slow"))
+        client.until(lambda: bool(stream.body), stream)
+        allow(running, plain, {"from": "other"})
+        client.until(lambda: stream.reset is not None, stream)
+        assert client.ask(Request(host="plain")).status == 403
 
 
-def slow(peer: Http1) -> None:
-    """An answer without an end."""
-    peer.take()
-    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive ")
-    peer.is_over()
+@pytest.fixture
+def documents(running: Running) -> Iterator[Callable[..., None]]:
+    """Writes a service's document, in force at these proxies when it returns; it is gone after the test."""
+    written = set()
+
+    def write(name: str, *proxies: Proxy, **fields: object) -> None:
+        written.add(running.mesh.document(f"services/{name}", **fields))
+        for proxy in proxies:
+            live(proxy, "service", name, fields)
+
+    yield write
+    for document in written:
+        document.unlink()
 
 
-def test_connections_of_tcp_are_judged_when_they_open_and_when_rules_change(tmp_path: Path) -> None:
+def test_connections_of_tcp_are_judged_when_they_open_and_when_rules_change(
+    running: Running, other: Proxy, documents: Callable[..., None]
+) -> None:
     def echo(peer: socket.socket) -> None:
         while data := peer.recv(100):
             peer.sendall(data)
 
-    with Mesh(tmp_path) as mesh, ScriptedServer(lambda connection: connection, echo) as server:
-        mesh.document("services/db", protocol="tcp")
-        db = mesh.sidecar("db", server.port)
+    documents("db", protocol="tcp")
+    with ScriptedServer(lambda connection: connection, echo) as server, running.sidecar("db", server.port) as db:
 
-        def write(*rules: Json) -> None:
-            written = {"protocol": "tcp", "endpoints": [{"address": db.inbound}], "allow": list(rules)}
-            mesh.document("services/db", **written)
-            live(db, "service", "db", written)
+        def allow_db(*rules: Json) -> None:
+            endpoints = [{"address": db.inbound}]
+            documents("db", db, running.web, other, protocol="tcp", endpoints=endpoints, allow=list(rules))
 
-        write({"from": "*"})
+        allow_db({"from": "*"})
         callers = []
-        for name in ("web", "other"):
-            mesh.document(f"services/{name}", upstreams=[{"service": "db", "port": free_port()}])
-            callers.append(mesh.sidecar(name, 1).listeners["upstream-db"])
-        web, other = (scripted.connect(address) for address in callers)
-        with closing(web), closing(other):
-            for client in (web, other):
+        for caller in (running.web, other):
+            port = free_port()
+            documents(caller.name, caller, upstreams=[{"service": "db", "port": port}])
+            callers.append(f"127.0.0.1:{port}")
+        with closing(scripted.connect(callers[0])) as web, closing(scripted.connect(callers[1])) as another:
+            for client in (web, another):
                 client.sendall(b"hello")
                 assert client.recv(100) == b"hello"
-            write({"from": "web"})
+            allow_db({"from": "web"})
             with pytest.raises(ConnectionResetError):
-                other.recv(100)
+                another.recv(100)
             web.sendall(b"still")
             assert web.recv(100) == b"still"
         with closing(scripted.connect(callers[1])) as late, pytest.raises(ConnectionResetError):
@@ -262,16 +269,11 @@ def test_callers_without_tls_are_taken_where_that_is_asked_for_and_end_with_it(r
     assert status(running.web, request) == 200
 
 
-def test_an_application_learns_who_calls_from_nobody_but_its_sidecar(running: Running, other: Proxy) -> None:
-    def tells(request: Request) -> Answer:
-        said = request.fields.get("x-forwarded-client-cert", "nothing").encode()
-        return Answer(200, sized(said), said)
-
-    with http1.server(tells) as server:
-        running.with_sidecar("named", server.port)
-        forged = Request(host="named", fields={"x-forwarded-client-cert": "URI=spiffe://mesh.local/forged"})
-        by, fingerprint, uri = ask(running.web, forged).body.decode().split(";")
-    assert by == "By=spiffe://mesh.local/ns/default/dc/dc1/svc/named"
+def test_an_application_learns_who_calls_from_nobody_but_its_sidecar(running: Running, plain: Proxy) -> None:
+    allow(running, plain, {"from": "*"})
+    forged = Request(host="plain", fields={"x-forwarded-client-cert": "URI=spiffe://mesh.local/forged"})
+    by, fingerprint, uri = ask(running.web, forged).body.decode().split(";")
+    assert by == "By=spiffe://mesh.local/ns/default/dc/dc1/svc/plain"
     assert len(fingerprint.removeprefix("Hash=")) == 64
     assert uri == f"URI={WEB}"
 

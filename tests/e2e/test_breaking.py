@@ -151,7 +151,7 @@ def test_an_endpoint_that_is_well_again_comes_back_by_one_request(running: Runni
 
 def test_a_service_that_fails_as_a_whole_is_left_alone_until_one_request_succeeds(running: Running) -> None:
     with endpoints(http1.server, BROKEN) as (bad,):
-        breaker = {"failure_rate": "50%", "min_requests": 10, "open": "500ms"}
+        breaker = {"failure_rate": "50%", "min_requests": 10, "open": "1s"}
         service = running.service(bad.address, retry=ONCE, circuit_breaker=breaker)
         outcomes = statuses(running.web, service, 15)
         assert outcomes == [500] * 10 + [503] * 5

@@ -73,13 +73,14 @@ def chain(running: Running) -> Iterator[Chain]:
         http1.server(middle.app) as middle_app,
         http1.server(far.app) as far_app,
         http1.server(chain.end) as last,
+        running.with_sidecar("middle", middle_app.port, retry=RETRY) as middle.proxy,
+        running.with_sidecar("far", far_app.port, retry=RETRY) as far.proxy,
     ):
-        middle.proxy = running.with_sidecar("middle", middle_app.port, retry=RETRY)
-        far.proxy = running.with_sidecar("far", far_app.port, retry=RETRY)
         running.service(last.address, name="last", retry=RETRY)
         for tier in tiers:
             eventually(f"{tier.next} is known to its caller", tier.knows_next, within=10)
         yield chain
+        running.remove("last")
 
 
 def ask(address: str, host: str, **fields: str) -> int:

@@ -21,7 +21,7 @@ from tests.peers.scripted import ScriptedServer
 # Seconds; far above what anything here takes.
 PATIENCE = 20.0
 # Larger than every window and buffer on the way.
-LARGE = 4 << 20
+LARGE = 2 << 20
 GRPC = {"content-type": "application/grpc+proto"}
 OK = {"grpc-status": "0"}
 

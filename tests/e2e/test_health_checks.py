@@ -169,8 +169,10 @@ def test_a_connection_may_be_answer_enough(running: Running) -> None:
 
 def test_a_check_goes_the_way_of_calls_and_ends_with_its_document(running: Running) -> None:
     endpoint = Endpoint()
-    with http1.server(endpoint.over_http) as app:
-        proxy = running.with_sidecar("checked", app.port, **HTTP)
+    with (
+        http1.server(endpoint.over_http) as app,
+        running.with_sidecar("checked", app.port, **HTTP) as proxy,
+    ):
         ask(running.web, "checked")
         # The callee's sidecar lets in who has an identity of the mesh.
         endpoint.address = proxy.inbound

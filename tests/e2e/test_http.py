@@ -45,9 +45,12 @@ def echo(request: Request) -> Answer:
 
 @pytest.fixture(scope="module")
 def apps(running: Running) -> Iterator[None]:
-    with http1.server(echo) as one, http2.server(echo) as two:
-        running.with_sidecar("speaks-http1", one.port, protocol="http")
-        running.with_sidecar("speaks-http2", two.port, protocol="http2")
+    with (
+        http1.server(echo) as one,
+        http2.server(echo) as two,
+        running.with_sidecar("speaks-http1", one.port, protocol="http"),
+        running.with_sidecar("speaks-http2", two.port, protocol="http2"),
+    ):
         yield
 
 

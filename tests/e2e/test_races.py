@@ -1,20 +1,16 @@
-"""Two things that happen at once: a limit and its announcement, an answer and the end, a request and a close."""
+"""Two things that happen at once: a limit and its announcement, a request and a close."""
 
 import select
-import signal
-import threading
 import time
 
 from h2.errors import ErrorCodes
 from hyperframe.frame import SettingsFrame
 
 from tests.e2e.conftest import Running, failures
-from tests.mesh import Mesh
 from tests.peers import http1, http2
-from tests.peers.http1 import Http1, encoded
+from tests.peers.http1 import Http1
 from tests.peers.http2 import Http2
 from tests.peers.message import Answer, Request, sized
-from tests.peers.scripted import PATIENCE
 
 TEA = Answer(200, sized(b"tea"), b"tea")
 
@@ -41,30 +37,6 @@ def test_a_servers_limit_of_streams_is_kept_to(running: Running) -> None:
             streams = [peer.request(Request(host=service)) for _ in range(10)]
             assert [peer.answer(stream).status for stream in streams] == [200] * 10
     assert failures(running.web, service) == []
-
-
-def test_the_last_answer_of_an_http1_connection_says_so(mesh: Mesh) -> None:
-    # RFC 9112 section 9.6.
-    asked, go = threading.Event(), threading.Event()
-
-    def slow(_: Request) -> Answer:
-        asked.set()
-        go.wait(PATIENCE)
-        return TEA
-
-    with http1.server(slow) as server:
-        mesh.document("services/orders", tls="disabled", endpoints=[{"address": server.address}])
-        web = mesh.sidecar("web", 1)
-        with Http1.connect(web.outbound) as busy, Http1.connect(web.outbound) as idle:
-            busy.send(encoded(Request(host="orders")))
-            assert asked.wait(PATIENCE)
-            assert idle.ask(Request(host="nowhere")).status == 404
-            web.process.send_signal(signal.SIGTERM)
-            assert idle.is_over()
-            go.set()
-            fields = busy.answer().fields
-        assert web.process.wait(PATIENCE) == 0
-        assert fields.get("connection") == "close"
 
 
 def test_a_kept_connection_that_the_server_closes_meanwhile_fails_no_get(running: Running) -> None:

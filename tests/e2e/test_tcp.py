@@ -7,14 +7,14 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Json, failures, last_failure
+from tests.e2e.conftest import Json, failures, last_failure, live
 from tests.mesh import Mesh, Proxy, eventually
 from tests.peers import http1, scripted
 from tests.peers.collector import collector
@@ -40,23 +40,34 @@ def echo(peer: socket.socket) -> None:
 
 @dataclass
 class Db:
-    """The service `db`, behind a sidecar of its own, and another one whose application calls it."""
+    """The service `db`, behind a sidecar of its own, and another one whose application calls it and `spare`."""
 
     mesh: Mesh
     server: ScriptedServer[socket.socket]
     db: Proxy
     web: Proxy
 
+    @property
+    def spare(self) -> str:
+        """Where the application reaches a service that is what each test makes of it."""
+        return self.web.listeners["upstream-spare"]
+
+    def write(self, service: str, **fields: object) -> None:
+        """Change a service; in force at both sidecars when this returns."""
+        self.mesh.document(f"services/{service}", **fields)
+        for proxy in (self.web, self.db):
+            live(proxy, "service", service, fields)
+
     def serving(self, script: Script) -> socket.socket:
         """A connection through both, to an app that does this."""
         self.server.script = script
         return scripted.connect(self.web.listeners["upstream-db"])
 
-    def tunnel(self, script: Script, to: str = "db:5432") -> socket.socket:
-        """The same through CONNECT."""
+    def tunnel(self, script: Script, through: Proxy | None = None) -> socket.socket:
+        """The same through CONNECT, at another sidecar maybe."""
         self.server.script = script
-        connection = scripted.connect(self.web.outbound)
-        connection.sendall(f"CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n".encode())
+        connection = scripted.connect((through or self.web).outbound)
+        connection.sendall(b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += (byte := connection.recv(1))
@@ -71,20 +82,16 @@ def server() -> Iterator[ScriptedServer[socket.socket]]:
         yield server
 
 
-@contextmanager
-def database(directory: Path, server: ScriptedServer[socket.socket], **fields: object) -> Iterator[Db]:
-    with Mesh(directory) as mesh:
-        mesh.document("services/db", protocol="tcp", **fields)
-        db = mesh.sidecar("db", server.port)
-        mesh.document("services/db", protocol="tcp", endpoints=[{"address": db.inbound}], **fields)
-        mesh.document("services/web", upstreams=[{"service": "db", "port": free_port()}])
-        yield Db(mesh, server, db, mesh.sidecar("web", 1))
-
-
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory, server: ScriptedServer[socket.socket]) -> Iterator[Db]:
-    with database(tmp_path_factory.mktemp("db"), server) as db:
-        yield db
+    with Mesh(tmp_path_factory.mktemp("db")) as mesh:
+        mesh.document("services/db", protocol="tcp")
+        db = mesh.sidecar("db", server.port)
+        mesh.document("services/db", protocol="tcp", endpoints=[{"address": db.inbound}])
+        mesh.document("services/spare", protocol="tcp", tls="disabled", endpoints=[{"address": server.address}])
+        upstreams = [{"service": service, "port": free_port()} for service in ("db", "spare")]
+        mesh.document("services/web", upstreams=upstreams)
+        yield Db(mesh, server, db, mesh.sidecar("web", 1))
 
 
 def received(connection: socket.socket) -> bytes:
@@ -98,6 +105,11 @@ def received(connection: socket.socket) -> bytes:
 def tcp_failures(proxy: Proxy) -> list[Json]:
     """Of connections that name nobody, newest first."""
     return failures(proxy, "")
+
+
+def a_failure_since(before: list[Json], proxy: Proxy) -> Json:
+    """The newest one that came after these."""
+    return eventually("on record", lambda: (now := tcp_failures(proxy))[: len(now) - len(before)])[0]
 
 
 def logged(proxy: Proxy) -> list[Json]:
@@ -215,70 +227,63 @@ class TestEnds:
         assert isinstance(ended[0], ConnectionResetError)
         assert eventually("on record", lambda: tcp_failures(db.web))[0]["reason"] == "downstream-reset"
 
-    def test_a_refused_endpoint_is_passed_over(self, tmp_path: Path, server: ScriptedServer[socket.socket]) -> None:
-        server.script = echo
-        with refusing() as nobody, Mesh(tmp_path) as mesh:
-            endpoints = [{"address": nobody}, {"address": server.address}]
-            mesh.document("services/db", protocol="tcp", tls="disabled", endpoints=endpoints)
-            mesh.document("services/web", upstreams=[{"service": "db", "port": free_port()}])
-            web = mesh.sidecar("web", 1)
+    def test_a_refused_endpoint_is_passed_over(self, db: Db) -> None:
+        db.server.script = echo
+        with refusing() as nobody:
+            endpoints = [{"address": nobody}, {"address": db.server.address}]
+            db.write("spare", protocol="tcp", tls="disabled", endpoints=endpoints)
+            before = tcp_failures(db.web)
             for _ in range(10):
-                with closing(scripted.connect(web.listeners["upstream-db"])) as client:
+                with closing(scripted.connect(db.spare)) as client:
                     client.sendall(b"x")
                     assert client.recv(10) == b"x"
-            assert 'sidecar_attempts_total{cluster="db",outcome="connect-failure"}' in web.get("/metrics")[1]
-            assert tcp_failures(web) == []
+            assert 'sidecar_attempts_total{cluster="spare",outcome="connect-failure"}' in db.web.get("/metrics")[1]
+            assert tcp_failures(db.web) == before
 
             # And nobody left: the port breaks off, CONNECT has words for it.
-            mesh.document("services/db", protocol="tcp", tls="disabled", endpoints=[{"address": nobody}])
-
-            eventually("refused", partial(is_broken_off, web.listeners["upstream-db"]))
-            assert tcp_failures(web)[0]["reason"] == "connect-failure"
-            with Http1.connect(web.outbound) as peer:
-                answer = peer.ask(Request("CONNECT", "db:5432", "db:5432"))
+            db.write("spare", protocol="tcp", tls="disabled", endpoints=[{"address": nobody}])
+            eventually("refused", partial(is_broken_off, db.spare))
+            assert a_failure_since(before, db.web)["reason"] == "connect-failure"
+            with Http1.connect(db.web.outbound) as peer:
+                answer = peer.ask(Request("CONNECT", "spare:5432", "spare:5432"))
                 assert (answer.status, answer.fields["x-sidecar-reason"]) == (503, "connect-failure")
-            assert last_failure(web, "db:5432")["reason"] == "connect-failure"
+            assert last_failure(db.web, "spare:5432")["reason"] == "connect-failure"
 
-    def test_an_endpoint_that_is_another_service_gets_nothing(
-        self, tmp_path: Path, server: ScriptedServer[socket.socket]
-    ) -> None:
-        with Mesh(tmp_path) as mesh:
-            mesh.document("services/other", protocol="tcp")
-            other = mesh.sidecar("other", server.port)
-            mesh.document("services/db", protocol="tcp", endpoints=[{"address": other.inbound}])
-            mesh.document("services/web", upstreams=[{"service": "db", "port": free_port()}])
-            web = mesh.sidecar("web", 1)
-            accepted = server.accepted
-            assert is_broken_off(web.listeners["upstream-db"])
-            failure = eventually("on record", lambda: tcp_failures(web))[0]
-            assert failure["reason"] == "peer-mismatch"
-            assert "/svc/db" in failure["detail"]
-            assert "/svc/other" in failure["detail"]
-            assert server.accepted == accepted
+    def test_an_endpoint_that_is_another_service_gets_nothing(self, db: Db) -> None:
+        db.write("spare", protocol="tcp", endpoints=[{"address": db.db.inbound}])
+        before, accepted = tcp_failures(db.web), db.server.accepted
+        assert is_broken_off(db.spare)
+        failure = a_failure_since(before, db.web)
+        assert failure["reason"] == "peer-mismatch"
+        assert "/svc/spare" in failure["detail"]
+        assert "/svc/db" in failure["detail"]
+        assert db.server.accepted == accepted
 
-    def test_a_still_connection_ends(self, tmp_path: Path, server: ScriptedServer[socket.socket]) -> None:
-        with database(tmp_path, server, idle_timeout="300ms") as db:
-            with closing(db.serving(echo)) as client:
-                client.sendall(b"x")
-                assert client.recv(10) == b"x"
-                with pytest.raises(ConnectionResetError):
-                    client.recv(10)
-            # Both sidecars wait as long; the one that is first tells the other.
-            eventually("on record", lambda: tcp_failures(db.web) and tcp_failures(db.db))
-            reasons = {failure["reason"] for proxy in (db.web, db.db) for failure in tcp_failures(proxy)}
-            assert "idle-timeout" in reasons
-            assert reasons <= {"idle-timeout", "upstream-reset", "downstream-reset"}
+    def test_a_still_connection_ends(self, db: Db) -> None:
+        usual: Json = {"protocol": "tcp", "endpoints": [{"address": db.db.inbound}]}
+        db.write("db", **usual, idle_timeout="1s")
+        before = {proxy.name: tcp_failures(proxy) for proxy in (db.web, db.db)}
+        with closing(db.serving(echo)) as client:
+            client.sendall(b"x")
+            assert client.recv(10) == b"x"
+            with pytest.raises(ConnectionResetError):
+                client.recv(10)
+        # Both sidecars wait as long; the one that is first tells the other.
+        reasons = {a_failure_since(before[proxy.name], proxy)["reason"] for proxy in (db.web, db.db)}
+        assert "idle-timeout" in reasons
+        assert reasons <= {"idle-timeout", "upstream-reset", "downstream-reset"}
+        db.write("db", **usual)
 
-    def test_connections_have_the_grace_of_a_drain(self, tmp_path: Path, server: ScriptedServer[socket.socket]) -> None:
-        with database(tmp_path, server) as db:
-            with closing(db.serving(echo)) as client:
-                client.sendall(b"before")
-                assert client.recv(10) == b"before"
-                db.web.process.send_signal(signal.SIGTERM)
-                eventually("it takes no others", lambda: refuses(db.web.listeners["upstream-db"]), within=PATIENCE)
-                client.sendall(b"after")
-                assert client.recv(10) == b"after"
-            assert db.web.process.wait(PATIENCE) == 0
+    def test_connections_have_the_grace_of_a_drain(self, db: Db) -> None:
+        caller = db.mesh.sidecar("caller", 1)
+        with closing(db.tunnel(echo, caller)) as client:
+            client.sendall(b"before")
+            assert client.recv(10) == b"before"
+            caller.process.send_signal(signal.SIGTERM)
+            eventually("it takes no others", lambda: refuses(caller.outbound), within=PATIENCE)
+            client.sendall(b"after")
+            assert client.recv(10) == b"after"
+        assert caller.process.wait(PATIENCE) == 0
 
 
 def is_broken_off(address: str) -> bool:
@@ -306,23 +311,17 @@ class TestRequests:
         assert answer.status == 404
         assert "protocol tcp" in json.loads(answer.body)["detail"]
 
-    def test_a_service_may_change_what_it_speaks(self, tmp_path: Path) -> None:
-        app = http1.server(lambda request: Answer(200, {"content-length": "0"}))
-        with app as server, Mesh(tmp_path) as mesh:
-            mesh.document("services/db", protocol="tcp", tls="disabled", endpoints=[{"address": server.address}])
-            mesh.document("services/web", upstreams=[{"service": "db", "port": free_port()}])
-            web = mesh.sidecar("web", 1)
-            with Http1.connect(web.listeners["upstream-db"]) as peer:
+    def test_a_service_may_change_what_it_speaks(self, db: Db) -> None:
+        with http1.server(lambda request: Answer(200, {"content-length": "0"})) as server:
+            document: Json = {"tls": "disabled", "endpoints": [{"address": server.address}]}
+            db.write("spare", **document, protocol="tcp")
+            with Http1.connect(db.spare) as peer:
                 # As bytes it passes whatever it is.
-                assert peer.ask(Request(host="db")).status == 200
-                mesh.document("services/db", protocol="http", tls="disabled", endpoints=[{"address": server.address}])
-
-                def answers() -> bool:
-                    with Http1.connect(web.outbound) as other:
-                        return other.ask(Request(host="db")).status == 200
-
-                eventually("requests are routed", answers)
-                assert peer.ask(Request(host="db")).status == 200
+                assert peer.ask(Request(host="spare")).status == 200
+                db.write("spare", **document, protocol="http")
+                with Http1.connect(db.web.outbound) as other:
+                    assert other.ask(Request(host="spare")).status == 200
+                assert peer.ask(Request(host="spare")).status == 200
 
 
 def test_what_is_told_of_a_connection(tmp_path: Path, server: ScriptedServer[socket.socket]) -> None:

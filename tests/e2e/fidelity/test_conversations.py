@@ -55,13 +55,15 @@ def heard(sides: tuple[Side, Side]) -> tuple[Heard, Heard]:
 @pytest.fixture(scope="module")
 def ways(running: Running) -> Iterator[Ways]:
     stage = Stage()
-    with serving(stage.serve_http1) as one, serving(stage.serve_http2) as two:
-        running.with_sidecar("chat", one.port, protocol="http")
-        running.with_sidecar("chat-by-http2", two.port, protocol="http2")
+    with (
+        serving(stage.serve_http1) as one,
+        serving(stage.serve_http2) as two,
+        running.with_sidecar("chat", one.port, protocol="http"),
+        running.with_sidecar("chat-by-http2", two.port, protocol="http2"),
+    ):
         servers = {1: f"127.0.0.1:{one.port}", 2: f"127.0.0.1:{two.port}"}
         proxies = {"gateway": running.edge.edge, "sidecar": running.web.outbound}
         yield Ways(stage, servers, {1: "chat", 2: "chat-by-http2"}, proxies)
-        running.remove("chat", "chat-by-http2")
 
 
 both = pytest.mark.parametrize("client", [1, 2], ids=["http1-client", "http2-client"])

@@ -5,7 +5,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,10 +13,10 @@ from tests.e2e.fidelity.apps import running, serve_http1
 from tests.e2e.fidelity.message import Http1
 from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
 
-LIES = [("x-forwarded-for", "6.6.6.6, 192.0.2.1"), ("x-forwarded-proto", "gopher"), ("x-request-id", "mine")]
+LIES = [("x-forwarded-for", "6.6.6.6, 192.0.2.1"), ("x-forwarded-proto", "gopher")]
 
 
-def seen(address: str, fields: Sequence[tuple[str, str]] = LIES, host: str = "shop.test") -> dict[str, str]:
+def seen(address: str, fields: Sequence[tuple[str, str]], host: str = "shop.test") -> dict[str, str]:
     """The fields that arrive when a client on loopback sends these."""
     return told(address, fields, host)[0]
 
@@ -41,48 +41,72 @@ def logged(proxy: Proxy, request_id: str) -> dict[str, object]:
     return eventually(f"a log line of {request_id}", line)
 
 
-@pytest.mark.parametrize(
-    ("forwarding", "chain", "scheme"),
-    [
-        ({}, "127.0.0.1, 127.0.0.1", "http"),
-        ({"trusted": ["127.0.0.0/8"]}, "192.0.2.1, 127.0.0.1, 127.0.0.1", "gopher"),
-        ({"hops": 2}, "6.6.6.6, 192.0.2.1, 127.0.0.1, 127.0.0.1", "gopher"),
-    ],
-    ids=["stranger", "trusted network", "two hops"],
-)
-def test_only_a_trusted_proxy_is_believed(
-    tmp_path: Path, forwarding: dict[str, object], chain: str, scheme: str
-) -> None:
-    with running(serve_http1) as app, Mesh(tmp_path) as mesh:
-        gateway = mesh.exposed("web", app.port, {**LOOPBACK, "forwarding": forwarding}, protocol="http")
-        edge = gateway.edge
-        fields = seen(edge)
-        line = logged(gateway, fields["x-request-id"])
-    # The gateway says who called it, and the sidecar that the gateway did.
-    assert (fields["x-forwarded-for"], fields["x-forwarded-proto"]) == (chain, scheme)
-    assert (fields["x-forwarded-host"], fields["x-forwarded-port"]) == ("shop.test", edge.rsplit(":", 1)[1])
-    assert (fields["x-request-id"] == "mine") == bool(forwarding)
-    # Who the client is stands first in what is left of the chain; the proxy that told it is named beside it.
-    client = chain.split(", ", maxsplit=1)[0]
-    assert str(line["client"]).startswith(client)
-    assert ("proxy" in line) == bool(forwarding)
+# What the gateway's listeners are told of the proxies before them.
+FORWARDING: dict[str, dict[str, object]] = {
+    "stranger": {},
+    "trusted network": {"trusted": ["127.0.0.0/8"]},
+    "two hops": {"hops": 2},
+    "standard": {"forwarded": True},
+}
+
+
+@dataclass
+class Ways:
+    """Those to the application `web`: a gateway with these listeners, and the outbound port of another's sidecar."""
+
+    gateway: Proxy
+    outbound: str
+
+    def listener(self, name: str) -> str:
+        """The address of this one of FORWARDING."""
+        index = list(FORWARDING).index(name)
+        return self.gateway.listeners[f"edge-0-{index + 1}" if index else "edge-0"]
+
+    def to(self, by: str) -> str:
+        return self.listener("standard") if by == "gateway" else self.outbound
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The address of a gateway that writes `Forwarded`, and of a sidecar's outbound port; both lead to `web`."""
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
     with running(serve_http1) as app, Mesh(tmp_path_factory.mktemp("forwarding")) as mesh:
-        edge = mesh.exposed("web", app.port, {**LOOPBACK, "forwarding": {"forwarded": True}}, protocol="http")
-        yield edge.edge, mesh.sidecar("other", app.port).outbound
+        mesh.document("services/web", protocol="http")
+        web = mesh.sidecar("web", app.port)
+        mesh.document("services/web", protocol="http", endpoints=[{"address": web.inbound}])
+        listeners = [{**LOOPBACK, "forwarding": forwarding} for forwarding in FORWARDING.values()]
+        mesh.document("gateways/edge", listeners=listeners, routes=[{"name": "all", "to": {"service": "web"}}])
+        yield Ways(mesh.gateway("edge"), mesh.sidecar("other", app.port).outbound)
 
 
-def test_an_application_learns_the_way_in_the_standards_words(mesh: tuple[str, str]) -> None:
-    fields = seen(mesh[0], [("forwarded", "for=6.6.6.6")])
+@pytest.mark.parametrize(
+    ("listener", "chain", "scheme"),
+    [
+        ("stranger", "127.0.0.1, 127.0.0.1", "http"),
+        ("trusted network", "192.0.2.1, 127.0.0.1, 127.0.0.1", "gopher"),
+        ("two hops", "6.6.6.6, 192.0.2.1, 127.0.0.1, 127.0.0.1", "gopher"),
+    ],
+)
+def test_only_a_trusted_proxy_is_believed(ways: Ways, listener: str, chain: str, scheme: str) -> None:
+    address, trusts = ways.listener(listener), bool(FORWARDING[listener])
+    request_id = f"id-{listener.replace(' ', '-')}"
+    fields = seen(address, [*LIES, ("x-request-id", request_id)])
+    line = logged(ways.gateway, fields["x-request-id"])
+    # The gateway says who called it, and the sidecar that the gateway did.
+    assert (fields["x-forwarded-for"], fields["x-forwarded-proto"]) == (chain, scheme)
+    assert (fields["x-forwarded-host"], fields["x-forwarded-port"]) == ("shop.test", address.rsplit(":", 1)[1])
+    assert (fields["x-request-id"] == request_id) == trusts
+    # Who the client is stands first in what is left of the chain; the proxy that told it is named beside it.
+    client = chain.split(", ", maxsplit=1)[0]
+    assert str(line["client"]).startswith(client)
+    assert ("proxy" in line) == trusts
+
+
+def test_an_application_learns_the_way_in_the_standards_words(ways: Ways) -> None:
+    fields = seen(ways.listener("standard"), [("forwarded", "for=6.6.6.6")])
     assert fields["forwarded"] == 'for=127.0.0.1;host="shop.test";proto=http'
 
 
-def test_a_request_id_is_made_by_time(mesh: tuple[str, str]) -> None:
-    first, second = (uuid.UUID(seen(mesh[0], [])["x-request-id"]) for _ in range(2))
+def test_a_request_id_is_made_by_time(ways: Ways) -> None:
+    first, second = (uuid.UUID(seen(ways.listener("standard"), [])["x-request-id"]) for _ in range(2))
     # Python 3.11 knows version 7 by its bits alone (RFC 9562 section 5.7).
     assert [(made.int >> 76) & 0xF for made in (first, second)] == [7, 7]
     assert [made.variant for made in (first, second)] == [uuid.RFC_4122] * 2
@@ -90,14 +114,14 @@ def test_a_request_id_is_made_by_time(mesh: tuple[str, str]) -> None:
     assert first != second
 
 
-def test_inside_the_mesh_what_an_application_says_stays(mesh: tuple[str, str]) -> None:
-    fields = seen(mesh[1], LIES, "web")
+def test_inside_the_mesh_what_an_application_says_stays(ways: Ways) -> None:
+    fields = seen(ways.outbound, [*LIES, ("x-request-id", "mine")], "web")
     assert (fields["x-forwarded-for"], fields["x-forwarded-proto"]) == ("6.6.6.6, 192.0.2.1, 127.0.0.1", "gopher")
     assert fields["x-request-id"] == "mine"
 
 
-@pytest.mark.parametrize("by", [0, 1], ids=["gateway", "sidecar"])
-def test_fields_of_one_connection_go_no_further(mesh: tuple[str, str], by: int) -> None:
+@pytest.mark.parametrize(("by", "host"), [("gateway", "shop.test"), ("sidecar", "web")])
+def test_fields_of_one_connection_go_no_further(ways: Ways, by: str, host: str) -> None:
     own = [
         ("connection", "keep-alive, x-mine, traceparent"),
         ("x-mine", "1"),
@@ -107,7 +131,7 @@ def test_fields_of_one_connection_go_no_further(mesh: tuple[str, str], by: int) 
         ("x-other", "2"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ]
-    fields = seen(mesh[by], own, ("shop.test", "web")[by])
+    fields = seen(ways.to(by), own, host)
     assert not {"x-mine", "keep-alive", "proxy-connection"} & fields.keys()
     # What traces a request cannot be taken away by whoever sends it; of TE one word concerns the application.
     assert fields["x-other"] == "2"
@@ -115,16 +139,15 @@ def test_fields_of_one_connection_go_no_further(mesh: tuple[str, str], by: int) 
     assert fields.get("te", "trailers") == "trailers"
 
 
-@pytest.mark.parametrize("by", [0, 1], ids=["gateway", "sidecar"])
-def test_date_via_and_server_are_left_alone(mesh: tuple[str, str], by: int) -> None:
+@pytest.mark.parametrize(("by", "host"), [("gateway", "shop.test"), ("sidecar", "web")])
+def test_date_via_and_server_are_left_alone(ways: Ways, by: str, host: str) -> None:
     written = [("via", "1.1 front"), ("date", "Tue, 15 Nov 1994 08:12:31 GMT")]
-    fields, answered = told(mesh[by], written, ("shop.test", "web")[by])
+    fields, answered = told(ways.to(by), written, host)
     assert (fields["via"], fields["date"]) == ("1.1 front", "Tue, 15 Nov 1994 08:12:31 GMT")
     # The application's own words, and none of ours.
     assert not {"via", "server", "date"} & answered.keys()
 
 
-@pytest.mark.parametrize("by", [0, 1], ids=["gateway", "sidecar"])
-def test_an_application_sees_the_host_that_was_asked_for(mesh: tuple[str, str], by: int) -> None:
-    host = ("shop.test:8443", "web")[by]
-    assert seen(mesh[by], [], host)["host"] == host
+@pytest.mark.parametrize(("by", "host"), [("gateway", "shop.test:8443"), ("sidecar", "web")])
+def test_an_application_sees_the_host_that_was_asked_for(ways: Ways, by: str, host: str) -> None:
+    assert seen(ways.to(by), [], host)["host"] == host

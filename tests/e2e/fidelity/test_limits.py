@@ -17,7 +17,7 @@ from tests.peers.message import Answer, CutOff, Ended, Request, sized
 
 # Each is far below its default, so that a test which passes has seen this one at work.
 SIZES = {"max_headers": 20, "max_header_bytes": "2KiB", "max_request_line": "512B", "max_streams": 3}
-TIMES = {"header_timeout": "200ms", "body_timeout": "200ms", "idle_timeout": "400ms"}
+TIMES = {"header_timeout": "500ms", "body_timeout": "500ms", "idle_timeout": "1s"}
 BODY = 1000
 
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
@@ -125,7 +125,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
             {**LOOPBACK, "limits": {"max_connections": 2}},
             {
                 **LOOPBACK,
-                "limits": {"max_connection_age": "300ms", "keepalive_interval": "100ms", "keepalive_timeout": "100ms"},
+                "limits": {"max_connection_age": "300ms", "keepalive_interval": "100ms", "keepalive_timeout": "1s"},
             },
         ]
         most = {"max_request_body": f"{BODY}B"}
@@ -195,12 +195,12 @@ def test_content_that_says_it_is_too_large_is_refused_before_anybody_is_asked(
 ) -> None:
     edge.requests.clear()
     large = b"x" * (BODY + 1)
-    answer = ask(edge.times, client, Request("POST", "/", "one.test", sized(large), large))
+    answer = ask(edge.sizes, client, Request("POST", "/", "one.test", sized(large), large))
     assert (answer.status, json.loads(answer.body)["title"]) == (413, "The request's content is larger than allowed.")
     recorded.has("body-too-large")
     assert edge.requests == []
     fits = b"x" * BODY
-    assert ask(edge.times, client, Request("POST", "/", "one.test", sized(fits), fits)).body == fits
+    assert ask(edge.sizes, client, Request("POST", "/", "one.test", sized(fits), fits)).body == fits
 
 
 @both_clients
@@ -227,7 +227,7 @@ def test_content_that_becomes_too_large_never_arrives_whole(edge: Edge, recorded
 
 
 def test_a_call_that_is_too_large_is_told_so_in_its_own_kind(edge: Edge, recorded: Recorded) -> None:
-    answer = ask(edge.times, Http2, Request("POST", "/a.B/C", "two.test", GRPC, b"x" * (BODY + 1)))
+    answer = ask(edge.sizes, Http2, Request("POST", "/a.B/C", "two.test", GRPC, b"x" * (BODY + 1)))
     assert (answer.status, answer.fields["grpc-status"]) == (200, "8")
     assert "larger than allowed" in answer.fields["grpc-message"]
     recorded.has("body-too-large")
@@ -236,7 +236,7 @@ def test_a_call_that_is_too_large_is_told_so_in_its_own_kind(edge: Edge, recorde
 def test_a_call_that_becomes_too_large_after_its_answer_began_ends_with_its_status(
     edge: Edge, recorded: Recorded
 ) -> None:
-    with Http2.connect(edge.times) as peer:
+    with Http2.connect(edge.sizes) as peer:
         stream = peer.request(Request("POST", "/begins", "two.test", GRPC, b"x" * BODY), end=False)
         peer.until(lambda: ":status" in stream.fields, stream)
         peer.data(stream, b"y", end=True)

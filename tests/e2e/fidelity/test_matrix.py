@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import h2.events
 import pytest
 
-from tests.e2e.fidelity.apps import HINT, TRAILERS, App, running, serve_http1, serve_http2
+from tests.e2e.conftest import Running
+from tests.e2e.fidelity.apps import HINT, TRAILERS, App, serve_http1, serve_http2
+from tests.e2e.fidelity.apps import running as serving
 from tests.e2e.fidelity.message import Cut, Fields, Http1, Http2, Message
-from tests.mesh import LOOPBACK, Mesh
 
 # Longer than any window on the way, so that an upload is still going on when its answer comes.
 LARGE = bytes(range(256)) * 8192
@@ -36,7 +37,7 @@ class Path:
     @property
     def host(self) -> str:
         """What the gateway routes by."""
-        return f"h{self.application}.test"
+        return f"matrix-{self.application}"
 
     def ask(
         self,
@@ -85,19 +86,15 @@ class Path:
 
 
 @pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[int, App]]]:
+def edge(running: Running) -> Iterator[tuple[str, dict[int, App]]]:
     """The gateway's address, and the applications behind it by the version that they speak."""
-    with running(serve_http1) as one, running(serve_http2) as two, Mesh(tmp_path_factory.mktemp("matrix")) as mesh:
-        for service, app, protocol in (("one", one, "http"), ("two", two, "http2")):
-            mesh.document(f"services/{service}", protocol=protocol)
-            sidecar = mesh.sidecar(service, app.port)
-            mesh.document(f"services/{service}", protocol=protocol, endpoints=[{"address": sidecar.inbound}])
-        routes = [
-            {"name": "one", "match": {"host": "h1.test"}, "to": {"service": "one"}},
-            {"name": "two", "match": {"host": "h2.test"}, "to": {"service": "two"}},
-        ]
-        mesh.document("gateways/edge", listeners=[LOOPBACK], routes=routes)
-        yield mesh.gateway("edge").edge, {1: one, 2: two}
+    with (
+        serving(serve_http1) as one,
+        serving(serve_http2) as two,
+        running.with_sidecar("matrix-1", one.port, protocol="http"),
+        running.with_sidecar("matrix-2", two.port, protocol="http2"),
+    ):
+        yield running.edge.edge, {1: one, 2: two}
 
 
 @pytest.fixture(params=[(1, 1), (1, 2), (2, 1), (2, 2)], ids=lambda pair: f"h{pair[0]}-to-h{pair[1]}")

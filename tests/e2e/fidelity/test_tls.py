@@ -45,9 +45,12 @@ class Files:
 class Edge:
     """A gateway with these TLS listeners."""
 
+    mesh: Mesh
     proxy: Proxy
     files: Files
     clients: Files
+    # Of each listener whose files change: its pair `edge`, and its clients.
+    changing: list[tuple[Files, Files]]
 
     def address(self, index: int) -> str:
         return self.proxy.listeners["edge-0" if index == 0 else f"edge-0-{index + 1}"]
@@ -59,17 +62,15 @@ class Edge:
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    directory = tmp_path_factory.mktemp("tls")
-    files = Files(directory)
-    (directory / "clients").mkdir()
-    clients = Files(directory / "clients")
+    files, clients = Files(tmp_path_factory.mktemp("tls")), Files(tmp_path_factory.mktemp("clients"))
+    changing = [(Files(tmp_path_factory.mktemp("tls")), Files(tmp_path_factory.mktemp("clients"))) for _ in range(3)]
     any_of = [
         files.leaf("first", "first.test"),
         files.leaf("wildcard", "*.shop.test"),
         files.leaf("exact", "api.shop.test"),
     ]
     ca = str(clients.directory / "authority.pem")
-    with http1.server(echo) as app, Mesh(directory / "mesh") as mesh:
+    with http1.server(echo) as app, Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         mesh.document("services/one", tls="disabled", endpoints=[{"address": app.address}])
         listeners = [
             {**LOOPBACK, "tls": {"certificates": any_of}},
@@ -77,16 +78,23 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
             {**LOOPBACK, "tls": {"certificates": any_of, "client_certificates": {"ca": ca}}},
             {**LOOPBACK, "tls": {"certificates": any_of, "client_certificates": {"ca": ca, "mode": "optional"}}},
         ]
+        for own, own_clients in changing:
+            optional = {"ca": str(own_clients.directory / "authority.pem"), "mode": "optional"}
+            tls = {"certificates": [own.leaf("edge", "first.test")], "client_certificates": optional}
+            listeners.append({**LOOPBACK, "tls": tls})
         mesh.document("gateways/edge", listeners=listeners, routes=[{"name": "all", "to": {"service": "one"}}])
-        yield Edge(mesh.gateway("edge"), files, clients)
+        yield Edge(mesh, mesh.gateway("edge"), files, clients, changing)
 
 
-PUBLIC, MODERN, REQUIRED, OPTIONAL = range(4)
+PUBLIC, MODERN, REQUIRED, OPTIONAL, *CHANGING = range(7)
 
 
-def trusting(edge: Edge, version: ssl.TLSVersion = V13, shown: trustme.LeafCert | None = None) -> ssl.SSLContext:
+def trusting(
+    edge: Edge | Files, version: ssl.TLSVersion = V13, shown: trustme.LeafCert | None = None
+) -> ssl.SSLContext:
     """A client that trusts the gateway, speaks one version, and maybe shows a certificate."""
-    context = ssl.create_default_context(cafile=str(edge.files.directory / "authority.pem"))
+    files = edge if isinstance(edge, Files) else edge.files
+    context = ssl.create_default_context(cafile=str(files.directory / "authority.pem"))
     context.minimum_version = context.maximum_version = version
     if shown is not None:
         shown.configure_cert(context)
@@ -223,67 +231,53 @@ def test_a_session_of_one_listener_is_of_no_use_at_another(edge: Edge) -> None:
 # --- files that change
 
 
-@pytest.fixture
-def changing(tmp_path: Path) -> Iterator[tuple[Edge, Mesh]]:
-    """A gateway of this test's own."""
-    (tmp_path / "clients").mkdir()
-    files, clients = Files(tmp_path), Files(tmp_path / "clients")
-    tls = {
-        "certificates": [files.leaf("edge", "first.test")],
-        "client_certificates": {"ca": str(clients.directory / "authority.pem"), "mode": "optional"},
-    }
-    with http1.server(echo) as app, Mesh(tmp_path / "mesh") as mesh:
-        mesh.document("services/one", tls="disabled", endpoints=[{"address": app.address}])
-        routes = [{"name": "all", "to": {"service": "one"}}]
-        mesh.document("gateways/edge", listeners=[{**LOOPBACK, "tls": tls}], routes=routes)
-        yield Edge(mesh.gateway("edge"), files, clients), mesh
-
-
-def test_files_written_anew_are_shown_without_a_change_of_any_document(changing: tuple[Edge, Mesh]) -> None:
-    edge, mesh = changing
-    address, context = edge.address(0), trusting(edge)
+def test_files_written_anew_are_shown_without_a_change_of_any_document(edge: Edge) -> None:
+    files, _ = edge.changing[0]
+    address, context = edge.address(CHANGING[0]), trusting(files)
     context.check_hostname = False
     assert names(connected(address, context)) == {"first.test"}
     with Http1(connected(address, context)) as open_one:
         _, session = resumes(address, context, None)
 
         # A document that changes nothing of the listener ends no session.
-        mesh.document("services/other", protocol="http")
+        edge.mesh.document("services/other", protocol="http")
         eventually("it is read", lambda: '"other"' in edge.proxy.get("/api/v1/config")[1])
         again, session = resumes(address, context, session)
         assert again
 
-        edge.files.leaf("edge", "second.test")
+        files.leaf("edge", "second.test")
         eventually("the new certificate", lambda: names(connected(address, context)) == {"second.test"}, within=15)
         assert resumes(address, context, session)[0] is False
         # What is open stays so.
         assert open_one.ask(Request(host="one.test")).status == 200
 
 
-def test_half_a_pair_is_never_shown_and_told(changing: tuple[Edge, Mesh]) -> None:
-    edge, _ = changing
-    address, context = edge.address(0), trusting(edge)
+def test_half_a_pair_is_never_shown_and_told(edge: Edge) -> None:
+    files, _ = edge.changing[1]
+    address, context = edge.address(CHANGING[1]), trusting(files)
     context.check_hostname = False
-    key = (edge.files.directory / "edge.key").read_bytes()
-    edge.files.leaf("edge", "second.test")
-    new_key = (edge.files.directory / "edge.key").read_bytes()
-    (edge.files.directory / "edge.key").write_bytes(key)
+    key = (files.directory / "edge.key").read_bytes()
+    files.leaf("edge", "second.test")
+    new_key = (files.directory / "edge.key").read_bytes()
+    (files.directory / "edge.key").write_bytes(key)
     eventually("a warning", lambda: "is not the key of the first certificate" in edge.proxy.output(), within=15)
     assert names(connected(address, context)) == {"first.test"}
     # Renamed into place, as careful writers do.
-    (edge.files.directory / "next.key").write_bytes(new_key)
-    (edge.files.directory / "next.key").replace(edge.files.directory / "edge.key")
+    (files.directory / "next.key").write_bytes(new_key)
+    (files.directory / "next.key").replace(files.directory / "edge.key")
     eventually("the new certificate", lambda: names(connected(address, context)) == {"second.test"}, within=15)
 
 
-def test_a_root_that_is_taken_away_ends_the_sessions_that_it_vouched_for(changing: tuple[Edge, Mesh]) -> None:
-    edge, _ = changing
-    address = edge.address(0)
-    alice = trusting(edge, V13, edge.clients.authority.issue_cert("alice@shop.test"))
+def test_a_root_that_is_taken_away_ends_the_sessions_that_it_vouched_for(edge: Edge) -> None:
+    files, clients = edge.changing[2]
+    address = edge.address(CHANGING[2])
+    alice = trusting(files, V13, clients.authority.issue_cert("alice@shop.test"))
     _, session = resumes(address, alice, None)
     assert resumes(address, alice, session)[0] is True
-    trustme.CA().cert_pem.write_to_path(edge.clients.directory / "authority.pem")
-    eventually("the new roots", lambda: "certificate files have changed" in edge.proxy.output(), within=15)
+    told = "certificate files have changed"
+    before = edge.proxy.output().count(told)
+    trustme.CA().cert_pem.write_to_path(clients.directory / "authority.pem")
+    eventually("the new roots", lambda: edge.proxy.output().count(told) > before, within=15)
     with pytest.raises((ssl.SSLError, ConnectionError, Ended)):
         resumes(address, alice, session)
 

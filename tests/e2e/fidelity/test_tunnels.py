@@ -1,8 +1,6 @@
 """The beginning and the end of a tunnel: who may open one, what closes it, and what does not."""
 
 import json
-import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +10,6 @@ from tests.e2e.fidelity.apps import App, serve_http1, serve_http2
 from tests.e2e.fidelity.apps import running as serving
 from tests.e2e.fidelity.message import Cut, Fields, Http1, Message
 from tests.e2e.fidelity.websocket import dial
-from tests.mesh import LOOPBACK, Mesh
 
 ASK: Fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")]
 # The key of RFC 6455 section 1.3.
@@ -101,20 +98,3 @@ def test_the_timeout_is_for_answers_and_not_for_tunnels(running: Running, one: A
     one.go.set()
     tunnel.echo(b"still here")
     tunnel.peer.close()
-
-
-def test_a_drain_ends_tunnels_with_its_grace_and_says_so(mesh: Mesh, one: App) -> None:
-    grace = 1.0
-    mesh.document("services/chat", tls="disabled", endpoints=[{"address": f"127.0.0.1:{one.port}"}])
-    mesh.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "chat", "to": {"service": "chat"}}])
-    edge = mesh.gateway("edge", "--grace", f"{grace}s")
-    tunnel = Tunnel(edge.edge, "chat")
-    begin = time.monotonic()
-    edge.process.send_signal(signal.SIGTERM)
-    with pytest.raises(ConnectionResetError):
-        tunnel.peer.socket.recv(1)
-    tunnel.peer.close()
-    assert time.monotonic() - begin >= grace
-    assert edge.process.wait(10) == 0
-    (line,) = [line for line in edge.output().splitlines() if '"/tunnel"' in line]
-    assert '"draining"' in line

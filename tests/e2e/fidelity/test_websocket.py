@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.mesh import Mesh
+from tests.e2e.conftest import Running
 
 # Longer than any buffer on the way, and no UTF-8.
 LARGE = os.urandom(300_000)
@@ -45,12 +44,14 @@ async def app() -> AsyncIterator[tuple[int, list[int | None]]]:
     await runner.cleanup()
 
 
-async def test_messages_pass_both_ways_until_one_side_closes(app: tuple[int, list[int | None]], tmp_path: Path) -> None:
-    with Mesh(tmp_path) as mesh:
-        port, closed = app
-        edge = mesh.exposed("chat", port, protocol="http").edge
-        async with aiohttp.ClientSession() as session:
-            socket = await session.ws_connect(f"ws://{edge}/chat", protocols=("shop.v1",), compress=15)
+async def test_messages_pass_both_ways_until_one_side_closes(
+    running: Running, app: tuple[int, list[int | None]]
+) -> None:
+    port, closed = app
+    with running.with_sidecar("talk", port, protocol="http"):
+        async with aiohttp.ClientSession(headers={"host": "talk"}) as session:
+            url = f"ws://{running.edge.edge}/chat"
+            socket = await session.ws_connect(url, protocols=("shop.v1",), compress=15)
             assert socket.protocol == "shop.v1"
             for text in ("", "hello", "ünïcode"):
                 await socket.send_str(text)

@@ -4,9 +4,39 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from sidecar.cli import main
+
+
+@dataclass(frozen=True)
+class Said:
+    """How the command ended, and what it printed."""
+
+    returncode: int | str | None
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Has arguments read that go no further: without a process of their own, which takes half a second."""
+    for name in os.environ:
+        if name.startswith(("SIDECAR_", "OTEL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def parse(*arguments: str) -> Said:
+        monkeypatch.setattr("sys.argv", ["sidecar", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Said(ended.value.code, *capsys.readouterr())
+
+    return parse
 
 
 def sidecar(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -22,8 +52,8 @@ def sidecar(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("verb", [("run",), ("gateway",), ("version",), ("config", "check")])
-def test_help_starts_with_examples(verb: tuple[str, ...]) -> None:
-    done = sidecar(*verb, "--help")
+def test_help_starts_with_examples(parsed: Callable[..., Said], verb: tuple[str, ...]) -> None:
+    done = parsed(*verb, "--help")
 
     assert done.returncode == 0
     assert done.stderr == ""
@@ -31,8 +61,8 @@ def test_help_starts_with_examples(verb: tuple[str, ...]) -> None:
     assert f"sidecar {' '.join(verb)}" in done.stdout[done.stdout.index("Examples:") :]
 
 
-def test_help_lists_every_verb() -> None:
-    done = sidecar("--help")
+def test_help_lists_every_verb(parsed: Callable[..., Said]) -> None:
+    done = parsed("--help")
 
     for verb in ("run", "gateway", "config", "version"):
         assert f"\n  {verb} " in done.stdout
@@ -54,8 +84,10 @@ def test_without_a_directory_consul_is_meant_and_nothing_else_is_tried(tmp_path:
         (("--advertise", "here"), "'here' is not an IP address"),
     ],
 )
-def test_what_consul_is_told_is_checked_first(arguments: tuple[str, ...], said: str) -> None:
-    done = sidecar("run", "--service", "orders", "--port", "8080", *arguments)
+def test_what_consul_is_told_is_checked_first(
+    parsed: Callable[..., Said], arguments: tuple[str, ...], said: str
+) -> None:
+    done = parsed("run", "--service", "orders", "--port", "8080", *arguments)
 
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
@@ -74,8 +106,10 @@ def test_what_consul_is_told_is_checked_first(arguments: tuple[str, ...], said: 
         (("--port", "8080", "--log-level", "loud"), "'loud' is none of debug, info, warning, error"),
     ],
 )
-def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    done = sidecar("run", "--service", "orders", "--config", str(tmp_path), *arguments)
+def test_wrong_usage_ends_with_2(
+    parsed: Callable[..., Said], tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = parsed("run", "--service", "orders", "--config", str(tmp_path), *arguments)
 
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
