@@ -6,21 +6,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import RESERVED
 from sidecar.config.model import Gateway, Mesh, Service
 from sidecar.config.model.breaking import with_said
+from sidecar.config.model.header_modifier import HeaderModifier
 from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
+from sidecar.config.model.value_match import ValueMatch
 from sidecar.config.references import dangling, services_of
 from sidecar.config.where import Where
+from sidecar.defaults import Calls, Local
 from sidecar.errors import Problem
 from sidecar.intentions import Intentions
 
@@ -99,23 +101,32 @@ class Instance:
     serves: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderTest:
-    """What a route asks of one header beyond equality; `value` is for prefix and regex."""
+class HeaderTest(NamedTuple):
+    """What a route asks of one header; `invert`: of one that is there, that it is not so."""
 
     name: str
-    kind: Literal["prefix", "regex", "present", "absent"]
-    value: str = ""
+    value: ValueMatch
+    invert: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ChainMatch:
     """What a route of Consul's config entries takes: as a document's match, and what only Consul's have."""
 
+    # Without headers: of Consul's several may be about one name.
     plain: Match = field(default_factory=Match)
     # Of the whole path, instead of `plain.path` wherever nothing else restricts the path; "" for none.
     path_regex: str = ""
     headers: tuple[HeaderTest, ...] = ()
+
+
+class ChainBranch(NamedTuple):
+    """One of the ways of a route, by weight, and what is changed in the headers of what goes it."""
+
+    target: Target
+    weight: int = 1
+    request_headers: HeaderModifier | None = None
+    response_headers: HeaderModifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,39 +134,15 @@ class ChainRoute:
     """A route that Consul's config entries make: as one of a service document, but it may lead to other services."""
 
     name: str
-    destinations: tuple[tuple[Target, int], ...]
+    destinations: tuple[ChainBranch, ...]
     match: ChainMatch = field(default_factory=ChainMatch)
     rewrite: PathPattern | None = None
     # 0 = none, None = not said.
     timeout: timedelta | None = None
     # None = not said.
     retry: Retry | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """How one service calls another one, or (by "") all others; a field that is None is not said."""
-
-    connect_timeout: timedelta | None = None
-    max_connections: int | None = None
-    max_pending: int | None = None
-    max_requests: int | None = None
-    consecutive_errors: int | None = None
-    ejection: timedelta | None = None
-    max_ejected: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """How a service's own sidecar treats it; a field that is None is not said."""
-
-    connect_timeout: timedelta | None = None
-    request_timeout: timedelta | None = None
-    # Of callers.
-    max_connections: int | None = None
-    max_header_bytes: int | None = None
-    # Callers without TLS are taken too.
-    permissive: bool | None = None
+    request_headers: HeaderModifier | None = None
+    response_headers: HeaderModifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +321,7 @@ class World:
         if not (routes := self.chain(service).routes):
             # Most have none, and this is asked for every service at every change.
             return ()
-        found = (target.service for route in routes for target, _ in route.destinations)
+        found = (target.service for route in routes for target, *_ in route.destinations)
         return tuple(dict.fromkeys(name for name in found if name != service))
 
     def about(self, service: str) -> object:

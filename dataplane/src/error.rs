@@ -3,6 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderName;
+
+/// Names the reason of an answer of our own to callers of the mesh; nobody outside is told.
+pub const X_SIDECAR_REASON: HeaderName = HeaderName::from_static("x-sidecar-reason");
+
 /// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {

@@ -29,8 +29,10 @@ use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::Pump;
 use crate::random;
 use crate::retry::{self, Attempts};
+use crate::route::headers::modify;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
+use crate::snapshot::model::Destination;
 use crate::standing::Leave;
 use crate::telemetry::record::Record;
 use crate::telemetry::tracestate;
@@ -108,7 +110,8 @@ struct Call {
 }
 
 /// What an upstream has answered so far, and what must live as long as the rest comes.
-struct Answer {
+struct Answer<'a> {
+    destination: &'a Destination,
     received: Received,
     picked: Picked,
     permit: Permit,
@@ -141,17 +144,18 @@ impl Call {
         }
         let authority = caller.tunnel.as_ref().or(parts.uri.authority());
         let host = authority.map_or("", |authority| authority.as_str());
-        let target = scope.routes.find(host, parts).ok_or_else(|| scope.no_route(host))?;
+        let found = scope.routes.find(host, parts, self.record.client_address());
+        let target = found.ok_or_else(|| scope.no_route(host))?;
         self.record.routed(&target.route, &target.metrics);
         Ok(target)
     }
 
     /// Tries endpoints until one answers.
-    async fn answer(&mut self, target: &Target, parts: &Parts) -> Result<Answer, Error> {
-        let route = &target.route;
-        let destination = split::pick(&route.destinations, route.total_weight, random::u64());
-        let upstream = &target.upstreams[destination];
-        self.record.cluster(&upstream.config, destination);
+    async fn answer<'a>(&mut self, target: &'a Target, parts: &Parts) -> Result<Answer<'a>, Error> {
+        let route = &*target.route;
+        let index = split::pick(&route.destinations, route.total_weight, random::u64());
+        let (destination, upstream) = (&route.destinations[index], &target.upstreams[index]);
+        self.record.cluster(&upstream.config, index);
         self.deadline.begin(route.timeout, forward::asked(&parts.headers));
         if !upstream.is_warm() {
             // Boxed, as every rare wait: what is not waited for must not make each exchange larger.
@@ -179,7 +183,7 @@ impl Call {
             attempts.made(picked.index());
             self.record
                 .attempt_started(&picked.endpoint().label, picked.endpoint().address);
-            let mut received = self.attempt(&picked, route, parts, &attempts).await;
+            let mut received = self.attempt(&picked, (route, destination), parts, &attempts).await;
             match &mut received {
                 Ok(received) => picked.answered(&key, received.head.headers_mut(), self.is_tls),
                 Err(error) => {
@@ -189,11 +193,11 @@ impl Call {
             }
             let Some(wait) = self.again(received.as_ref(), (&attempts, candidates), &route.retry, &permit) else {
                 if is_copied {
-                    self.copy(target, parts);
+                    self.copy(target, destination, parts);
                 }
                 return received
                     .inspect_err(|error| permit.ended(self.blame(error)))
-                    .map(|received| Answer { received, picked, permit });
+                    .map(|received| Answer { destination, received, picked, permit });
             };
             self.leave(received, picked);
             self.pause(wait, parts).await?;
@@ -210,8 +214,8 @@ impl Call {
     }
 
     /// Passes the response on while the rest of the request goes up; ends when the response has.
-    async fn relay(&mut self, answer: Answer, parts: &Parts) {
-        let Answer { received, picked, permit } = answer;
+    async fn relay(&mut self, answer: Answer<'_>, parts: &Parts) {
+        let Answer { destination, received, picked, permit } = answer;
         let Received { head, first, body, mut lease } = received;
         let (mut head, ()) = head.into_parts();
         let judged = picked.judge().head(head.status, &head.headers);
@@ -229,6 +233,7 @@ impl Call {
         let is_end = first.is_none() && body.is_end();
         self.upload.commit();
         let form = Form::of(&mut head.headers, self.web.as_deref());
+        modify(&destination.response_headers, &mut head.headers);
         self.complete(parts, &mut head.headers);
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
             Ok(sink) => form.sink(sink),

@@ -21,8 +21,9 @@ use crate::http::grpc_web::{self, Translation};
 use crate::http::pump::{Broken, Observe, Pump};
 use crate::http::stall::Stall;
 use crate::http::upgrade::Upgrade;
+use crate::route::headers::modify;
 use crate::route::matcher;
-use crate::snapshot::model::Route;
+use crate::snapshot::model::{Destination, Route};
 use crate::telemetry::record::{Record, X_REQUEST_ID};
 use crate::telemetry::trace::never_index;
 use crate::telemetry::tracestate;
@@ -72,16 +73,29 @@ fn tell_left(headers: &mut HeaderMap, left: Duration) {
     }
 }
 
-/// The head for one attempt: path rewritten, trace context and remaining time brought up to date.
+/// One sending of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// The route that takes it.
+    pub route: &'a Route,
+    /// The one of the route's that was picked.
+    pub destination: &'a Destination,
+    /// TLS protects the connection to the endpoint.
+    pub is_tls: bool,
+    /// Until the deadline; `None`: there is none.
+    pub left: Option<Duration>,
+    /// Which try it is; `None`: a copy, which is never tried again.
+    pub tries_before: Option<usize>,
+}
+
+/// The head for one sending: path rewritten, fields changed, trace context and remaining time brought up to date.
 pub fn request(
     parts: &Parts,
-    route: &Route,
-    is_tls: bool,
-    left: Option<Duration>,
+    sending: &Sending<'_>,
     record: &Record,
     web: Option<&Translation>,
-    tries_before: usize,
 ) -> Result<Request<()>, Error> {
+    let Sending { route, destination, is_tls, left, tries_before } = *sending;
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_2;
@@ -91,9 +105,13 @@ pub fn request(
         request.extensions_mut().insert(upgrade.clone());
     }
     let headers = request.headers_mut();
+    modify(&destination.request_headers, headers);
     record.inject(headers);
-    if route.retry.repeats(record.is_call()) {
-        tracestate::mark_retried(headers);
+    match tries_before {
+        // Whoever tries the request again has another copy made: below, this one stands for itself.
+        None => tracestate::forget(headers),
+        Some(_) if route.retry.repeats(record.is_call()) => tracestate::mark_retried(headers),
+        Some(_) => {}
     }
     match headers.entry(X_REQUEST_ID) {
         Entry::Occupied(mut given) => never_index(given.get_mut()),
@@ -104,8 +122,10 @@ pub fn request(
     if let Some(left) = left {
         tell_left(headers, left);
     }
-    if tries_before > 0 && grpc::is_grpc(headers) {
-        grpc::add_previous_attempts(headers, tries_before);
+    if let Some(tries) = tries_before.filter(|tries| *tries > 0)
+        && grpc::is_grpc(headers)
+    {
+        grpc::add_previous_attempts(headers, tries);
     }
     if let Some(web) = web {
         web.request(headers);

@@ -5,17 +5,11 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, X_SIDECAR_REASON};
 use crate::http::body::Responder;
 use crate::http::{grpc, grpc_web};
-
-/// Names the reason to callers of the mesh; nobody outside is told.
-const X_SIDECAR_REASON: HeaderName = HeaderName::from_static("x-sidecar-reason");
-
-/// Milliseconds, in a call's trailers (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback>).
-const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// What a port may be asked beside CONNECT: the methods of RFC 9110 and PATCH; a service knows more about its own.
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
@@ -53,7 +47,7 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
     };
     if let Some(wait) = error.retry_after() {
         let (name, amount) = match reply.head.headers().contains_key(grpc::GRPC_STATUS) {
-            true => (PUSHBACK, wait.as_millis()),
+            true => (grpc::PUSHBACK, wait.as_millis()),
             false => (RETRY_AFTER, wait.as_millis().div_ceil(1000)),
         };
         reply.head.headers_mut().insert(name, HeaderValue::from(amount as u64));

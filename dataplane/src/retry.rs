@@ -2,15 +2,16 @@
 //!
 //! What an endpoint has certainly not processed may always be sent to another one. Anything else is tried again when the
 //! route says so, as long as nothing of an answer went out, within the cluster's budget, and if it can end in time. An
-//! endpoint that says when to come back, or not to, is obeyed. Of a chain of callers one alone tries again what may have
-//! been processed: the first that would.
+//! application that says when to come back, or not to, is obeyed, whoever is tried next: it speaks for its service. The
+//! proxy beside it counts for that one endpoint, and is waited for when nobody else is left. Of a chain of callers one
+//! alone tries again what may have been processed: the first that would.
 
 use std::time::Duration;
 
 use http::Response;
 use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
 
-use crate::error::{Again, Error, Reason};
+use crate::error::{Again, Error, Reason, X_SIDECAR_REASON};
 use crate::http::grpc;
 use crate::random;
 use crate::snapshot::model::Retry;
@@ -21,10 +22,6 @@ use crate::telemetry::tracestate;
 pub const MOST_ATTEMPTS: usize = 8;
 /// Waits that a server asks for are obeyed up to this where no deadline bounds them; a caller can wait longer by itself.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// In trailers: milliseconds to wait before the next try; a negative number or another word asks for none
-/// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback>).
-const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Which attempt this is, the first one counted (Envoy's `include_request_attempt_count`).
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -62,6 +59,8 @@ enum Kind {
 enum Pushback {
     None,
     After(Duration),
+    /// Of this endpoint alone: any other may be tried at once.
+    Here(Duration),
     Never,
 }
 
@@ -142,9 +141,10 @@ impl Attempts {
             return None;
         }
         let wait = match failure.pushback {
+            Pushback::Here(_) if standing.has_others => self.backoff(policy),
             Pushback::Never => return None,
-            Pushback::After(wait) if wait > LONGEST_WAIT => return None,
-            Pushback::After(wait) => wait,
+            Pushback::After(wait) | Pushback::Here(wait) if wait > LONGEST_WAIT => return None,
+            Pushback::After(wait) | Pushback::Here(wait) => wait,
             Pushback::None if is_unprocessed && (standing.has_others || self.made == 1) => Duration::ZERO,
             Pushback::None => self.backoff(policy),
         };
@@ -188,6 +188,10 @@ impl Failure {
             true => pushback(last),
             false => retry_after(last),
         };
+        let pushback = match pushback {
+            Pushback::After(wait) if head.headers().contains_key(X_SIDECAR_REASON) => Pushback::Here(wait),
+            told => told,
+        };
         Some(Failure { reason: Reason::RetriedStatus, kind: Kind::Answered(status, call), pushback })
     }
 
@@ -210,7 +214,7 @@ fn call_status(last: &HeaderMap) -> Option<u8> {
 }
 
 fn pushback(trailers: &HeaderMap) -> Pushback {
-    let Some(field) = trailers.get(PUSHBACK) else {
+    let Some(field) = trailers.get(grpc::PUSHBACK) else {
         return Pushback::None;
     };
     let millis = field.to_str().ok().and_then(|text| text.parse().ok());

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sidecar.consul import passive
 from sidecar.consul.fields import Done, Json
-from sidecar.world import Calls, Local
+from sidecar.defaults import Calls, Local
 
 # Consul's protocols that a service document has, too.
 PROTOCOLS = ("tcp", "http", "http2", "grpc")

@@ -15,22 +15,24 @@ from typing import Any, TypeVar
 from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import load
+from sidecar.config.model.header_modifier import HeaderModifier
 from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import parse_path
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
+from sidecar.config.model.value_match import ValueMatch
+from sidecar.defaults import Calls, Local
 from sidecar.errors import ConfigError, Problem
 from sidecar.identity.authority import Leaf
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.world import (
-    Calls,
     Chain,
+    ChainBranch,
     ChainMatch,
     ChainRoute,
     ChainsUpdate,
     HeaderTest,
     Instance,
-    Local,
     Site,
     Target,
     World,
@@ -219,10 +221,11 @@ def _decode_balancer(value: Json) -> LoadBalancer | None:
 def _encode_route(route: ChainRoute) -> Json:
     return {
         "name": route.name,
-        "destinations": route.destinations,
+        "destinations": [[branch.target, branch.weight, _encode_headers(branch)] for branch in route.destinations],
         "match": route.match.plain.model_dump(mode="json", exclude_defaults=True),
         "path_regex": route.match.path_regex,
-        "headers": [[test.name, test.kind, test.value] for test in route.match.headers],
+        "tests": [[test.name, test.value.model_dump(mode="json"), test.invert] for test in route.match.headers],
+        "headers": _encode_headers(route),
         "rewrite": str(route.rewrite) if route.rewrite else None,
         "timeout": _encode_time(route.timeout),
         "retry": route.retry.model_dump(mode="json", exclude_defaults=True) if route.retry else None,
@@ -232,16 +235,30 @@ def _encode_route(route: ChainRoute) -> Json:
 def _decode_route(value: Json) -> ChainRoute:
     return ChainRoute(
         name=value["name"],
-        destinations=tuple((Target(*target), weight) for target, weight in value["destinations"]),
+        destinations=tuple(
+            ChainBranch(Target(*target), weight, **_decode_headers(headers))
+            for target, weight, headers in value["destinations"]
+        ),
         match=ChainMatch(
-            Match.model_validate(value["match"]),
+            # JSON has lists where a document has tuples.
+            Match.model_validate(value["match"], strict=False),
             value["path_regex"],
-            tuple(HeaderTest(*test) for test in value["headers"]),
+            tuple(HeaderTest(name, ValueMatch.model_validate(told), invert) for name, told, invert in value["tests"]),
         ),
         rewrite=parse_path(value["rewrite"]) if value["rewrite"] is not None else None,
         timeout=_decode_time(value["timeout"]),
         retry=_decode_retry(value["retry"]),
+        **_decode_headers(value["headers"]),
     )
+
+
+def _encode_headers(item: ChainRoute | ChainBranch) -> Json:
+    told = {"request_headers": item.request_headers, "response_headers": item.response_headers}
+    return {name: modifier.model_dump(mode="json") for name, modifier in told.items() if modifier is not None}
+
+
+def _decode_headers(value: Json) -> dict[str, HeaderModifier]:
+    return {name: HeaderModifier.model_validate(told, strict=False) for name, told in value.items()}
 
 
 def _decode_retry(value: Json | None) -> Retry | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from sidecar.config.model.allow import ANY, Allow
+from sidecar.config.model.value_match import ValueMatch
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.snapshot.cluster import origin, tls_mode
 from sidecar.snapshot.tcp import is_tcp
@@ -159,5 +160,14 @@ def _asked(rule: Allow) -> wire.Condition:
     path = None
     if rule.path is not None:
         path = wire.PathMatch(prefix=rule.path.base or "/") if rule.path.star else wire.PathMatch(exact=rule.path.base)
-    headers = [wire.FieldTest(name=name, exact=value) for name, value in rule.headers.items()]
+    headers = [_field(name, match) for name, match in rule.headers.items()]
     return wire.Condition(path=path, methods=rule.methods or (), headers=headers)
+
+
+def _field(name: str, match: ValueMatch) -> wire.FieldTest:
+    kind, value = match.asked
+    if kind == "present":
+        return wire.FieldTest(name=name, present=True, invert=not value)
+    made = wire.FieldTest(name=name)
+    setattr(made, kind, value)
+    return made

@@ -26,12 +26,16 @@ def policy(cors: Cors) -> wire.Cors:
 
 
 def preflight(match: wire.Match) -> wire.Match:
-    """The preflights of what `match` takes. Of such a request's headers they have none, of its method the name."""
-    asked = wire.HeaderMatch(name="access-control-request-method", present=True)
+    """The preflights of what `match` takes: without headers and cookies of such a request, with its method's name."""
+    asked = wire.ValueMatch(name="access-control-request-method", present=True)
     if match.methods:
-        asked = wire.HeaderMatch(name=asked.name, regex="|".join(_quoted(method) for method in match.methods))
+        asked = wire.ValueMatch(name=asked.name, regex="|".join(_quoted(method) for method in match.methods))
     found = wire.Match(
-        hosts=match.hosts, methods=["OPTIONS"], headers=[wire.HeaderMatch(name="origin", present=True), asked]
+        hosts=match.hosts,
+        methods=["OPTIONS"],
+        headers=[wire.ValueMatch(name="origin", present=True), asked],
+        query=match.query,
+        sources=match.sources,
     )
     if match.HasField("path"):
         found.path.CopyFrom(match.path)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from sidecar.config.load import RESERVED
-from sidecar.world import Calls, Local, Target, World
+from sidecar.defaults import Calls, Local
+from sidecar.world import Target, World
 
 
 @dataclass(frozen=True, slots=True)

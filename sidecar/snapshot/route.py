@@ -7,20 +7,21 @@ from datetime import timedelta
 
 from sidecar.config.document import Document
 from sidecar.config.model import Gateway, Mesh, Service
-from sidecar.config.model.gateway import GatewayRoute, ServiceTarget
+from sidecar.config.model.gateway import GatewayBranch, GatewayRoute
 from sidecar.config.model.route import Route
-from sidecar.config.model.service import ServiceRoute
+from sidecar.config.model.service import ServiceBranch, ServiceRoute
 from sidecar.snapshot import tcp
 from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.fault import fault_of
+from sidecar.snapshot.headers import modify
 from sidecar.snapshot.mirror import mirrored, with_mirrors
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.retry import retry_policy
 from sidecar.snapshot.scope import Narrowed, Scope
 from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import ChainMatch, ChainRoute, Target, World, is_callable
+from sidecar.world import ChainBranch, ChainMatch, ChainRoute, Target, World, is_callable
 
 # What may set a timeout and a retry, nearest to the request first.
 Settings = tuple[GatewayRoute | ServiceRoute | ChainRoute | Service | Mesh, ...]
@@ -202,7 +203,7 @@ def _chain_routes(
         yield _route(
             f"{label}/{route.name}",
             Narrowed(narrowed.match, rewrite),
-            [wire.Destination(cluster=target.cluster, weight=weight) for target, weight in route.destinations],
+            [_destination(branch.target, branch) for branch in route.destinations],
             (*outer, route, service, world.mesh),
             service,
             wire.Origin(place=f"Consul's discovery chain of {label}"),
@@ -212,11 +213,14 @@ def _chain_routes(
 def _service_destinations(name: str, route: ServiceRoute) -> list[wire.Destination]:
     if route.split is None:
         return [wire.Destination(cluster=Target(name, route.to.subset if route.to else "").cluster, weight=1)]
-    return [
-        wire.Destination(cluster=Target(name, branch.to.subset).cluster, weight=branch.weight)
-        for branch in route.split
-        if branch.weight
-    ]
+    return [_destination(Target(name, branch.to.subset), branch) for branch in route.split if branch.weight]
+
+
+def _destination(target: Target, branch: ServiceBranch | GatewayBranch | ChainBranch) -> wire.Destination:
+    """One branch of a split."""
+    made = wire.Destination(cluster=target.cluster, weight=branch.weight)
+    modify(made, branch)
+    return made
 
 
 def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> Iterator[wire.Route]:
@@ -261,32 +265,25 @@ def _leading_routes(world: World, route: GatewayRoute, scope: Scope, place: wire
     if route.to is not None and route.to.subset is None:
         yield from _service_routes(world, route.to.service, scope, route.name, (route,))
         return
-    targets = [
-        (target, weight) for target, weight in _weighted(route) if _takes_requests(world.service(target.service))
-    ]
-    if not targets:
+    branches = [branch for branch in _branches(route) if _takes_requests(world.service(branch.to.service))]
+    if not branches:
         return
     # Of several services the first decides what the route leaves open.
-    service = world.service(targets[0][0].service)
+    service = world.service(branches[0].to.service)
     yield _route(
         route.name,
         scope.whole(),
-        [
-            wire.Destination(cluster=Target(target.service, target.subset or "").cluster, weight=weight)
-            for target, weight in targets
-        ],
+        [_destination(Target(branch.to.service, branch.to.subset or ""), branch) for branch in branches],
         (route, service, world.mesh),
         service,
         place,
     )
 
 
-def _weighted(route: GatewayRoute) -> Iterator[tuple[ServiceTarget, int]]:
+def _branches(route: GatewayRoute) -> Iterator[GatewayBranch]:
     if route.to is not None:
-        yield route.to, 1
-    for branch in route.split or ():
-        if branch.weight:
-            yield branch.to, branch.weight
+        yield GatewayBranch.model_construct(weight=1, to=route.to)
+    yield from (branch for branch in route.split or () if branch.weight)
 
 
 def _takes_requests(service: Service) -> bool:
@@ -306,6 +303,11 @@ def _route(
         timeout = _GRPC_TIMEOUT if service.protocol == "grpc" else _TIMEOUT
     retry = next(item.retry for item in settings if item.retry is not None)
     rules = (item.max_request_body for item in settings if isinstance(item, Route))
+    # As in Envoy what is said of more requests goes last.
+    for item in reversed(settings):
+        if isinstance(item, Route | ChainRoute):
+            for destination in destinations:
+                modify(destination, item)
     return wire.Route(
         name=name,
         match=narrowed.match,

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from sidecar.config.model.path import ALL_PATHS, PathPattern
 from sidecar.config.model.route import Match
+from sidecar.snapshot.conditions import Conditions, condition
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import ChainMatch, HeaderTest
+from sidecar.world import ChainMatch
 
 _ROOT = PathPattern("/", star=False)
 
@@ -35,8 +36,7 @@ class Scope:
 
     def whole(self) -> Narrowed:
         """The match of everything in this scope."""
-        path = self.match.path or ALL_PATHS
-        return Narrowed(self._wire(path, self.match.methods, self.match.headers), _rewrite(self.rewrite))
+        return Narrowed(self._wire(self.match.taken_path, Conditions.of(self.match)), _rewrite(self.rewrite))
 
     def narrowed_by_chain(self, inner: ChainMatch) -> Iterator[Narrowed]:
         """As `narrowed`, of what Consul's config entries match; two conditions on the path are told by `can_tell`."""
@@ -45,7 +45,8 @@ class Scope:
         for narrowed in self.narrowed(inner.plain):
             if inner.path_regex and self._is_of_all_paths:
                 narrowed.match.path.regex = inner.path_regex
-            narrowed.match.headers.extend(_header(test) for test in inner.headers)
+            tests = (condition(test.name, test.value, invert=test.invert) for test in inner.headers)
+            narrowed.match.headers.extend(tests)
             yield narrowed
 
     def can_tell(self, inner: ChainMatch) -> bool:
@@ -54,29 +55,24 @@ class Scope:
 
     @property
     def _is_of_all_paths(self) -> bool:
-        return self.rewrite is None and self.match.path in (None, ALL_PATHS)
+        return self.rewrite is None and self.match.taken_path == ALL_PATHS
 
     def narrowed(self, inner: Match) -> Iterator[Narrowed]:
         """The matches of what `inner` takes of this scope; none when nothing can match both."""
-        methods = _both_methods(self.match.methods, inner.methods)
-        headers = _both_headers(self.match.headers, inner.headers)
-        if methods == () or headers is None:
+        both = Conditions.of(self.match).both(Conditions.of(inner))
+        if both is None:
             return
-        for path, rewrite in self._paths(inner.path or ALL_PATHS):
-            yield Narrowed(self._wire(path, methods, headers), _rewrite(rewrite))
+        for path, rewrite in self._paths(inner.taken_path):
+            yield Narrowed(self._wire(path, both), _rewrite(rewrite))
 
     def covered_by(self, inner: Match) -> bool:
         """Whether `inner` takes everything in this scope."""
-        path = self.rewrite or self.match.path or ALL_PATHS
-        return (
-            path.meet(inner.path or ALL_PATHS) == path
-            and _both_methods(self.match.methods, inner.methods) == self.match.methods
-            and _both_headers(self.match.headers, inner.headers) == self.match.headers
-        )
+        path, own = self.rewrite or self.match.taken_path, Conditions.of(self.match)
+        return path.meet(inner.taken_path) == path and own.both(Conditions.of(inner)) == own
 
     def _paths(self, inner: PathPattern) -> Iterator[tuple[PathPattern, PathPattern | None]]:
         """The paths as the client sends them, each with what it is rewritten to."""
-        outer = self.match.path or ALL_PATHS
+        outer = self.match.taken_path
         if self.rewrite is None:
             if met := outer.meet(inner):
                 yield met, None
@@ -93,12 +89,8 @@ class Scope:
             if base or met.star:
                 yield PathPattern(base, met.star), met
 
-    def _wire(self, path: PathPattern, methods: tuple[str, ...] | None, headers: dict[str, str]) -> wire.Match:
-        match = wire.Match(
-            hosts=self.hosts,
-            methods=methods or (),
-            headers=[wire.HeaderMatch(name=name, exact=value) for name, value in headers.items()],
-        )
+    def _wire(self, path: PathPattern, conditions: Conditions) -> wire.Match:
+        match = conditions.match(self.hosts)
         if path.star and (path.base or self.rewrite is not None):
             match.path.prefix = path.base or "/"
         elif not path.star:
@@ -106,29 +98,5 @@ class Scope:
         return match
 
 
-def _header(test: HeaderTest) -> wire.HeaderMatch:
-    match test.kind:
-        case "prefix":
-            return wire.HeaderMatch(name=test.name, prefix=test.value)
-        case "regex":
-            return wire.HeaderMatch(name=test.name, regex=test.value)
-        case _:
-            return wire.HeaderMatch(name=test.name, present=test.kind == "present")
-
-
 def _rewrite(pattern: PathPattern | None) -> wire.PathRewrite | None:
     return None if pattern is None else wire.PathRewrite(prefix=pattern.base or "/")
-
-
-def _both_methods(outer: tuple[str, ...] | None, inner: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """None = all methods, () = none."""
-    if outer is None or inner is None:
-        return inner if outer is None else outer
-    return tuple(method for method in outer if method in inner)
-
-
-def _both_headers(outer: dict[str, str], inner: dict[str, str]) -> dict[str, str] | None:
-    """None: a header cannot have both values."""
-    if any(outer.get(name, value) != value for name, value in inner.items()):
-        return None
-    return {**outer, **inner}

@@ -8,7 +8,7 @@ from sidecar.config.model import Service
 from sidecar.snapshot.cluster import APP, RAW_APP, origin
 from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import Target, World
+from sidecar.world import ChainBranch, Target, World
 
 # The protocol of services that are reached by them.
 PROTOCOL = "tcp"
@@ -53,8 +53,9 @@ def host_routes(world: World, name: str, hosts: Iterable[str]) -> Iterator[wire.
 
 def service_route(world: World, name: str, hosts: Iterable[str] = ()) -> wire.Route:
     """All endpoints of a service, or those that a resolver in Consul leads to."""
-    resolved = next((route.destinations for route in world.chain(name).routes), ((Target(name), 1),))
-    return _route(world, name, name, hosts, resolved, origin(world, name))
+    resolved = next((route.destinations for route in world.chain(name).routes), (ChainBranch(Target(name)),))
+    destinations = [(branch.target, branch.weight) for branch in resolved]
+    return _route(world, name, name, hosts, destinations, origin(world, name))
 
 
 def upstream_route(world: World, target: Target) -> wire.Route:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
+from sidecar.config.model.header_modifier import HeaderModifier
 from sidecar.config.model.load_balancer import LoadBalancer
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import CONDITIONS, Retry
-from sidecar.config.model.route import Match
 from sidecar.config.where import Where, WhereError, parse
 from sidecar.consul.duration import duration
 from sidecar.consul.fields import Json, written
 from sidecar.consul.opaque import PROTOCOLS
 from sidecar.sources.chain_balancer import load_balancer
-from sidecar.sources.regex import is_common
-from sidecar.world import Chain, ChainMatch, ChainRoute, HeaderTest, Target, is_callable
+from sidecar.sources.chain_headers import header_modifier
+from sidecar.sources.chain_match import chain_match
+from sidecar.world import Chain, ChainBranch, ChainMatch, ChainRoute, Target, is_callable
 
-Destinations = tuple[tuple[Target, int], ...]
+Destinations = tuple[ChainBranch, ...]
 
 # Those of Envoy's names that a document may have.
 _CONDITIONS = frozenset(CONDITIONS)
@@ -69,7 +68,7 @@ class _Compiler:
         if start["Type"] != "router":
             destinations, timeout = self._branches(start)
             # A service that leads to all its own endpoints needs no route.
-            to_itself = ((Target(self.chain["ServiceName"]), 1),)
+            to_itself = (ChainBranch(Target(self.chain["ServiceName"])),)
             if destinations and (destinations != to_itself or timeout is not None):
                 yield ChainRoute("all", destinations, timeout=timeout)
             return
@@ -97,6 +96,7 @@ class _Compiler:
         self._miss(what, [f"RetryOn {condition}" for condition in missing])
         rewrite = destination.get("PrefixRewrite")
         own = duration(destination.get("RequestTimeout"))
+        request_headers, response_headers = self._headers(destination, what)
         return ChainRoute(
             name,
             destinations,
@@ -104,79 +104,57 @@ class _Compiler:
             PathPattern(rewrite.rstrip("/"), star=True) if rewrite else None,
             own if own is not None else timeout,
             _retry(destination, tuple(on for on in asked if on not in missing)),
+            request_headers,
+            response_headers,
         )
 
     def _match(self, http: Json, is_rewritten: bool, what: str) -> ChainMatch | None:
         """None: one of its conditions cannot be judged, so the route is left out."""
-        reasons = ["QueryParam"] if http.get("QueryParam") else []
-        exact: dict[str, str] = {}
-        tests: list[HeaderTest] = []
-        for header in http.get("Header") or ():
-            test = _header_test(header)
-            if test is None or (test.kind == "regex" and not is_common(test.value)):
-                reasons.append(f"Header {header.get('Name')}")
-            elif header.get("Exact"):
-                exact[test.name] = header["Exact"]
-            else:
-                tests.append(test)
-        path, regex = self._path(http, is_rewritten, what, reasons)
-        if not reasons:
-            try:
-                plain = Match(path=path, methods=tuple(http.get("Methods") or ()) or None, headers=exact)
-                return ChainMatch(plain, regex, tuple(tests))
-            except ValidationError as error:
-                reasons = [problem["msg"] for problem in error.errors()]
+        match, reasons, missing = chain_match(http, is_rewritten=is_rewritten)
+        self._miss(what, missing)
         self._miss(f"{what} is left out", reasons)
-        return None
-
-    def _path(self, http: Json, is_rewritten: bool, what: str, reasons: list[str]) -> tuple[PathPattern | None, str]:
-        """A pattern, and the expression that says exactly the same as Consul; a rewrite needs the pattern alone."""
-        path, regex = None, ""
-        if exact := http.get("PathExact"):
-            path = PathPattern(exact, star=False)
-            regex = re.escape(exact) if http.get("CaseInsensitive") else ""
-        elif (prefix := http.get("PathPrefix")) and prefix != "/":
-            path = PathPattern(prefix.rstrip("/"), star=True)
-            regex = f"{re.escape(prefix)}.*"
-            if is_rewritten:
-                regex = ""
-                self._miss(what, [] if prefix.endswith("/") else [f"PathPrefix {prefix} matches whole segments only"])
-        elif regex := http.get("PathRegex") or "":
-            reasons += [] if is_common(regex) else [f"PathRegex {regex}"]
-        if http.get("CaseInsensitive") and (path or regex):
-            path, regex = None, f"(?i){regex}"
-        if is_rewritten and regex:
-            reasons.append("PrefixRewrite of a path that is matched by an expression")
-        return path, regex
+        return match
 
     def _branches(self, node: Json) -> tuple[Destinations, timedelta | None]:
         """Where a node leads, and the timeout of its resolvers."""
         timeouts: set[timedelta | None] = set()
-        destinations = tuple(self._destinations(node, 1, timeouts))
+        destinations = tuple(self._destinations(node, ChainBranch, timeouts))
         if len(timeouts) > 1:
-            self._miss(f"service-splitter {node['Name']}", ["RequestTimeout differs between its resolvers"])
+            self._miss(f"service-splitter {_name(node)}", ["RequestTimeout differs between its resolvers"])
         return destinations, timeouts.pop() if len(timeouts) == 1 else None
 
-    def _destinations(self, node: Json, weight: int, timeouts: set[timedelta | None]) -> Iterator[tuple[Target, int]]:
+    def _destinations(
+        self, node: Json, branch: Callable[[Target], ChainBranch], timeouts: set[timedelta | None]
+    ) -> Iterator[ChainBranch]:
         if node["Type"] == "resolver":
             self._settings(node)
             target = self._target(node["Resolver"]["Target"])
             if target is not None:
                 timeouts.add(duration(node["Resolver"].get("RequestTimeout")))
                 self._take_over(target, node["Resolver"].get("Failover") or {})
-                yield target, weight
+                yield branch(target)
             return
         if node["Type"] != "splitter":
             raise ValueError(f"a {node['Type']} follows where a splitter or a resolver was expected")
-        for split in node["Splits"]:
+        for number, split in enumerate(node["Splits"], 1):
             # Per cent with two digits behind the point. The compiler makes one splitter of several.
-            share = round(float(split["Weight"]) * 100)
-            if share:
-                yield from self._destinations(self.chain["Nodes"][split["NextNode"]], share, timeouts)
+            if share := round(float(split["Weight"]) * 100):
+                what = f"service-splitter {_name(node)}: split {number}"
+                request, response = self._headers(split.get("Definition") or {}, what)
+                split_branch = partial(ChainBranch, weight=share, request_headers=request, response_headers=response)
+                yield from self._destinations(self.chain["Nodes"][split["NextNode"]], split_branch, timeouts)
+
+    def _headers(self, told: Json, what: str) -> tuple[HeaderModifier | None, HeaderModifier | None]:
+        """What is changed in requests and in answers."""
+        request, missing = header_modifier(told.get("RequestHeaders") or {})
+        self._miss(what, [f"RequestHeaders.{text}" for text in missing])
+        response, missing = header_modifier(told.get("ResponseHeaders") or {})
+        self._miss(what, [f"ResponseHeaders.{text}" for text in missing])
+        return request, response
 
     def _settings(self, node: Json) -> None:
         resolver = node["Resolver"]
-        what = f"service-resolver {node['Name']}"
+        what = f"service-resolver {_name(node)}"
         connect_timeout = duration(resolver.get("ConnectTimeout"))
         if connect_timeout is not None and connect_timeout != _DEFAULT_CONNECT_TIMEOUT:
             self.connect_timeout = connect_timeout
@@ -256,6 +234,11 @@ def by_target(chains: Mapping[str, Chain], other: Chain) -> dict[str, Chain]:
     return found
 
 
+def _name(node: Json) -> str:
+    """The service that a node is about: Consul writes namespace and partition behind it."""
+    return str(node["Name"]).removesuffix(".default.default")
+
+
 def _retry_on(destination: Json) -> tuple[Any, ...]:
     """What is asked for, in our names, each once."""
     conditions = [*(destination.get("RetryOn") or ()), *(destination.get("RetryOnStatusCodes") or ())]
@@ -268,22 +251,3 @@ def _retry(destination: Json, on: tuple[Any, ...]) -> Retry | None:
     """Consul tries once more where it is told when and not how often. Told only how often, it has Envoy do nothing."""
     retries = destination.get("NumRetries") or (1 if on else 0)
     return Retry(attempts=min(retries + 1, _MOST_ATTEMPTS), on=on) if retries else None
-
-
-def _header_test(header: Json) -> HeaderTest | None:
-    """None: it cannot be judged. Where several are given the first of these counts, as in Consul."""
-    name, invert = str(header.get("Name")).lower(), bool(header.get("Invert"))
-    said = next((key for key in ("Exact", "Regex", "Prefix", "Suffix", "Present") if header.get(key)), "")
-    if said == "Present":
-        return HeaderTest(name, "absent" if invert else "present")
-    if invert or not said:
-        return None
-    match said:
-        case "Prefix":
-            return HeaderTest(name, "prefix", header["Prefix"])
-        case "Suffix":
-            return HeaderTest(name, "regex", f".*{re.escape(header['Suffix'])}")
-        case "Regex":
-            return HeaderTest(name, "regex", header["Regex"])
-        case _:
-            return HeaderTest(name, "present")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from sidecar.consul import passive
 from sidecar.consul.fields import Done, Json, beyond
 from sidecar.consul.opaque import LOCAL, PROTOCOLS, milliseconds, number
-from sidecar.world import Calls, Local
+from sidecar.defaults import Calls, Local
 
 # Every entry's own; they ask for nothing. Namespaces and partitions are those that we asked for.
 _PLAIN: Done = dict.fromkeys(("Kind", "Name", "Namespace", "Partition", "Meta", "CreateIndex", "ModifyIndex", "Hash"))
@@ -24,16 +24,19 @@ _UPSTREAM: Done = {
     "MeshGateway": _MESH_GATEWAY,
 }
 _WHERE_TO: Done = dict.fromkeys(("Service", "ServiceSubset", "Namespace", "Partition"))
+_HEADERS: Done = dict.fromkeys(("RequestHeaders", "ResponseHeaders"), dict.fromkeys(("Add", "Set", "Remove")))
 # What compiled_chain judges by its value is done here.
 _ROUTE: Done = {
     "Match": {
         "HTTP": {
-            **dict.fromkeys(("PathExact", "PathPrefix", "PathRegex", "CaseInsensitive", "QueryParam", "Methods")),
+            **dict.fromkeys(("PathExact", "PathPrefix", "PathRegex", "CaseInsensitive", "Methods")),
+            "QueryParam": dict.fromkeys(("Name", "Present", "Exact", "Regex")),
             "Header": dict.fromkeys(("Name", "Present", "Exact", "Prefix", "Suffix", "Regex", "Invert")),
         }
     },
     "Destination": {
         **_WHERE_TO,
+        **_HEADERS,
         **dict.fromkeys(("PrefixRewrite", "RequestTimeout", "NumRetries")),
         **dict.fromkeys(("RetryOn", "RetryOnConnectFailure", "RetryOnStatusCodes")),
     },
@@ -56,7 +59,7 @@ DONE: Mapping[str, Done] = {
         "MeshGateway": _MESH_GATEWAY,
     },
     "service-router": {"Routes": _ROUTE},
-    "service-splitter": {"Splits": {"Weight": None, **_WHERE_TO}},
+    "service-splitter": {"Splits": {"Weight": None, **_WHERE_TO, **_HEADERS}},
     "service-resolver": {
         **dict.fromkeys(("DefaultSubset", "ConnectTimeout", "RequestTimeout")),
         "Subsets": {"*": dict.fromkeys(("Filter", "OnlyPassing"))},

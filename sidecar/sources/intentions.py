@@ -13,12 +13,12 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import get_args
 
+from sidecar.config.regex import is_common
 from sidecar.consul.client import Answer, ConsulClient
 from sidecar.consul.fields import Done, Json, beyond
 from sidecar.consul.shape import fields, odd, rows
 from sidecar.errors import ConsulError
 from sidecar.intentions import ANY, FieldKind, FieldTest, Intention, Intentions, PathKind, Permission
-from sidecar.sources.regex import is_common
 
 MATCH, CHECK, AGENT = "/v1/connect/intentions/match", "/v1/connect/intentions/check", "/v1/agent/self"
 # Seconds between looks at the default policy: it changes with a restart of Consul's servers, and cannot be watched.

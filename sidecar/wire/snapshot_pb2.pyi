@@ -354,16 +354,22 @@ class Cors(_message.Message):
     def __init__(self, allow_origins: _Optional[_Iterable[str]] = ..., allow_methods: _Optional[_Iterable[str]] = ..., allow_headers: _Optional[_Iterable[str]] = ..., expose_headers: _Optional[_Iterable[str]] = ..., max_age: _Optional[int] = ..., allow_credentials: _Optional[bool] = ...) -> None: ...
 
 class Match(_message.Message):
-    __slots__ = ("hosts", "path", "methods", "headers")
+    __slots__ = ("hosts", "path", "methods", "headers", "query", "cookies", "sources")
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    COOKIES_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     hosts: _containers.RepeatedScalarFieldContainer[str]
     path: PathMatch
     methods: _containers.RepeatedScalarFieldContainer[str]
-    headers: _containers.RepeatedCompositeFieldContainer[HeaderMatch]
-    def __init__(self, hosts: _Optional[_Iterable[str]] = ..., path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[HeaderMatch, _Mapping]]] = ...) -> None: ...
+    headers: _containers.RepeatedCompositeFieldContainer[ValueMatch]
+    query: _containers.RepeatedCompositeFieldContainer[ValueMatch]
+    cookies: _containers.RepeatedCompositeFieldContainer[ValueMatch]
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, hosts: _Optional[_Iterable[str]] = ..., path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., query: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., cookies: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PathMatch(_message.Message):
     __slots__ = ("exact", "prefix", "regex", "begins")
@@ -377,19 +383,21 @@ class PathMatch(_message.Message):
     begins: str
     def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., begins: _Optional[str] = ...) -> None: ...
 
-class HeaderMatch(_message.Message):
-    __slots__ = ("name", "exact", "prefix", "regex", "present")
+class ValueMatch(_message.Message):
+    __slots__ = ("name", "exact", "prefix", "regex", "present", "invert")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     REGEX_FIELD_NUMBER: _ClassVar[int]
     PRESENT_FIELD_NUMBER: _ClassVar[int]
+    INVERT_FIELD_NUMBER: _ClassVar[int]
     name: str
     exact: str
     prefix: str
     regex: str
     present: bool
-    def __init__(self, name: _Optional[str] = ..., exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., present: _Optional[bool] = ...) -> None: ...
+    invert: bool
+    def __init__(self, name: _Optional[str] = ..., exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., present: _Optional[bool] = ..., invert: _Optional[bool] = ...) -> None: ...
 
 class PathRewrite(_message.Message):
     __slots__ = ("prefix",)
@@ -398,12 +406,28 @@ class PathRewrite(_message.Message):
     def __init__(self, prefix: _Optional[str] = ...) -> None: ...
 
 class Destination(_message.Message):
-    __slots__ = ("cluster", "weight")
+    __slots__ = ("cluster", "weight", "request_headers", "response_headers")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_HEADERS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_HEADERS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     weight: int
-    def __init__(self, cluster: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
+    request_headers: _containers.RepeatedCompositeFieldContainer[HeaderChange]
+    response_headers: _containers.RepeatedCompositeFieldContainer[HeaderChange]
+    def __init__(self, cluster: _Optional[str] = ..., weight: _Optional[int] = ..., request_headers: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., response_headers: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ...) -> None: ...
+
+class HeaderChange(_message.Message):
+    __slots__ = ("name", "set", "add", "remove")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SET_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    set: str
+    add: str
+    remove: bool
+    def __init__(self, name: _Optional[str] = ..., set: _Optional[str] = ..., add: _Optional[str] = ..., remove: _Optional[bool] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("attempts", "reset", "statuses", "calls", "per_try_timeout_ms", "backoff_ms", "backoff_max_ms", "budget")

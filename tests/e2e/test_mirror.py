@@ -68,7 +68,8 @@ def arrived(server: Server, count: int) -> list[Request]:
 def test_a_copy_is_the_same_request_with_a_mark_and_its_answer_is_dropped(running: Running, protocol: str) -> None:
     with servers(protocol) as (ours, theirs):
         copies = running.service(theirs.address, protocol=protocol)
-        service = running.service(ours.address, protocol=protocol, mirror={"to": {"service": copies}})
+        retry = {"attempts": 2, "on": ["5xx"]}
+        service = running.service(ours.address, protocol=protocol, mirror={"to": {"service": copies}}, retry=retry)
         with Http1.connect(running.web.outbound) as client:
             assert client.ask(Request(path="/get", host=service)).body == b"fine"
         assert post(running.web, service).body == b"fine"
@@ -79,6 +80,9 @@ def test_a_copy_is_the_same_request_with_a_mark_and_its_answer_is_dropped(runnin
         assert [request.host for request in ours.requests] == [service, service]
         told = {request.fields["x-request-id"] for request in theirs.requests}
         assert told == {request.fields["x-request-id"] for request in ours.requests}
+        # A request is tried again here, a copy is not: below its target nobody must rely on that.
+        assert all("sidecar=retry:1" in request.fields["tracestate"] for request in ours.requests)
+        assert not any("sidecar=" in request.fields.get("tracestate", "") for request in theirs.requests)
         eventually("two counted", lambda: mirrored(running.web, copies) == {"success": 2})
 
 

@@ -184,6 +184,27 @@ def test_an_endpoint_that_asks_for_no_retry_gets_none_and_one_that_asks_for_time
         assert tries(bad) == 1
 
 
+def test_an_endpoint_whose_proxy_is_busy_is_not_waited_for_while_another_one_is_free(running: Running) -> None:
+    busy = Answer(503, {**sized(b""), "retry-after": "9", "x-sidecar-reason": "concurrency-limit"})
+    with endpoints(http1.server, always(busy), always(FINE)) as (full, free):
+        retry = {"attempts": 2, "on": ["5xx"]}
+        # An ejection would hide what becomes of the second request.
+        settings: dict[str, Any] = {
+            "retry": retry,
+            "load_balancer": "round_robin",
+            "timeout": "5s",
+            "outlier_detection": {"enabled": False},
+        }
+        service = running.service(full.address, free.address, **settings)
+        assert [ask(running.web, Request(host=service)).status for _ in range(4)] == [200] * 4
+        before = tries(full)
+        assert before >= 1
+
+        running.service(full.address, name=service, **settings)
+        assert ask(running.web, Request(host=service)).status == 503
+        assert tries(full) == before + 1, "nine seconds are more than the request has"
+
+
 def test_a_call_that_has_begun_to_answer_is_not_tried_again(running: Running) -> None:
     with endpoints(http2.server, always(Answer(200, GRPC, MESSAGE, {"grpc-status": "14"}))) as (bad,):
         service = running.service(bad.address, protocol="grpc")

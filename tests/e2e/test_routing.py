@@ -1,5 +1,6 @@
 """Which service, and which of its instances, a request reaches: by host, path, header, weight and port."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Json, Running, failures
 from tests.mesh import Mesh, eventually
-from tests.peers import http1
+from tests.peers import http1, scripted
 from tests.peers.http1 import Http1
 from tests.peers.message import Answer, App, Request, sized
 from tests.real.programs import free_port
@@ -100,6 +101,91 @@ def test_the_first_route_that_matches_takes_the_request(running: Running, instan
         assert ask(proxy, service, x_beta="10") == (200, "one /")
         assert ask(proxy, service, method="PATCH") == (200, "two /")
         assert ask(proxy, service) == (200, "one /")
+
+
+def test_a_route_asks_for_a_parameter_a_cookie_a_client_or_a_call(running: Running, instances: Instances) -> None:
+    def route(name: str, **match: object) -> Json:
+        return {"name": name, "match": match, "to": {"subset": "v2"}}
+
+    service = running.service(
+        endpoints=instances.endpoints,
+        subsets=SUBSETS,
+        routes=[
+            route("by-query", query={"beta": "1", "page": {"regex": "[0-9]+"}}),
+            route("by-cookie", cookies={"group": {"prefix": "beta-"}}),
+            route("by-client", path="/far/*", source=["192.0.2.0/24", "2001:db8::/32"]),
+            route("by-nearer-client", path="/near/*", source=["127.0.0.0/8"]),
+            route("by-call", grpc={"service": "shop.v1.Orders", "method": "Get"}),
+            route("without", headers={"x-old": {"present": True}, "x-new": {"present": False}}),
+            {"name": "rest", "to": {"subset": "v1"}},
+        ],
+    )
+    for proxy in (running.web.outbound, running.edge.edge):
+        assert ask(proxy, service, "/?page=12&beta=1") == (200, "two /?page=12&beta=1")
+        assert ask(proxy, service, "/?page=1a&beta=1") == (200, "one /?page=1a&beta=1")
+        assert ask(proxy, service, cookie="a=b; group=beta-7") == (200, "two /")
+        assert ask(proxy, service, cookie="group=alpha") == (200, "one /")
+        assert ask(proxy, service, "/far/a") == (200, "one /far/a")
+        assert ask(proxy, service, "/near/a") == (200, "two /near/a")
+        assert ask(proxy, service, "/shop.v1.Orders/Get")[1].startswith("one")
+        assert ask(proxy, service, "/shop.v1.Orders/Get", content_type="application/grpc")[1].startswith("two")
+        assert ask(proxy, service, "/shop.v1.Orders/Put", content_type="application/grpc")[1].startswith("one")
+        assert ask(proxy, service, x_old="1") == (200, "two /")
+        assert ask(proxy, service, x_old="1", x_new="1") == (200, "one /")
+
+
+def echo(request: Request) -> Answer:
+    """Tells the fields of the request, and has two of its own."""
+    body = json.dumps(dict(request.fields)).encode()
+    return Answer(200, {**sized(body), "server": "echo", "x-own": "1"}, body)
+
+
+def test_a_route_and_a_way_of_its_split_change_headers(running: Running) -> None:
+    with http1.server(echo) as app, scripted.refusing() as nobody:
+        service = running.service(
+            app.address,
+            subsets={"all": {"where": "meta is empty"}},
+            routes=[
+                {
+                    "name": "changed",
+                    "split": [
+                        {
+                            "weight": 1,
+                            "to": {"subset": "all"},
+                            "request_headers": {"set": {"x-way": "all", "x-who": "way"}, "remove": ["x-debug"]},
+                            "response_headers": {"remove": ["server"]},
+                        }
+                    ],
+                    "request_headers": {"set": {"x-who": "route"}, "add": {"x-more": "2"}},
+                    "response_headers": {"set": {"x-own": "route"}},
+                }
+            ],
+        )
+        running.route(
+            {
+                "name": service,
+                "match": {"host": service},
+                "to": {"service": service},
+                "request_headers": {"add": {"x-edge": "1"}},
+                "response_headers": {"add": {"strict-transport-security": "max-age=60"}},
+            }
+        )
+        for proxy, at_edge in ((running.web.outbound, False), (running.edge.edge, True)):
+            with Http1.connect(proxy) as peer:
+                answer = peer.ask(Request(host=service, fields={"x-debug": "1", "x-more": "1", "x-who": "client"}))
+            seen = json.loads(answer.body)
+            assert (seen["x-way"], seen["x-who"], seen.get("x-debug")) == ("all", "route", None)
+            assert "2" in seen["x-more"]
+            assert seen.get("x-edge") == ("1" if at_edge else None)
+            assert (answer.fields["x-own"], answer.fields.get("server")) == ("route", None)
+            assert answer.fields.get("strict-transport-security") == ("max-age=60" if at_edge else None)
+
+        broken = running.service(
+            nobody, routes=[{"name": "all", "response_headers": {"set": {"x-own": "route"}}}], retry={"attempts": 1}
+        )
+        with Http1.connect(running.web.outbound) as peer:
+            answer = peer.ask(Request(host=broken))
+        assert (answer.status, answer.fields.get("x-own")) == (503, None), "our own answer stays as it is"
 
 
 def test_a_host_names_a_subset(running: Running, instances: Instances) -> None:

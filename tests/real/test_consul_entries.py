@@ -229,6 +229,52 @@ async def test_a_field_changes_what_we_do_or_is_named(agent: Agent, kind: str, f
     assert done != before or set(named) > set(named_before), f"{kind} {field} is ignored"
 
 
+async def test_matches_and_headers_of_a_compiled_chain_are_carried_out(agent: Agent) -> None:
+    http = {
+        "PathPrefix": "/shop/",
+        "QueryParam": [{"Name": "page", "Regex": "[0-9]+"}, {"Name": "beta", "Present": True}],
+        "Header": [{"Name": "X-User", "Prefix": "b", "Invert": True}],
+    }
+    changes = {"Add": {"X-A": "1"}, "Set": {"X-B": "100%%"}, "Remove": ["X-C"]}
+    destination = {"PrefixRewrite": "/", "RequestHeaders": changes, "ResponseHeaders": {"Remove": ["Server"]}}
+    unlike = {"Set": {"Host": "it", "X-From": "%DOWNSTREAM_REMOTE_ADDRESS%"}}
+    halves = [
+        {"Weight": 60, "ServiceSubset": "v1", "RequestHeaders": {"Set": {"X-Way": "v1"}}},
+        {"Weight": 40, "ServiceSubset": "v2", "RequestHeaders": unlike},
+    ]
+    try:
+        agent.put("/v1/config", {"Kind": "service-resolver", "Name": "it", "Subsets": SUBSETS})
+        agent.put("/v1/config", {"Kind": "service-splitter", "Name": "it", "Splits": halves})
+        routes = [{"Match": {"HTTP": http}, "Destination": destination}]
+        agent.put("/v1/config", {"Kind": "service-router", "Name": "it", "Routes": routes})
+        update = await told_by(agent)
+    finally:
+        for kind in ("service-router", "service-splitter", "service-resolver"):
+            agent.delete(f"/v1/config/{kind}/it")
+
+    world = World(discovered=True).apply(Site("mesh.consul", "dc1")).apply(update)
+    (table,) = [table for table in compile(world, SidecarRole("web"), 1).route_tables if table.name == "outbound"]
+    route, rest = (route for route in table.routes if route.name.startswith("it/"))
+    assert (route.match.path.prefix, route.rewrite.prefix) == ("/shop", "/")
+    assert {value.name: value.WhichOneof("kind") for value in route.match.query} == {"page": "regex", "beta": "present"}
+    assert [(field.name, field.prefix, field.invert) for field in route.match.headers] == [("x-user", "b", True)]
+    first, second = route.destinations
+    assert [(change.name, change.WhichOneof("kind")) for change in first.request_headers] == [
+        ("x-way", "set"),
+        ("x-c", "remove"),
+        ("x-b", "set"),
+        ("x-a", "add"),
+    ]
+    assert [change.name for change in second.request_headers] == ["x-c", "x-b", "x-a"]
+    assert [change.name for change in second.response_headers] == ["server"]
+    assert [list(to.response_headers) for to in rest.destinations] == [[], []]
+    assert set(world.not_carried_out) >= {
+        "service-splitter it: split 2: RequestHeaders.Set host: the host is not changed as a header",
+        "service-splitter it: split 2: RequestHeaders.Set x-from: %DOWNSTREAM_REMOTE_ADDRESS% has a variable of Envoy",
+    }
+    assert not any("router" in text for text in world.not_carried_out)
+
+
 def test_every_field_that_the_table_calls_done_is_one_of_consuls() -> None:
     for kind, done in DONE.items():
         top = {field.split(".")[0] for field in FIELDS[kind]}

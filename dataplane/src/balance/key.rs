@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 
 use super::session;
 use crate::cluster::Endpoint;
 use crate::hashing;
 use crate::random;
+use crate::route::fields;
 use crate::snapshot::model::{Balance, Cookie, KeySource};
 
 /// The value of a cookie that we make: 64 bits in hexadecimal.
@@ -39,7 +40,7 @@ impl Key {
     pub fn of(balance: &Balance, origin: Origin<'_>) -> Key {
         let mut key = Key::default();
         if let (Some(sticky), Some(headers)) = (&balance.sticky, origin.headers) {
-            key.session = cookie(headers, &sticky.name).and_then(parse);
+            key.session = fields::cookie(headers, &sticky.name).and_then(parse);
         }
         for part in &balance.keys {
             if let Some(hash) = key.part(&part.source, origin) {
@@ -57,12 +58,12 @@ impl Key {
         let hash = |text: &str| hashing::hash(text.as_bytes());
         match source {
             KeySource::Header(name) => origin.headers?.get(name).map(|value| hashing::hash(value.as_bytes())),
-            KeySource::Query(name) => query(origin.uri?, name).map(hash),
+            KeySource::Query(name) => fields::parameter(origin.uri?.query()?, name).map(hash),
             KeySource::Address => Some(match origin.source.to_canonical() {
                 IpAddr::V4(address) => hashing::hash(&address.octets()),
                 IpAddr::V6(address) => hashing::hash(&address.octets()),
             }),
-            KeySource::Cookie(wanted) => match cookie(origin.headers?, &wanted.name) {
+            KeySource::Cookie(wanted) => match fields::cookie(origin.headers?, &wanted.name) {
                 Some(value) => Some(hash(value)),
                 None if wanted.ttl.is_some() => {
                     let made = random::u64();
@@ -112,25 +113,4 @@ fn set_cookie(cookie: &Cookie, value: u64, is_tls: bool) -> HeaderValue {
     }
     // The snapshot's check has seen to it that name and path can stand there.
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// The value of the first cookie of this name (RFC 6265 section 4.2).
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let fields = headers
-        .get_all(COOKIE)
-        .into_iter()
-        .filter_map(|field| field.to_str().ok());
-    fields
-        .flat_map(|field| field.split(';'))
-        .filter_map(|pair| pair.trim_ascii().split_once('='))
-        .find_map(|(key, value)| (key == name).then(|| value.trim_matches('"')))
-}
-
-/// The value of the first parameter of this name, as it is written.
-fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    let mut pairs = uri
-        .query()?
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }

@@ -12,14 +12,14 @@ use http::{HeaderMap, Response};
 use super::Call;
 use crate::clock::{self, Sleep};
 use crate::error::Error;
-use crate::forward;
+use crate::forward::{self, Sending};
 use crate::http::body::{Body, Frame, Head};
 use crate::http::grpc;
 use crate::http::pump::Broken;
 use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
 use crate::retry::{Attempts, Failure, Standing};
-use crate::snapshot::model::{Retry, Route};
+use crate::snapshot::model::{Destination, Retry, Route};
 use crate::telemetry::finished::{Candidates, GrpcStatus};
 use crate::upstream::{Permit, Picked};
 use crate::verdict;
@@ -55,7 +55,7 @@ impl Call {
     pub(super) async fn attempt(
         &mut self,
         picked: &Picked,
-        route: &Route,
+        (route, destination): (&Route, &Destination),
         parts: &Parts,
         attempts: &Attempts,
     ) -> Result<Received, Error> {
@@ -63,7 +63,8 @@ impl Call {
             .retry
             .per_try_timeout
             .map(|timeout| Box::pin(clock::sleep(timeout)));
-        let mut received = self.send(picked, route, parts, attempts.tried().len() - 1).await?;
+        let tries_before = attempts.tried().len() - 1;
+        let mut received = self.send(picked, (route, destination), parts, tries_before).await?;
         if route.retry.calls != 0 && attempts.may_repeat() && self.awaits_outcome(&received) {
             self.hold(&mut received, parts).await?;
         }
@@ -75,7 +76,7 @@ impl Call {
     async fn send(
         &mut self,
         picked: &Picked,
-        route: &Route,
+        (route, destination): (&Route, &Destination),
         parts: &Parts,
         tries_before: usize,
     ) -> Result<Received, Error> {
@@ -88,16 +89,14 @@ impl Call {
         if parts.extensions.get::<Upgrade>().is_some() {
             self.patiently(Box::pin(lease.settled()), parts).await?;
         }
-        let is_tls = lease.peer().is_some();
-        let request = forward::request(
-            parts,
+        let sending = Sending {
             route,
-            is_tls,
-            self.deadline.left(),
-            &self.record,
-            self.web.as_deref(),
-            tries_before,
-        )?;
+            destination,
+            is_tls: lease.peer().is_some(),
+            left: self.deadline.left(),
+            tries_before: Some(tries_before),
+        };
+        let request = forward::request(parts, &sending, &self.record, self.web.as_deref())?;
         let (mut response, sink) = lease.send(request, self.upload.is_empty())?;
         self.upload.begin(sink);
         let (head, body) = std::future::poll_fn(|cx| {

@@ -11,7 +11,7 @@ use crate::snapshot::model::Fault;
 impl Call {
     /// Does what the fault says; fails when the request goes no further.
     pub(super) async fn inject(&mut self, fault: &Fault, parts: &Parts) -> Result<(), Error> {
-        let injected = fault::inject(fault, parts, self.trusted);
+        let injected = fault::inject(fault, parts, self.record.client_address(), self.trusted);
         if let Some(delay) = injected.delay {
             self.patiently(Box::pin(clock::sleep(delay)), parts).await?;
         }

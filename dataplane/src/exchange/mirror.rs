@@ -17,14 +17,14 @@ use super::Call;
 use crate::balance::Key;
 use crate::clock;
 use crate::error::{Error, Reason};
-use crate::forward;
+use crate::forward::{self, Sending};
 use crate::http::body::Frame;
 use crate::http::grpc;
 use crate::http::pump::Broken;
 use crate::http::upgrade::Upgrade;
 use crate::random;
 use crate::scope::Target;
-use crate::snapshot::model::{Mirror, Route};
+use crate::snapshot::model::{Destination, Mirror, Route};
 use crate::telemetry::finished::GrpcStatus;
 use crate::telemetry::metrics::AttemptCounts;
 use crate::upstream::{Picked, Upstream};
@@ -50,11 +50,11 @@ pub(super) fn is_copied(route: &Route, parts: &Parts) -> bool {
 
 impl Call {
     /// Sends the copy, and waits for nothing.
-    pub(super) fn copy(&mut self, target: &Target, parts: &Parts) {
+    pub(super) fn copy(&mut self, target: &Target, destination: &Destination, parts: &Parts) {
         let (Some(upstream), Some(counts)) = (&target.mirror, &target.metrics.mirrored) else {
             return;
         };
-        match self.prepare((upstream, counts), target, parts) {
+        match self.prepare((upstream, counts), (&target.route, destination), parts) {
             Ok(copy) => {
                 tokio::task::spawn_local(copy.run());
             }
@@ -65,21 +65,22 @@ impl Call {
     fn prepare(
         &mut self,
         (upstream, counts): (&Rc<Upstream>, &Arc<AttemptCounts>),
-        target: &Target,
+        (route, destination): (&Route, &Destination),
         parts: &Parts,
     ) -> Result<Copy, Reason> {
         let content = self.upload.take_whole().ok_or(Reason::BodyTooLarge)?;
         let under_way = UnderWay::take().ok_or(Reason::Overflow)?;
-        let is_tls = upstream.config.tls.is_some();
         let left = self.deadline.left();
-        let request = forward::request(parts, &target.route, is_tls, left, &self.record, self.web.as_deref(), 0);
+        let is_tls = upstream.config.tls.is_some();
+        let sending = Sending { route, destination, is_tls, left, tries_before: None };
+        let request = forward::request(parts, &sending, &self.record, self.web.as_deref());
         let mut request = request.map_err(|error| error.reason)?;
         mark(&mut request);
         Ok(Copy {
             key: upstream.key(Some(parts), self.record.client_address()),
             upstream: Rc::clone(upstream),
             counts: Arc::clone(counts),
-            timeout: left.or(target.route.timeout).unwrap_or(TIMEOUT),
+            timeout: left.or(route.timeout).unwrap_or(TIMEOUT),
             is_call: self.record.is_call(),
             request,
             content,

@@ -1,5 +1,6 @@
 //! Faults on purpose: a request is delayed, answered with an error, or broken off, to see what its caller makes of that.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -28,15 +29,15 @@ pub struct Injected {
     pub end: Option<Error>,
 }
 
-/// Throws the dice. What the caller asks for goes before them.
-pub fn inject(fault: &Fault, request: &Parts, is_trusted: bool) -> Injected {
+/// Throws the dice for a request of the client at `source`. What the caller asks for goes before them.
+pub fn inject(fault: &Fault, request: &Parts, source: IpAddr, is_trusted: bool) -> Injected {
     if fault.by_header
         && is_trusted
         && let Some(field) = request.headers.get(X_FAULT)
     {
         return asked(field);
     }
-    if !matcher::request_matches(&fault.matcher, request) {
+    if !matcher::request_matches(&fault.matcher, request, source) {
         return Injected::default();
     }
     let (delay, (status, call, aborted)) = (fault.delay, fault.abort);
@@ -84,10 +85,14 @@ fn is_hit(share: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use http::Request;
 
     use super::*;
     use crate::snapshot::model::{Matcher, PathMatch};
+
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn fault() -> Fault {
         Fault {
@@ -114,7 +119,7 @@ mod tests {
         let request = request("/", None);
         let (mut delays, mut aborts) = (0, 0);
         for _ in 0..10_000 {
-            let injected = inject(&fault, &request, true);
+            let injected = inject(&fault, &request, CLIENT, true);
             delays += u32::from(injected.delay.is_some());
             aborts += u32::from(injected.end.is_some());
         }
@@ -129,24 +134,24 @@ mod tests {
             reset: 1_000_000,
             ..fault()
         };
-        let end = inject(&fault, &request("/bad", None), true).end;
+        let end = inject(&fault, &request("/bad", None), CLIENT, true).end;
         assert_eq!(end.map(|error| error.reason), Some(Reason::ResetInjected));
-        assert!(inject(&fault, &request("/good", None), true).end.is_none());
+        assert!(inject(&fault, &request("/good", None), CLIENT, true).end.is_none());
     }
 
     #[test]
     fn a_trusted_caller_may_ask_where_the_service_allows_it() {
         let wish = request("/", Some("delay=20, abort=500"));
         let open = Fault { by_header: true, ..fault() };
-        let injected = inject(&open, &wish, true);
+        let injected = inject(&open, &wish, CLIENT, true);
         assert_eq!(injected.delay, Some(Duration::from_millis(20)));
         assert_eq!(injected.end.map(|error| error.status()), Some(500));
         for (fault, is_trusted) in [(&open, false), (&fault(), true)] {
-            let injected = inject(fault, &wish, is_trusted);
+            let injected = inject(fault, &wish, CLIENT, is_trusted);
             assert!(injected.delay.is_none() && injected.end.is_none());
         }
         for nonsense in ["delay=99999999", "abort=200", "abort", "=", ""] {
-            let injected = inject(&open, &request("/", Some(nonsense)), true);
+            let injected = inject(&open, &request("/", Some(nonsense)), CLIENT, true);
             assert!(injected.delay.is_none() && injected.end.is_none(), "{nonsense}");
         }
     }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::scope::Hop;
-use crate::snapshot::model::{Direction, Forwarding};
+use crate::snapshot::model::{Direction, Forwarding, Network};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -138,19 +138,8 @@ fn is_trusted(trust: &Forwarding, peer: IpAddr) -> bool {
     trust.hops > 0 || is_in(&trust.trusted, peer)
 }
 
-fn is_in(networks: &[(IpAddr, u8)], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    networks.iter().any(|(network, length)| match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let unlike = u32::from(*network) ^ u32::from(address);
-            unlike.leading_zeros() >= u32::from(*length)
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let unlike = u128::from(*network) ^ u128::from(address);
-            unlike.leading_zeros() >= u32::from(*length)
-        }
-        _ => false,
-    })
+fn is_in(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
 }
 
 /// The addresses of `X-Forwarded-For`, oldest first, as they were written.
@@ -211,7 +200,10 @@ mod tests {
 
     fn networks() -> Forwarding {
         Forwarding {
-            trusted: vec![("10.0.0.0".parse().unwrap(), 8), ("fd00::".parse().unwrap(), 8)],
+            trusted: vec![
+                Network { address: "10.0.0.0".parse().unwrap(), length: 8 },
+                Network { address: "fd00::".parse().unwrap(), length: 8 },
+            ],
             ..Forwarding::default()
         }
     }

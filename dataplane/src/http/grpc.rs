@@ -16,6 +16,10 @@ pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// How often the call was tried before.
 pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
+/// In trailers: milliseconds to wait before the next try; a negative number or another word asks for none
+/// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback>).
+pub const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
 /// True when the message is gRPC: `application/grpc`, alone or with a message format or parameter.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| {

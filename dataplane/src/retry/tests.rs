@@ -178,6 +178,31 @@ fn an_endpoint_says_when_to_come_back() {
 }
 
 #[test]
+fn a_proxy_speaks_for_its_endpoint_and_another_one_is_tried_meanwhile() {
+    const REASON: (&str, &str) = ("x-sidecar-reason", "concurrency-limit");
+    let busy = [
+        call(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "1000"), REASON]),
+        Failure::answered(&answer(503, &[("retry-after", "1"), REASON]), false, None),
+    ];
+    for failure in busy {
+        let failure = failure.expect("a failure");
+        let again = |standing| attempts(1).again(failure, &policy(), standing, || true);
+        assert!(again(FINE).is_some_and(|wait| wait <= policy().backoff));
+        let brief = Some(SECOND / 2);
+        assert!(
+            again(Standing { left: brief, ..FINE }).is_some(),
+            "there is time for the back-off"
+        );
+        assert_eq!(again(Standing { has_others: false, ..FINE }), Some(SECOND));
+        assert_eq!(again(Standing { has_others: false, left: brief, ..FINE }), None);
+    }
+    let hours = call(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "3600000"), REASON]).expect("a failure");
+    assert!(attempts(1).again(hours, &policy(), FINE, || true).is_some());
+    let alone = Standing { has_others: false, ..FINE };
+    assert_eq!(attempts(1).again(hours, &policy(), alone, || true), None);
+}
+
+#[test]
 fn the_wait_is_random_and_its_bound_doubles_up_to_the_longest() {
     random::seed(7);
     let policy = Retry { backoff_max: Duration::from_millis(40), ..policy() };

@@ -1,9 +1,12 @@
 //! The conditions of one route, and the path it rewrites to.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
 use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, HeaderValue};
 
+use super::fields;
 use crate::snapshot::model::{HeaderMatch, Matcher, PathMatch, Route, ValueMatch};
 
 /// A DNS name has at most 253 characters (RFC 1035 section 2.3.4); nothing longer is a key of a route table.
@@ -35,8 +38,8 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// True when every condition but the host holds.
-pub fn request_matches(matcher: &Matcher, parts: &Parts) -> bool {
+/// True when every condition but the host holds of a request of the client at `source`.
+pub fn request_matches(matcher: &Matcher, parts: &Parts, source: IpAddr) -> bool {
     matcher
         .path
         .as_ref()
@@ -46,6 +49,18 @@ pub fn request_matches(matcher: &Matcher, parts: &Parts) -> bool {
             .headers
             .iter()
             .all(|header| header_matches(header, &parts.headers))
+        && matcher.query.iter().all(|parameter| {
+            let value = parts
+                .uri
+                .query()
+                .and_then(|query| fields::parameter(query, &parameter.name));
+            value_matches(&parameter.value, value)
+        })
+        && matcher
+            .cookies
+            .iter()
+            .all(|cookie| value_matches(&cookie.value, fields::cookie(&parts.headers, &cookie.name)))
+        && (matcher.sources.is_empty() || matcher.sources.iter().any(|network| network.contains(source)))
 }
 
 /// True when the path, without its query, is as asked for.
@@ -63,7 +78,10 @@ pub fn path_matches(condition: &PathMatch, path: &str) -> bool {
 }
 
 fn header_matches(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
-    let any = |holds: &dyn Fn(&HeaderValue) -> bool| headers.get_all(&condition.name).iter().any(holds);
+    let any = |holds: &dyn Fn(&HeaderValue) -> bool| {
+        headers.get_all(&condition.name).iter().any(holds) != condition.is_inverted
+            && (!condition.is_inverted || headers.contains_key(&condition.name))
+    };
     match &condition.value {
         ValueMatch::Present(present) => headers.contains_key(&condition.name) == *present,
         ValueMatch::Exact(exact) => any(&|value| value.as_bytes() == exact.as_bytes()),
@@ -71,6 +89,17 @@ fn header_matches(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
         ValueMatch::Regex(regex) => {
             any(&|value| std::str::from_utf8(value.as_bytes()).is_ok_and(|text| regex.is_match(text)))
         }
+    }
+}
+
+/// Of a value; `None`: there is none.
+fn value_matches(condition: &ValueMatch, value: Option<&str>) -> bool {
+    match (condition, value) {
+        (ValueMatch::Present(present), value) => value.is_some() == *present,
+        (ValueMatch::Exact(exact), Some(value)) => **exact == *value,
+        (ValueMatch::Prefix(prefix), Some(value)) => value.starts_with(&**prefix),
+        (ValueMatch::Regex(regex), Some(value)) => regex.is_match(value),
+        (_, None) => false,
     }
 }
 
@@ -108,7 +137,14 @@ mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::snapshot::model::Origin;
+    use crate::snapshot::model::{NamedMatch, Network, Origin};
+
+    const CLIENT: &str = "192.0.2.7";
+
+    /// Of a client at [`CLIENT`].
+    fn matches(matcher: &Matcher, parts: &Parts) -> bool {
+        request_matches(matcher, parts, CLIENT.parse().unwrap())
+    }
 
     fn parts(path: &str) -> Parts {
         Request::get(path).body(()).unwrap().into_parts().0
@@ -144,12 +180,9 @@ mod tests {
             ("/apis", false),
             ("/ap", false),
         ] {
-            assert_eq!(request_matches(&api, &parts(sent)), expected, "{sent}");
+            assert_eq!(matches(&api, &parts(sent)), expected, "{sent}");
         }
-        assert!(request_matches(
-            &path(PathMatch::Prefix("".into())),
-            &parts("/anything")
-        ));
+        assert!(matches(&path(PathMatch::Prefix("".into())), &parts("/anything")));
         let any = path(PathMatch::Prefix("".into()));
         let options = Request::builder()
             .method("OPTIONS")
@@ -159,27 +192,24 @@ mod tests {
             .into_parts()
             .0;
         assert!(
-            request_matches(&any, &options),
+            matches(&any, &options),
             "`OPTIONS *` has a path that starts with no slash"
         );
     }
 
     #[test]
     fn exact_and_regex_see_the_path_without_its_query() {
-        assert!(request_matches(&path(PathMatch::Exact("/a".into())), &parts("/a?b=c")));
-        assert!(!request_matches(&path(PathMatch::Exact("/a".into())), &parts("/a/")));
+        assert!(matches(&path(PathMatch::Exact("/a".into())), &parts("/a?b=c")));
+        assert!(!matches(&path(PathMatch::Exact("/a".into())), &parts("/a/")));
         let regex = Regex::new(r"\A(?:/v\d+)\z").unwrap();
-        assert!(request_matches(
-            &path(PathMatch::Regex(regex.clone())),
-            &parts("/v12?x")
-        ));
-        assert!(!request_matches(&path(PathMatch::Regex(regex)), &parts("/v12/x")));
+        assert!(matches(&path(PathMatch::Regex(regex.clone())), &parts("/v12?x")));
+        assert!(!matches(&path(PathMatch::Regex(regex)), &parts("/v12/x")));
     }
 
     #[test]
     fn header_conditions_hold_when_one_value_fits() {
         let header = |value| Matcher {
-            headers: vec![HeaderMatch { name: HeaderName::from_static("x-user"), value }],
+            headers: vec![HeaderMatch { name: HeaderName::from_static("x-user"), value, is_inverted: false }],
             ..Matcher::default()
         };
         let mut with = parts("/");
@@ -195,17 +225,115 @@ mod tests {
             (ValueMatch::Regex(Regex::new(r"\A(?:bob-\d)\z").unwrap()), true, false),
         ] {
             let matcher = header(value);
-            assert_eq!(request_matches(&matcher, &with), on_with, "{matcher:?}");
-            assert_eq!(request_matches(&matcher, &without), on_without, "{matcher:?}");
+            assert_eq!(matches(&matcher, &with), on_with, "{matcher:?}");
+            assert_eq!(matches(&matcher, &without), on_without, "{matcher:?}");
+        }
+    }
+
+    #[test]
+    fn an_inverted_header_condition_holds_of_a_field_that_is_there() {
+        let inverted = |value| Matcher {
+            headers: vec![HeaderMatch { name: HeaderName::from_static("x-user"), value, is_inverted: true }],
+            ..Matcher::default()
+        };
+        let mut with = parts("/");
+        with.headers.append("x-user", HeaderValue::from_static("ann"));
+        for (value, expected) in [
+            (ValueMatch::Exact("ann".into()), false),
+            (ValueMatch::Exact("bob".into()), true),
+            (ValueMatch::Prefix("a".into()), false),
+            (ValueMatch::Regex(Regex::new(r"\A(?:b.*)\z").unwrap()), true),
+        ] {
+            let matcher = inverted(value);
+            assert_eq!(matches(&matcher, &with), expected, "{matcher:?}");
+            assert!(!matches(&matcher, &parts("/")), "as in Envoy: {matcher:?}");
+        }
+    }
+
+    /// Conditions on what is called `v`, with whether they hold of the values "1", "", "12", and of none.
+    fn value_conditions() -> Vec<(ValueMatch, [bool; 4])> {
+        vec![
+            (ValueMatch::Present(true), [true, true, true, false]),
+            (ValueMatch::Present(false), [false, false, false, true]),
+            (ValueMatch::Exact("1".into()), [true, false, false, false]),
+            (ValueMatch::Prefix("1".into()), [true, false, true, false]),
+            (
+                ValueMatch::Regex(Regex::new(r"\A(?:\d*)\z").unwrap()),
+                [true, true, true, false],
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_parameter_of_the_query_is_the_first_of_its_name_as_it_is_written() {
+        for (value, expected) in value_conditions() {
+            let matcher = Matcher { query: vec![NamedMatch { name: "v".into(), value }], ..Matcher::default() };
+            for (sent, expected) in ["/?v=1", "/?a=1&v&v=1", "/?v=12&v=1", "/?vv=1"]
+                .into_iter()
+                .zip(expected)
+            {
+                assert_eq!(matches(&matcher, &parts(sent)), expected, "{sent} {matcher:?}");
+            }
+            assert_eq!(matches(&matcher, &parts("/v=1")), expected[3], "{matcher:?}");
+        }
+        let exact = |value: &str| Matcher {
+            query: vec![NamedMatch { name: "v".into(), value: ValueMatch::Exact(value.into()) }],
+            ..Matcher::default()
+        };
+        assert!(matches(&exact("a%20b"), &parts("/?v=a%20b")));
+        assert!(!matches(&exact("a b"), &parts("/?v=a%20b")));
+        assert!(matches(&exact("a=b"), &parts("/?v=a=b")));
+    }
+
+    #[test]
+    fn a_cookie_is_the_first_of_its_name() {
+        for (value, expected) in value_conditions() {
+            let matcher = Matcher { cookies: vec![NamedMatch { name: "v".into(), value }], ..Matcher::default() };
+            let sent = [&["v=1"][..], &["a=2", "b=3; v=; v=1"], &["v=\"12\""], &["vv=1; av=1"]];
+            for (fields, expected) in sent.into_iter().zip(expected) {
+                let mut parts = parts("/?v=1");
+                for field in fields {
+                    parts.headers.append("cookie", HeaderValue::from_static(field));
+                }
+                assert_eq!(matches(&matcher, &parts), expected, "{fields:?} {matcher:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_is_in_one_of_the_networks() {
+        let from = |networks: &[(&str, u8)]| Matcher {
+            sources: networks
+                .iter()
+                .map(|(address, length)| Network { address: address.parse().unwrap(), length: *length })
+                .collect(),
+            ..Matcher::default()
+        };
+        for (networks, client, expected) in [
+            (&[][..], "192.0.2.7", true),
+            (&[("192.0.2.0", 24)], "192.0.2.7", true),
+            (&[("192.0.2.0", 24)], "::ffff:192.0.2.7", true),
+            (&[("192.0.2.0", 30)], "192.0.2.7", false),
+            (&[("10.0.0.0", 8), ("192.0.2.7", 32)], "192.0.2.7", true),
+            (&[("0.0.0.0", 0)], "2001:db8::1", false),
+            (&[("2001:db8::", 32)], "2001:db8::1", true),
+            (&[("2001:db8::2", 128)], "2001:db8::1", false),
+        ] {
+            let client = client.parse().unwrap();
+            assert_eq!(
+                request_matches(&from(networks), &parts("/"), client),
+                expected,
+                "{networks:?} {client}"
+            );
         }
     }
 
     #[test]
     fn methods_are_alternatives() {
         let matcher = Matcher { methods: vec![Method::PUT, Method::GET], ..Matcher::default() };
-        assert!(request_matches(&matcher, &parts("/")));
+        assert!(matches(&matcher, &parts("/")));
         let matcher = Matcher { methods: vec![Method::PUT], ..Matcher::default() };
-        assert!(!request_matches(&matcher, &parts("/")));
+        assert!(!matches(&matcher, &parts("/")));
     }
 
     #[test]

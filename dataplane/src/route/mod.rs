@@ -1,5 +1,7 @@
-//! Which route an exchange takes, and which of its destinations.
+//! Which route an exchange takes, which of its destinations, and what is changed on the way.
 
+pub mod fields;
+pub mod headers;
 pub mod matcher;
 pub mod split;
 pub mod table;

@@ -27,7 +27,7 @@ mod tests {
     fn destinations(weights: &[u32]) -> (Vec<Destination>, u32) {
         let destinations = weights
             .iter()
-            .map(|&weight| Destination { cluster: "c".into(), weight })
+            .map(|&weight| Destination { weight, ..Destination::of("c") })
             .collect();
         (destinations, weights.iter().sum())
     }

@@ -1,6 +1,7 @@
 //! All routes of a listener, found by host first.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -46,9 +47,10 @@ impl<T> RouteTable<T> {
         table
     }
 
-    /// The first route that matches. `host` is the `:authority` or `Host` field as it came.
-    pub fn find(&self, host: &str, parts: &Parts) -> Option<&Rc<T>> {
-        self.search(host, |route| request_matches(&route.matcher, parts))
+    /// The first route that takes the request of the client at `source`. `host` is the `:authority` or `Host` field as it
+    /// came.
+    pub fn find(&self, host: &str, parts: &Parts, source: IpAddr) -> Option<&Rc<T>> {
+        self.search(host, |route| request_matches(&route.matcher, parts, source))
     }
 
     /// The first route that takes requests for `host`, whatever else it asks of them.
@@ -90,13 +92,16 @@ impl<T> RouteTable<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use http::{HeaderName, Method, Request};
 
     use super::*;
     use crate::random;
-    use crate::snapshot::model::{HeaderMatch, Matcher, Origin, PathMatch, ValueMatch};
+    use crate::snapshot::model::{HeaderMatch, Matcher, NamedMatch, Network, Origin, PathMatch, ValueMatch};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn route(name: String, matcher: Matcher) -> Arc<Route> {
         Arc::new(Route {
@@ -165,12 +170,20 @@ mod tests {
                     } else {
                         ValueMatch::Present(false)
                     },
+                    is_inverted: false,
                 })
+                .collect(),
+            query: (0..random::below(4) / 3)
+                .map(|_| NamedMatch { name: "v".into(), value: ValueMatch::Exact(one_of(&["1", "2"]).into()) })
+                .collect(),
+            cookies: Vec::new(),
+            sources: (0..random::below(4) / 3)
+                .map(|_| Network { address: one_of(&["127.0.0.0", "10.0.0.0"]).parse().unwrap(), length: 8 })
                 .collect(),
         }
     }
 
-    fn random_request() -> (String, Parts) {
+    fn random_request() -> (String, Parts, IpAddr) {
         let host = one_of(&[
             "orders",
             "Orders.Mesh:80",
@@ -183,13 +196,14 @@ mod tests {
             ".com",
             "a..com",
         ]);
-        let mut request = Request::builder()
-            .method(one_of(&["GET", "POST"]))
-            .uri(one_of(&["/", "/a", "/a/b", "/a/b/c?d", "/ab", "/c/"]));
+        let mut request = Request::builder().method(one_of(&["GET", "POST"])).uri(one_of(&[
+            "/", "/a", "/a/b", "/a/b/c?d", "/ab", "/c/", "/?v=1", "/a?v=2",
+        ]));
         if random::below(2) == 0 {
             request = request.header("x-beta", "1");
         }
-        (host.to_owned(), request.body(()).unwrap().into_parts().0)
+        let source = one_of(&["127.0.0.1", "10.0.0.1"]).parse().unwrap();
+        (host.to_owned(), request.body(()).unwrap().into_parts().0, source)
     }
 
     #[test]
@@ -199,13 +213,13 @@ mod tests {
         for _ in 0..500 {
             let (routes, table) = table((0..random::below(12)).map(|_| random_matcher()).collect());
             for _ in 0..40 {
-                let (host, parts) = random_request();
+                let (host, parts, source) = random_request();
                 let mut buffer = [0; MAX_HOST];
                 let name = matcher::host(&host, &mut buffer);
-                let scan = routes
-                    .iter()
-                    .position(|route| host_matches(&route.matcher, name) && request_matches(&route.matcher, &parts));
-                let indexed = table.find(&host, &parts).map(|position| **position);
+                let scan = routes.iter().position(|route| {
+                    host_matches(&route.matcher, name) && request_matches(&route.matcher, &parts, source)
+                });
+                let indexed = table.find(&host, &parts, source).map(|position| **position);
                 assert_eq!(indexed, scan, "{host} {} {:?} in {routes:#?}", parts.method, parts.uri);
                 found += usize::from(scan.is_some());
             }
@@ -223,7 +237,7 @@ mod tests {
         let (_, table) = table(vec![health, orders, Matcher::default()]);
         let get = |host: &str, path: &str| {
             **table
-                .find(host, &Request::get(path).body(()).unwrap().into_parts().0)
+                .find(host, &Request::get(path).body(()).unwrap().into_parts().0, HERE)
                 .unwrap()
         };
         assert_eq!(get("orders", "/health"), 0);
@@ -257,7 +271,7 @@ mod tests {
             ("example.com", false),
             ("badexample.com", false),
         ] {
-            assert_eq!(table.find(host, &parts).is_some(), expected, "{host}");
+            assert_eq!(table.find(host, &parts, HERE).is_some(), expected, "{host}");
         }
     }
 }

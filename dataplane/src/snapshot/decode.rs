@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ mod breaking;
 mod check;
 mod clusters;
 mod cors;
+mod headers;
+mod matchers;
 mod retry;
 mod routes;
 #[cfg(test)]
@@ -204,22 +206,13 @@ fn listener_limits(message: proto::ListenerLimits) -> ListenerLimits {
 }
 
 fn forwarding(message: proto::Forwarding) -> Checked<Forwarding> {
-    let trusted = message.trusted.iter().map(|text| network(text));
+    let trusted = message.trusted.iter().map(|text| matchers::network("trusted", text));
     Ok(Forwarding {
         trusted: trusted.collect::<Checked<_>>()?,
         hops: message.hops,
         forwarded: message.forwarded,
         client_cert_by: Some(message.client_cert_by).filter(|by| !by.is_empty()).map(Into::into),
     })
-}
-
-fn network(text: &str) -> Checked<(IpAddr, u8)> {
-    let parsed = text.split_once('/').and_then(|(address, length)| {
-        let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        (length <= most).then_some((address, length))
-    });
-    parsed.ok_or_else(|| format!("trusted {text:?} is no network; expected one like \"10.0.0.0/8\""))
 }
 
 fn unspecified(field: &str, number: i32) -> String {

@@ -3,20 +3,23 @@
 mod admission;
 mod balance;
 mod check;
+mod headers;
+mod matcher;
 mod mirror;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
-use regex::Regex;
+use http::HeaderValue;
 
 pub use admission::{Admission, Rate, RateKey, RateLimit};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
+pub use headers::{Change, HeaderChange};
+pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
 pub use mirror::Mirror;
 
 use super::authorization::Authorization;
@@ -139,8 +142,8 @@ pub struct ListenerLimits {
 /// What a listener believes of what requests say about the way they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forwarding {
-    /// Networks of the proxies in front: address and length of the prefix.
-    pub trusted: Vec<(IpAddr, u8)>,
+    /// Networks of the proxies in front.
+    pub trusted: Vec<Network>,
     /// Number of proxies in front, whatever their addresses.
     pub hops: u32,
     /// Write `Forwarded` too.
@@ -306,63 +309,6 @@ pub enum OriginMatch {
     Label(Box<str>, Box<str>),
 }
 
-/// The conditions of a route; all must hold.
-#[derive(Debug, Default)]
-pub struct Matcher {
-    /// Lower case; empty: any.
-    pub hosts: Vec<HostMatch>,
-    /// None: any.
-    pub path: Option<PathMatch>,
-    /// Empty: any.
-    pub methods: Vec<Method>,
-    /// All must hold.
-    pub headers: Vec<HeaderMatch>,
-}
-
-/// A host name condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostMatch {
-    /// "orders.mesh".
-    Exact(Box<str>),
-    /// Holds ".example.com"; written "*.example.com".
-    Suffix(Box<str>),
-}
-
-/// A path condition; the query is not part of the path.
-#[derive(Debug)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(Box<str>),
-    /// Without a trailing slash: the path itself or anything below it. Empty: everything.
-    Prefix(Box<str>),
-    /// Its beginning, whatever follows.
-    Begins(Box<str>),
-    /// Anchored at both ends.
-    Regex(Regex),
-}
-
-/// A header condition.
-#[derive(Debug)]
-pub struct HeaderMatch {
-    /// The field.
-    pub name: HeaderName,
-    /// What must hold of one of its values.
-    pub value: ValueMatch,
-}
-
-/// A condition on one field value.
-#[derive(Debug)]
-pub enum ValueMatch {
-    /// The field is there (true) or absent (false).
-    Present(bool),
-    /// The whole value.
-    Exact(Box<str>),
-    /// Its beginning.
-    Prefix(Box<str>),
-    /// Anchored at both ends.
-    Regex(Regex),
-}
-
 /// One target of a route.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -370,6 +316,23 @@ pub struct Destination {
     pub cluster: Arc<str>,
     /// Positive.
     pub weight: u32,
+    /// Made in each request that goes here, in this order.
+    pub request_headers: Box<[HeaderChange]>,
+    /// Made in the head of each answer from there.
+    pub response_headers: Box<[HeaderChange]>,
+}
+
+#[cfg(test)]
+impl Destination {
+    /// The cluster of this name, of weight 1.
+    pub fn of(cluster: &str) -> Self {
+        Destination {
+            cluster: cluster.into(),
+            weight: 1,
+            request_headers: Box::default(),
+            response_headers: Box::default(),
+        }
+    }
 }
 
 /// What is spoken on a connection.

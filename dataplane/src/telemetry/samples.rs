@@ -12,7 +12,7 @@ pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
         name: "api".into(),
         matcher: Matcher::default(),
-        destinations: vec![Destination { cluster: "orders".into(), weight: 1 }],
+        destinations: vec![Destination::of("orders")],
         total_weight: 1,
         timeout: None,
         retry: crate::snapshot::model::Retry::once(),

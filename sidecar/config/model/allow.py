@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from sidecar.config.model.base import LABEL_EXPECTED, LABEL_PATTERN, text
-from sidecar.config.model.route import Match
+from sidecar.config.model.route import HeadMatch
 
 # Stands for every service of the mesh.
 ANY = "*"
@@ -20,7 +20,7 @@ Source = Annotated[
 ]
 
 
-class Allow(Match):
+class Allow(HeadMatch):
     """One rule; a request is allowed when any rule takes it. All parts of a rule must match."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"query", "cookies", "jwt"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_network
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -12,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
 from sidecar.config.model.cors import Cors
 from sidecar.config.model.limits import Limits
-from sidecar.config.model.path import ALL_PATHS, Path
+from sidecar.config.model.network import Network
+from sidecar.config.model.path import Path
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.service import parse_ip
 from sidecar.config.model.tls import ListenerTls
@@ -38,19 +38,10 @@ def _check_listen_ip(value: object) -> object:
     return value
 
 
-def _check_network(value: str) -> str:
-    try:
-        return str(ip_network(value))
-    except ValueError as error:
-        raise refusal(f"this is not a network: `{value}` ({error})", expected="one like 10.0.0.0/8") from error
-
-
 class Forwarding(Model):
     """Who is believed about the way a request came; everybody else's X-Forwarded-* and X-Request-ID are replaced."""
 
-    trusted: tuple[Annotated[str, AfterValidator(_check_network)], ...] = Field(
-        default=(), description="Networks of the proxies in front."
-    )
+    trusted: tuple[Network, ...] = Field(default=(), description="Networks of the proxies in front.")
     hops: int = Field(default=0, ge=0, le=16, description="Number of proxies in front, whatever their addresses.")
     forwarded: bool = Field(default=False, description="Write `Forwarded` (RFC 7239) too.")
 
@@ -103,7 +94,7 @@ class GatewayBranch(Weighted):
 class Rewrite(Model):
     """What is changed in a request before it is sent."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"host", "headers", "regex"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"host", "regex"})
 
     path: Path = Field(description="The new path; `/*` in it is what the star of the match stood for.")
 
@@ -152,7 +143,7 @@ def _wrong_rewrites(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
     for index, route in enumerate(routes):
         if route.rewrite is None:
             continue
-        matched = route.match.path or ALL_PATHS
+        matched = route.match.taken_path
         if route.rewrite.path.star != matched.star:
             where = f"`{matched}`, the path of the match, has {'one' if matched.star else 'none'}"
             error = refusal("the rewrite and the match both have a star, or neither", expected=where)

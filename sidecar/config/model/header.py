@@ -1,4 +1,4 @@
-"""What stands in the head of a request: methods, and header fields."""
+"""What stands in the head of a request: methods, header fields, cookies."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ def _check_method(value: object) -> object:
     return value
 
 
-def _check_header_name(value: object) -> object:
+def check_field_name(value: object) -> None:
+    """Refuses text that is no name of a header in lower case."""
     if isinstance(value, str):
         if not is_token(value):
             raise refusal(f"this is not a header name: `{value}`", expected="a name such as x-beta")
         if value != value.lower():
             raise refusal("header names are written in lower case", hint=f"did you mean `{value.lower()}`?")
-        if value == "host":
-            raise refusal("the host is not matched as a header", hint="a gateway's route has `match: {host: ...}`")
+
+
+def _check_header_name(value: object) -> object:
+    check_field_name(value)
+    if value == "host":
+        raise refusal("the host is not matched as a header", hint="a gateway's route has `match: {host: ...}`")
     return value
 
 
@@ -44,6 +49,13 @@ def _check_header_value(value: object) -> object:
     return value
 
 
+def _check_cookie_name(value: object) -> object:
+    if isinstance(value, str) and not is_token(value):
+        raise refusal(f"this is no name of a cookie: `{value}`", expected="a name such as session")
+    return value
+
+
 Method = Annotated[str, BeforeValidator(_check_method)]
 HeaderName = Annotated[str, BeforeValidator(_check_header_name)]
 HeaderValue = Annotated[str, BeforeValidator(_check_header_value)]
+CookieName = Annotated[str, BeforeValidator(_check_cookie_name)]

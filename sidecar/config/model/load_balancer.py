@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from sidecar.config.model.base import Duration, Finding, Model, Share, refusal, refuse_all
-from sidecar.config.model.header import HeaderName, is_token
+from sidecar.config.model.header import CookieName, HeaderName
 
 Policy = Literal["round_robin", "least_request", "random", "peak_ewma", "ring_hash", "maglev"]
 
@@ -28,19 +28,12 @@ _PATH = re.compile(r"/[\x20-\x3a\x3c-\x7e]*")
 _MIN_RING_SIZE, _MAX_RING_SIZE = 1024, 8 << 20
 
 
-def _check_token(value: object) -> object:
-    if isinstance(value, str) and not is_token(value):
-        raise refusal(f"this is no name of a cookie: `{value}`", expected="a name such as session")
-    return value
-
-
 def _check_path(value: object) -> object:
     if isinstance(value, str) and not _PATH.fullmatch(value):
         raise refusal(f"this is no path of a cookie: `{value}`", expected="`/`, or what requests begin with")
     return value
 
 
-CookieName = Annotated[str, BeforeValidator(_check_token)]
 CookiePath = Annotated[str, BeforeValidator(_check_path)]
 
 

@@ -13,24 +13,26 @@ import pytest
 from sidecar.config import where
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import load
+from sidecar.config.model.header_modifier import HeaderModifier
 from sidecar.config.model.load_balancer import HashPart, LoadBalancer
 from sidecar.config.model.path import parse_path
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
+from sidecar.config.model.value_match import ValueMatch
+from sidecar.defaults import Calls, Local
 from sidecar.engine import codec
 from sidecar.engine.last_good import Store
 from sidecar.identity.authority import Leaf
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.world import (
-    Calls,
     Chain,
+    ChainBranch,
     ChainMatch,
     ChainRoute,
     ChainsUpdate,
     EndpointsUpdate,
     HeaderTest,
     Instance,
-    Local,
     NamesUpdate,
     Site,
     Target,
@@ -51,15 +53,19 @@ def world() -> World:
     orders = document("orders", "protocol: grpc\nroutes: [{name: all, timeout: 2s}]\n")
     route = ChainRoute(
         name="beta",
-        destinations=((Target("orders", "v1"), 95), (Target("orders", "", "dc2"), 5)),
+        destinations=(
+            ChainBranch(Target("orders", "v1"), 95, HeaderModifier(remove=("x-a",)), HeaderModifier(set={"x-b": "1"})),
+            ChainBranch(Target("orders", "", "dc2"), 5),
+        ),
         match=ChainMatch(
-            Match.model_validate({"path": "/api/*", "headers": {"x-beta": "1"}}),
+            Match.model_validate({"path": "/api/*", "methods": ("GET",), "query": {"page": {"regex": "[0-9]+"}}}),
             "/api/.*",
-            (HeaderTest("x-user", "prefix", "b"), HeaderTest("x-old", "absent")),
+            (HeaderTest("x-user", ValueMatch(prefix="b"), True), HeaderTest("x-old", ValueMatch(present=False))),
         ),
         rewrite=parse_path("/*"),
         timeout=timedelta(seconds=1.5),
         retry=Retry(attempts=2, on=("5xx", 409)),
+        response_headers=HeaderModifier(add={"x-c": "2"}),
     )
     subsets = {("orders", "v1"): where.parse('meta.version == "1"'), ("orders", "odd"): None}
     chains = {

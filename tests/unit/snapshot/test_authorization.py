@@ -2,10 +2,11 @@
 
 import pytest
 
+from sidecar.defaults import Local
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.snapshot import GatewayRole, SidecarRole, compile, is_open, summary
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import Chain, ChainsUpdate, Local, World
+from sidecar.world import Chain, ChainsUpdate, World
 from tests.unit.documents import SHOP, problems_of, world_of
 
 WEB = Intention("web", "orders", 9, True)
@@ -85,7 +86,7 @@ def test_allow_of_a_document_is_a_rule_set_of_its_own() -> None:
     orders = """\
         protocol: http
         allow:
-          - {from: web, path: /api/*, methods: [GET], headers: {x-a: b}}
+          - {from: web, path: /api/*, methods: [GET], headers: {x-a: b, x-b: {present: false}}}
           - {from: "*", path: /health}
           - {from: edge}
         """
@@ -95,7 +96,9 @@ def test_allow_of_a_document_is_a_rule_set_of_its_own() -> None:
 
     assert len(intentions.rules) == 1
     assert (web.source, web.condition.path.prefix, list(web.condition.methods)) == ("web", "/api", ["GET"])
-    assert [(test.name, test.exact) for test in web.condition.headers] == [("x-a", "b")]
+    exact, absent = web.condition.headers
+    assert (exact.name, exact.exact) == ("x-a", "b")
+    assert (absent.name, absent.present, absent.invert) == ("x-b", True, True)
     assert (anybody.source, anybody.condition.path.exact) == ("", "/health")
     assert (edge.source, edge.HasField("condition")) == ("edge", False)
     assert web.verdict.by == "allow at services/orders.yaml:3:5"

@@ -16,12 +16,15 @@ def routes_of(route: str) -> list[wire.Route]:
 
 
 def test_preflights_come_before_all_that_the_route_stands_for() -> None:
-    match = "{host: shop.test, path: /api/*, methods: [POST, X+Y], headers: {x-a: b}}"
+    match = "{host: shop.test, path: /api/*, methods: [POST, X+Y], headers: {x-a: b}, query: {q: '1'}, "
+    match += "cookies: {c: d}, source: [10.0.0.0/8]}"
     first, *others = routes_of(f"{{name: api, match: {match}, to: {{service: orders}}, {CORS}}}")
 
     assert (first.name, first.preflight, list(first.destinations)) == ("api", True, [])
     assert (list(first.match.hosts), first.match.path.prefix) == (["shop.test"], "/api")
     assert list(first.match.methods) == ["OPTIONS"]
+    assert [(value.name, value.exact) for value in first.match.query] == [("q", "1")]
+    assert (list(first.match.cookies), list(first.match.sources)) == ([], ["10.0.0.0/8"])
     origin, asked = first.match.headers
     assert (origin.name, origin.present) == ("origin", True)
     assert asked.name == "access-control-request-method"

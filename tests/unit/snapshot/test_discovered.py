@@ -7,20 +7,21 @@ from decimal import Decimal
 from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
+from sidecar.config.model.value_match import ValueMatch
 from sidecar.config.where import parse
+from sidecar.defaults import Calls, Local
 from sidecar.snapshot import GatewayRole, SidecarRole, compile, endpoints, untold, watched
 from sidecar.snapshot.role import Upstream
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import (
-    Calls,
     Chain,
+    ChainBranch,
     ChainMatch,
     ChainRoute,
     ChainsUpdate,
     EndpointsUpdate,
     HeaderTest,
     Instance,
-    Local,
     NamesUpdate,
     QueryUpdate,
     Site,
@@ -107,7 +108,7 @@ def test_a_cluster_is_verified_by_consuls_trust_domain_and_the_targets_datacente
 def test_a_chain_makes_routes_unless_the_document_writes_its_own() -> None:
     route = ChainRoute(
         "router-1",
-        ((Target("orders", "v2"), 1), (Target("stock"), 3)),
+        (ChainBranch(Target("orders", "v2")), ChainBranch(Target("stock"), 3)),
         ChainMatch(Match(path=PathPattern("/api", star=True))),
         PathPattern("/v2", star=True),
         timedelta(seconds=2),
@@ -131,14 +132,15 @@ def test_a_chain_makes_routes_unless_the_document_writes_its_own() -> None:
 
 
 def test_a_match_of_config_entries_may_be_an_expression() -> None:
-    match = ChainMatch(path_regex="/v[0-9]+", headers=(HeaderTest("x-a", "prefix", "b"), HeaderTest("x-c", "absent")))
-    route = ChainRoute("router-1", ((ORDERS, 1),), match)
+    tests = (HeaderTest("x-a", ValueMatch(prefix="b"), invert=True), HeaderTest("x-c", ValueMatch(present=False)))
+    match = ChainMatch(path_regex="/v[0-9]+", headers=tests)
+    route = ChainRoute("router-1", (ChainBranch(ORDERS),), match)
     world = world_with().apply(ChainsUpdate({"orders": Chain("http", (route,))}))
 
     found = outbound(world)["orders"]
     assert found.match.path.regex == "/v[0-9]+"
     prefix, absent = found.match.headers
-    assert (prefix.name, prefix.prefix) == ("x-a", "b")
+    assert (prefix.name, prefix.prefix, prefix.invert) == ("x-a", "b", True)
     assert (absent.name, absent.present, absent.WhichOneof("kind")) == ("x-c", False, "present")
 
 
@@ -315,8 +317,8 @@ def test_what_a_registration_says_goes_before_what_config_entries_say() -> None:
 
 def test_a_gateways_path_above_an_expression_of_the_service_is_named() -> None:
     routes = (
-        ChainRoute("route-0", ((ORDERS, 1),), ChainMatch(path_regex="/v[0-9]+")),
-        ChainRoute("default", ((ORDERS, 1),)),
+        ChainRoute("route-0", (ChainBranch(ORDERS),), ChainMatch(path_regex="/v[0-9]+")),
+        ChainRoute("default", (ChainBranch(ORDERS),)),
     )
     gateway = """listeners: [{port: 8080}]
 routes:

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config.model.load_balancer import LoadBalancer
+from sidecar.defaults import Calls
 from sidecar.snapshot import Compiler, GatewayRole, Role, SidecarRole, compile
 from sidecar.snapshot.cluster import mesh_cluster
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import Calls, Chain, ChainRoute, ChainsUpdate, NamesUpdate, Site, Target, Update, World
+from sidecar.world import Chain, ChainBranch, ChainRoute, ChainsUpdate, NamesUpdate, Site, Target, Update, World
 from tests.unit.documents import SHOP, document_set, world_of
 
 ROLES = (SidecarRole("web"), GatewayRole("edge"))
@@ -38,7 +39,11 @@ TEXTS = {
 CHAINS = [
     {},
     {"orders": Chain(protocol="grpc")},
-    {"orders": Chain(routes=(ChainRoute("r", ((Target("inventory"), 1), (Target("orders", "v9"), 3))),))},
+    {
+        "orders": Chain(
+            routes=(ChainRoute("r", (ChainBranch(Target("inventory")), ChainBranch(Target("orders", "v9"), 3))),)
+        )
+    },
     {"inventory": Chain(connect_timeout=timedelta(seconds=3), load_balancer=LoadBalancer(policy="random"))},
     {"web": Chain(calls={"": Calls(max_pending=3), "orders": Calls(timedelta(seconds=3))})},
     {"orders": Chain(failover={Target("orders"): (Target("inventory", "", "dc2"),)})},

@@ -6,7 +6,17 @@ from sidecar.intentions import Intention, Intentions, Permission
 from sidecar.snapshot import SidecarRole, compile, endpoints, watched
 from sidecar.snapshot.role import Exposed, Upstream
 from sidecar.wire import snapshot_pb2 as wire
-from sidecar.world import Chain, ChainRoute, ChainsUpdate, EndpointsUpdate, Instance, NamesUpdate, Target, World
+from sidecar.world import (
+    Chain,
+    ChainBranch,
+    ChainRoute,
+    ChainsUpdate,
+    EndpointsUpdate,
+    Instance,
+    NamesUpdate,
+    Target,
+    World,
+)
 from tests.unit.documents import world_of
 
 DB = """
@@ -78,7 +88,7 @@ def test_a_disabled_one_is_led_to_by_nobody() -> None:
 
 
 def test_consul_may_say_so_and_lead_elsewhere() -> None:
-    resolver = ChainRoute("all", ((Target("db-new"), 1),))
+    resolver = ChainRoute("all", (ChainBranch(Target("db-new")),))
     chains = {"db": Chain(protocol="tcp", routes=(resolver,)), "db-new": Chain(protocol="tcp")}
     world = World(discovered=True).apply(ChainsUpdate(chains))
     role = SidecarRole("web", upstreams=(Upstream("db", "127.0.0.1:5432"),))
@@ -126,7 +136,7 @@ def test_its_own_sidecar_does_as_each_caller_asks() -> None:
 
 
 def test_an_http_service_whose_chain_leads_to_one_of_tcp_is_refused_alone() -> None:
-    astray = ChainRoute("all", ((Target("db"), 1),))
+    astray = ChainRoute("all", (ChainBranch(Target("db")),))
     chains = {"orders": Chain(protocol="http", routes=(astray,)), "db": Chain(protocol="tcp")}
     world = World(discovered=True).apply(ChainsUpdate(chains)).apply(NamesUpdate("", frozenset({"stock"})))
     outbound = tables(compile(world, SidecarRole("web"), 1), "outbound")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sidecar.consul import opaque
+from sidecar.defaults import Calls, Local
 from sidecar.sources.config_entries import DONE, calls_of, left_out, local_of_service
-from sidecar.world import Calls, Local
 
 
 def paths(done: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.model.header_modifier import HeaderModifier
 from sidecar.config.model.load_balancer import HashPart, LoadBalancer
 from sidecar.config.model.retry import Retry
+from sidecar.config.model.value_match import ValueMatch
 from sidecar.consul.duration import duration
 from sidecar.sources import discovery_chain
 from sidecar.sources.chain_balancer import load_balancer
+from sidecar.sources.chain_headers import header_modifier
 from sidecar.sources.compiled_chain import compile_chain
 from sidecar.sources.discovery_chain import DiscoveryChains
-from sidecar.world import Chain, ChainsUpdate, HeaderTest, Target
+from sidecar.world import Chain, ChainBranch, ChainsUpdate, HeaderTest, Target
 from tests.unit.consul.scripted import Reply, connected, scripted
 
 
@@ -38,7 +41,7 @@ def chain(start: dict[str, Any], targets: dict[str, Any], **nodes: dict[str, Any
     return {**told, "Nodes": {"start": start, **resolvers, **nodes}, "Targets": targets}
 
 
-SPLIT = {
+SPLIT: dict[str, Any] = {
     "Type": "splitter",
     "Name": "orders",
     "Splits": [{"Weight": 99.5, "NextNode": "resolver:v1"}, {"Weight": 0.5, "NextNode": "resolver:v2"}],
@@ -64,7 +67,7 @@ def test_a_split_keeps_its_shares_and_its_subsets_their_filters() -> None:
     read = compile_chain(chain(SPLIT, {"v1": V1, "v2": V2}))
 
     (route,) = read.routes
-    assert route.destinations == ((Target("orders", "v1"), 9950), (Target("orders", "v2"), 50))
+    assert route.destinations == (ChainBranch(Target("orders", "v1"), 9950), ChainBranch(Target("orders", "v2"), 50))
     v1, v2 = read.subsets["orders", "v1"], read.subsets["orders", "v2"]
     assert v1 is not None
     assert v2 is not None
@@ -76,7 +79,7 @@ def test_a_redirect_leads_to_another_service_and_another_datacenter() -> None:
     start = {"Type": "resolver", "Name": "orders", "Resolver": {"Target": "far", "ConnectTimeout": "3s"}}
     read = compile_chain(chain(start, {"far": target("stock", datacenter="dc2")}))
 
-    assert read.routes[0].destinations == ((Target("stock", datacenter="dc2"), 1),)
+    assert read.routes[0].destinations == (ChainBranch(Target("stock", datacenter="dc2")),)
     assert read.connect_timeout == timedelta(seconds=3)
 
 
@@ -86,8 +89,8 @@ def test_a_route_has_its_match_rewrite_timeout_and_retries() -> None:
     read = compile_chain(chain(start, {"orders": target("orders")}))
     (route,) = read.routes
 
-    plain = route.match.plain
-    assert (str(plain.path), plain.methods, plain.headers) == ("/api/*", ("GET",), {"x-beta": "1"})
+    assert (str(route.match.plain.path), route.match.plain.methods) == ("/api/*", ("GET",))
+    assert route.match.headers == (HeaderTest("x-beta", ValueMatch(exact="1")),)
     assert (str(route.rewrite), route.timeout) == ("/v2/*", timedelta(seconds=90))
     assert route.retry == Retry(attempts=3, on=("5xx",))
     assert read.not_carried_out == ("service-router orders: route 1: RetryOn nonsense",)
@@ -113,9 +116,14 @@ def test_retries_are_those_that_consul_has_envoy_make(told: dict[str, Any], retr
     ("match", "missing"),
     [
         ({"PathRegex": r"/a(?=b)"}, r"route 1 is left out: PathRegex /a(?=b)"),
-        ({"QueryParam": [{"Name": "q", "Exact": "1"}]}, "route 1 is left out: QueryParam"),
+        ({"QueryParam": [{"Name": "q", "Regex": "("}]}, "route 1 is left out: QueryParam q"),
+        (
+            {"QueryParam": [{"Name": "q", "Exact": "1"}, {"Name": "q", "Regex": "1"}]},
+            "route 1 is left out: QueryParam q",
+        ),
+        ({"PathExact": "/a b"}, "route 1 is left out: PathExact /a b"),
         ({"Header": [{"Name": "x", "Regex": r"a\1"}]}, "route 1 is left out: Header x"),
-        ({"Header": [{"Name": "x", "Exact": "1", "Invert": True}]}, "route 1 is left out: Header x"),
+        ({"Header": [{"Name": "x", "Sounds": "like y"}]}, "route 1 is left out: Header x"),
     ],
 )
 def test_a_route_whose_match_cannot_be_judged_is_left_out_and_named(match: dict[str, Any], missing: str) -> None:
@@ -145,11 +153,12 @@ def test_a_path_is_matched_as_consul_means_it(http: dict[str, Any], regex: str) 
 @pytest.mark.parametrize(
     ("header", "test"),
     [
-        ({"Present": True}, HeaderTest("x-a", "present")),
-        ({"Present": True, "Invert": True}, HeaderTest("x-a", "absent")),
-        ({"Prefix": "b"}, HeaderTest("x-a", "prefix", "b")),
-        ({"Suffix": ".b"}, HeaderTest("x-a", "regex", r".*\.b")),
-        ({"Regex": "b+"}, HeaderTest("x-a", "regex", "b+")),
+        ({"Present": True}, HeaderTest("x-a", ValueMatch(present=True))),
+        ({"Present": True, "Invert": True}, HeaderTest("x-a", ValueMatch(present=False))),
+        ({"Prefix": "b"}, HeaderTest("x-a", ValueMatch(prefix="b"))),
+        ({"Suffix": ". b"}, HeaderTest("x-a", ValueMatch(regex=r".*\. b"))),
+        ({"Regex": "b+"}, HeaderTest("x-a", ValueMatch(regex="b+"))),
+        ({"Exact": "b", "Invert": True}, HeaderTest("x-a", ValueMatch(exact="b"), invert=True)),
     ],
 )
 def test_headers_are_tested_as_consul_means_it(header: dict[str, Any], test: HeaderTest) -> None:
@@ -157,6 +166,61 @@ def test_headers_are_tested_as_consul_means_it(header: dict[str, Any], test: Hea
     (route,) = compile_chain(chain(router(match), {"orders": target("orders")})).routes
 
     assert route.match.headers == (test,)
+
+
+def test_parameters_of_the_query_are_tested_as_consul_means_it() -> None:
+    told = [{"Name": "page", "Exact": "1"}, {"Name": "Sort", "Regex": "a|d"}, {"Name": "all", "Present": True}]
+    (route,) = compile_chain(chain(router({"QueryParam": told}), {"orders": target("orders")})).routes
+
+    assert route.match.plain.query == {
+        "page": ValueMatch(exact="1"),
+        "Sort": ValueMatch(regex="a|d"),
+        "all": ValueMatch(present=True),
+    }
+
+
+def test_headers_are_changed_by_a_route_and_by_the_ways_of_a_split() -> None:
+    request: dict[str, Any] = {"Add": {"X-A": "1"}, "Set": {"x-b": "100%%"}, "Remove": ["X-C"]}
+    first = {**SPLIT["Splits"][0], "Definition": {"RequestHeaders": request}}
+    split = {**SPLIT, "Splits": [first, SPLIT["Splits"][1]]}
+    start = router({"PathExact": "/a"}, ResponseHeaders={"Set": {"x-d": "2"}})
+    start["Routes"][0]["NextNode"] = "split"
+    read = compile_chain(chain(start, {"v1": V1, "v2": V2}, split=split))
+
+    (route,) = read.routes
+    assert (route.request_headers, route.response_headers) == (None, HeaderModifier(set={"x-d": "2"}))
+    changed = HeaderModifier(add={"x-a": "1"}, set={"x-b": "100%"}, remove=("x-c",))
+    assert [branch.request_headers for branch in route.destinations] == [changed, None]
+    assert read.not_carried_out == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "changes", "missing"),
+    [
+        ({}, None, []),
+        ({"Add": {}, "Set": None, "Remove": []}, None, []),
+        # Envoy takes away, adds, and then sets.
+        ({"Add": {"x": "1"}, "Set": {"X": "2"}}, HeaderModifier(set={"x": "2"}), []),
+        ({"Add": {"x": "1"}, "Remove": ["x"]}, HeaderModifier(set={"x": "1"}), []),
+        ({"Set": {"x": "1"}, "Remove": ["x"]}, HeaderModifier(set={"x": "1"}), []),
+        ({"Set": {"x": "%PROTOCOL%"}}, None, ["Set x: %PROTOCOL% has a variable of Envoy"]),
+        (
+            {"Set": {"Host": "a", "x": "1"}},
+            HeaderModifier(set={"x": "1"}),
+            ["Set host: the host is not changed as a header"],
+        ),
+        ({"Add": {"x": ""}}, None, ["Add x: no header can have this value"]),
+        (
+            {"Remove": ["TraceParent"]},
+            None,
+            ["Remove traceparent: `traceparent` is what proxies tell each other, and the proxy writes it itself"],
+        ),
+    ],
+)
+def test_changes_of_headers_are_done_as_envoy_does_them_or_named(
+    told: dict[str, Any], changes: HeaderModifier | None, missing: list[str]
+) -> None:
+    assert header_modifier(told) == (changes, missing)
 
 
 def test_who_takes_over_stands_in_order_and_who_cannot_be_reached_is_named() -> None:

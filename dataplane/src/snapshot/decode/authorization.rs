@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::Checked;
-use super::routes::{anchored, method};
+use super::matchers::{anchored, method};
 use crate::proto;
 use crate::snapshot::authorization::{Authorization, Condition, FieldTest, Rule, RuleSet, Text, TextTest, Verdict};
 use crate::snapshot::model::{Mode, PathMatch, ServerTls};

@@ -4,23 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use http::{HeaderName, Method};
-use regex::{Regex, RegexBuilder};
-
+use super::headers::header_changes;
+use super::matchers::{matcher, path};
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
 use super::{cors, retry};
 use crate::proto;
-use crate::snapshot::model::{
-    Destination, Fault, HeaderMatch, HostMatch, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes, ValueMatch,
-};
-
-/// Bytes that one compiled regular expression may take; `\w{100}` fits, `\w{10000}` does not.
-const REGEX_SIZE: usize = 1 << 20;
-/// Bytes that the lazy automaton of one regular expression may take in each thread.
-const REGEX_CACHE: usize = 1 << 18;
-/// A DNS name has at most 253 characters (RFC 1035 section 2.3.4).
-const MAX_HOST: usize = 253;
+use crate::snapshot::model::{Destination, Fault, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes};
 
 /// All route tables by name.
 pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters) -> Result<RouteTables, Rejected> {
@@ -59,11 +48,15 @@ fn routes(
 
 fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clusters) -> Checked<Route> {
     let asked = message.r#match.clone().unwrap_or_default();
-    if asked.path.is_some() || !asked.methods.is_empty() || !asked.headers.is_empty() {
+    if (proto::Match { hosts: Vec::new(), ..asked }) != proto::Match::default() {
         return Err("a TCP route matches by hosts alone".to_owned());
     }
     if message.timeout_ms > 0 || message.rewrite.is_some() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
+    }
+    let changes = |to: &proto::Destination| !(to.request_headers.is_empty() && to.response_headers.is_empty());
+    if message.destinations.iter().any(changes) {
+        return Err("a TCP route changes no headers".to_owned());
     }
     checked(message, name, origin, clusters, true)
 }
@@ -173,8 +166,9 @@ fn destinations(messages: Vec<proto::Destination>, clusters: &Clusters) -> Check
     }
     let mut total_weight = 0u32;
     let mut destinations = Vec::with_capacity(messages.len());
-    for proto::Destination { cluster, weight } in messages {
-        let Some((cluster, _)) = clusters.get_key_value(&*cluster) else {
+    for message in messages {
+        let (cluster, weight) = (message.cluster.as_str(), message.weight);
+        let Some((cluster, _)) = clusters.get_key_value(cluster) else {
             return Err(format!("there is no cluster {cluster:?}"));
         };
         if weight == 0 {
@@ -185,116 +179,14 @@ fn destinations(messages: Vec<proto::Destination>, clusters: &Clusters) -> Check
         total_weight = total_weight
             .checked_add(weight)
             .ok_or("the sum of the weights is above 2^32 - 1")?;
-        destinations.push(Destination { cluster: Arc::clone(cluster), weight });
+        destinations.push(Destination {
+            cluster: Arc::clone(cluster),
+            weight,
+            request_headers: header_changes(message.request_headers)?,
+            response_headers: header_changes(message.response_headers)?,
+        });
     }
     Ok((destinations, total_weight))
-}
-
-fn matcher(message: proto::Match) -> Checked<Matcher> {
-    Ok(Matcher {
-        hosts: message
-            .hosts
-            .iter()
-            .map(|host| host_match(host))
-            .collect::<Checked<_>>()?,
-        path: message.path.map(path_match).transpose()?,
-        methods: message
-            .methods
-            .iter()
-            .map(|method| self::method(method))
-            .collect::<Checked<_>>()?,
-        headers: message.headers.into_iter().map(header_match).collect::<Checked<_>>()?,
-    })
-}
-
-fn host_match(host: &str) -> Checked<HostMatch> {
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    let is_ipv6 = name.starts_with('[') && name.ends_with(']');
-    // What RFC 3986 allows in a name, but capitals and the star.
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._~%!$&'()+,;=".contains(&byte);
-    if name.is_empty() || name.len() > MAX_HOST || name.ends_with('.') || !(is_ipv6 || name.bytes().all(legal)) {
-        return Err(format!(
-            "host {host:?} is not usable; expected a lower-case name without port, or one like \"*.example.com\""
-        ));
-    }
-    Ok(match host.strip_prefix('*') {
-        Some(suffix) => HostMatch::Suffix(suffix.into()),
-        None => HostMatch::Exact(host.into()),
-    })
-}
-
-fn path_match(message: proto::PathMatch) -> Checked<PathMatch> {
-    use proto::path_match::Kind;
-    match message.kind {
-        None => Err("path has no condition; expected exact, prefix or regex".to_owned()),
-        Some(Kind::Exact(exact)) => Ok(PathMatch::Exact(path("path.exact", exact)?.into())),
-        Some(Kind::Prefix(prefix)) => Ok(PathMatch::Prefix(
-            path("path.prefix", prefix)?.trim_end_matches('/').into(),
-        )),
-        Some(Kind::Begins(_)) => Err("path.begins is of rules about callers".to_owned()),
-        Some(Kind::Regex(regex)) => Ok(PathMatch::Regex(anchored("path.regex", &regex)?)),
-    }
-}
-
-/// An absolute path without a query. Plain ones pass by a glance, the others are parsed.
-fn path(field: &str, path: String) -> Checked<String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let usable = path.starts_with('/')
-        && (path.bytes().all(plain) || PathAndQuery::try_from(path.as_str()).is_ok_and(|parsed| parsed.path() == path));
-    if usable {
-        Ok(path)
-    } else {
-        Err(format!("{field} {path:?} is no path; expected one like \"/api\""))
-    }
-}
-
-pub(super) fn method(method: &str) -> Checked<Method> {
-    Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is no method; expected one like \"GET\""))
-}
-
-fn header_match(message: proto::HeaderMatch) -> Checked<HeaderMatch> {
-    use proto::header_match::Kind;
-    let name = HeaderName::from_lowercase(message.name.as_bytes()).map_err(|_| {
-        format!(
-            "{:?} is no header name; expected lower case, like \"x-user\"",
-            message.name
-        )
-    })?;
-    if name == http::header::HOST {
-        return Err("a header condition on \"host\" does not hold in HTTP/2; use hosts".to_owned());
-    }
-    let value = match message.kind {
-        None => {
-            return Err(format!(
-                "header {name} has no condition; expected exact, prefix, regex or present"
-            ));
-        }
-        Some(Kind::Exact(exact)) => ValueMatch::Exact(exact.into()),
-        Some(Kind::Prefix(prefix)) => ValueMatch::Prefix(prefix.into()),
-        Some(Kind::Regex(regex)) => ValueMatch::Regex(anchored(&format!("header {name}"), &regex)?),
-        Some(Kind::Present(present)) => ValueMatch::Present(present),
-    };
-    Ok(HeaderMatch { name, value })
-}
-
-/// A regular expression that has to match from the beginning to the end.
-pub(super) fn anchored(field: &str, pattern: &str) -> Checked<Regex> {
-    let compile = |pattern: &str| {
-        RegexBuilder::new(pattern)
-            .size_limit(REGEX_SIZE)
-            .dfa_size_limit(REGEX_CACHE)
-            .build()
-            .map_err(|error| {
-                let error = error.to_string();
-                format!(
-                    "{field} {pattern:?} is not usable: {}",
-                    error.lines().last().unwrap_or(&error).trim()
-                )
-            })
-    };
-    // By itself first: "a)|(b" is no expression, but it would become one between the anchors.
-    compile(pattern)?;
-    compile(&format!(r"\A(?:{pattern})\z"))
 }
 
 /// Without a trailing slash behind a prefix, as the matcher holds prefixes.

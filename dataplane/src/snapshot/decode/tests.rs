@@ -1,12 +1,13 @@
 mod authorization;
 mod cors;
 mod failures;
+mod routes;
 mod tcp;
 
 use std::time::Instant;
 
 use super::*;
-use crate::proto::{header_match, path_match};
+use crate::proto::{path_match, value_match};
 use crate::snapshot::model::{HostMatch, PathMatch, ValueMatch};
 
 /// A snapshot that is accepted, with everything optional left out.
@@ -26,7 +27,7 @@ fn smallest() -> proto::Snapshot {
             tcp_routes: Vec::new(),
             routes: vec![proto::Route {
                 name: "to-orders".into(),
-                destinations: vec![proto::Destination { cluster: "orders".into(), weight: 1 }],
+                destinations: vec![proto::Destination { cluster: "orders".into(), weight: 1, ..Default::default() }],
                 origin: at("services/orders.yaml:12:3"),
                 ..Default::default()
             }],
@@ -151,10 +152,12 @@ fn every_field_arrives() {
         hosts: vec!["orders.mesh".into(), "*.example.com".into(), "[::1]".into()],
         path: Some(proto::PathMatch { kind: Some(path_match::Kind::Prefix("/api/".into())) }),
         methods: vec!["GET".into()],
-        headers: vec![proto::HeaderMatch {
+        headers: vec![proto::ValueMatch {
             name: "x-user".into(),
-            kind: Some(header_match::Kind::Regex("a|b".into())),
+            kind: Some(value_match::Kind::Regex("a|b".into())),
+            ..Default::default()
         }],
+        ..Default::default()
     });
     message.telemetry = Some(proto::Telemetry {
         tracing: Some(proto::Tracing {
@@ -296,7 +299,7 @@ fn a_bad_route_is_refused() {
     let heavy = route_refusal(|r| {
         r.destinations[0].weight = u32::MAX;
         r.destinations
-            .push(proto::Destination { cluster: "orders".into(), weight: 1 });
+            .push(proto::Destination { cluster: "orders".into(), weight: 1, ..Default::default() });
     });
     assert_eq!(heavy, "the sum of the weights is above 2^32 - 1");
     let attempts = route_refusal(|r| r.retry.get_or_insert_default().attempts = 17);
@@ -354,8 +357,10 @@ fn a_bad_method_or_header_is_refused() {
         match_refusal(|m| m.methods = vec!["GE T".into()]),
         "\"GE T\" is no method; expected one like \"GET\""
     );
-    let header = |name: &str, kind| match_refusal(|m| m.headers = vec![proto::HeaderMatch { name: name.into(), kind }]);
-    let present = Some(header_match::Kind::Present(true));
+    let header = |name: &str, kind| {
+        match_refusal(|m| m.headers = vec![proto::ValueMatch { name: name.into(), kind, invert: false }])
+    };
+    let present = Some(value_match::Kind::Present(true));
     assert_eq!(
         header("X-User", present.clone()),
         "\"X-User\" is no header name; expected lower case, like \"x-user\""
@@ -369,7 +374,7 @@ fn a_bad_method_or_header_is_refused() {
         header("x-a", None),
         "header x-a has no condition; expected exact, prefix, regex or present"
     );
-    let regex = header("x-a", Some(header_match::Kind::Regex("[".into())));
+    let regex = header("x-a", Some(value_match::Kind::Regex("[".into())));
     assert!(regex.starts_with("header x-a \"[\" is not usable: "), "{regex}");
 }
 
@@ -440,7 +445,8 @@ fn a_large_snapshot_is_decoded_in_milliseconds() {
             ..message.clusters[0].clone()
         })
         .collect();
-    let destination = |n: usize| proto::Destination { cluster: format!("service-{n}"), weight: 1 };
+    let destination =
+        |n: usize| proto::Destination { cluster: format!("service-{n}"), weight: 1, ..Default::default() };
     message.route_tables[0].routes = (0..4000)
         .map(|n| proto::Route {
             name: format!("route-{n}"),

@@ -184,7 +184,7 @@ impl Plan {
                 tcp_routes: Vec::new(),
                 routes: vec![proto::Route {
                     name: ORDERS.into(),
-                    destinations: vec![proto::Destination { cluster: ORDERS.into(), weight: 1 }],
+                    destinations: vec![proto::Destination { cluster: ORDERS.into(), weight: 1, ..Default::default() }],
                     timeout_ms: 3000,
                     retry: Some(proto::RetryPolicy {
                         attempts,

@@ -9,7 +9,7 @@ fn with_tcp(change: impl FnOnce(&mut proto::Snapshot)) -> Result<Snapshot, Strin
     cluster.name = "db".into();
     cluster.protocol = proto::UpstreamProtocol::Tcp.into();
     message.clusters.push(cluster);
-    let destination = proto::Destination { cluster: "db".into(), weight: 1 };
+    let destination = proto::Destination { cluster: "db".into(), weight: 1, ..Default::default() };
     let route = proto::Route { name: "db".into(), destinations: vec![destination], ..proto::Route::default() };
     message.route_tables[0].tcp_routes.push(route);
     change(&mut message);
@@ -29,6 +29,11 @@ fn a_tcp_route_has_its_default_and_its_bounds() {
         message.route_tables[0].tcp_routes[0].r#match = Some(proto::Match { path: Some(path), ..Default::default() });
     });
     assert!(told.is_err_and(|words| words.contains("by hosts alone")));
+    let told = with_tcp(|message| {
+        let removed = proto::HeaderChange { name: "x-a".into(), kind: Some(proto::header_change::Kind::Remove(true)) };
+        message.route_tables[0].tcp_routes[0].destinations[0].request_headers = vec![removed];
+    });
+    assert!(told.is_err_and(|words| words.contains("changes no headers")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 """Which regular expressions may go to the data plane: those that every engine of the linear kind reads alike.
 
-Consul's are RE2's, the data plane's are those of Rust's `regex`. One that the data plane cannot read would refuse a
-whole snapshot, so only what both surely have is passed on.
+Documents and Consul have RE2's, the data plane has those of Rust's `regex`. One that the data plane cannot read would
+refuse a whole snapshot, so only what both surely have is passed on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PART = re.compile(
 
 
 def is_common(text: str) -> bool:
-    """Whether the data plane reads it, and reads it as Consul means it."""
+    """Whether the data plane reads it, and reads it as RE2 does."""
     if len(text) > _LONGEST:
         return False
     try:

@@ -1,8 +1,8 @@
-"""Which expressions of Consul's may go to the data plane."""
+"""Which regular expressions may go to the data plane."""
 
 import pytest
 
-from sidecar.sources.regex import is_common
+from sidecar.config.regex import is_common
 
 
 @pytest.mark.parametrize(
