@@ -27,6 +27,13 @@ def test_a_running_sidecar_loads_no_library_that_it_does_not_use() -> None:
     assert loaded("import sidecar.cli, sidecar.app") & UNUSED == set()
 
 
+def test_a_running_sidecar_loads_of_aiohttp_no_applications() -> None:
+    found = modules("import sidecar.app, sidecar.admin.server")
+
+    assert "aiohttp.web_server" in found
+    assert not {"aiohttp.web", "aiohttp.web_app"} & found
+
+
 def test_help_and_version_wait_for_none_of_what_runs() -> None:
     unused = {"aiohttp", "pydantic", "ruamel", "google", "watchfiles"}
     assert loaded("from sidecar.cli.command import program; program()") & unused == set()
