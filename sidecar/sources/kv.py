@@ -95,9 +95,9 @@ class KvSource:
     def _doubt(self, prefix: str, answer: Answer, watches: Watches[str]) -> None:
         if prefix not in self.held:
             count = len(self._results[prefix])
-            why = "the token may no longer read them" if answer.filtered else "Consul says that they are all gone"
-            if not _is_whole(answer):
-                why = "Consul's answer is malformed"
+            why = "Consul says that they are all gone" if _is_whole(answer) else "Consul's answer is malformed"
+            if answer.filtered:
+                why = "the token may no longer read them"
             self.held[prefix] = f"{count} document{'' if count == 1 else 's'} below {prefix} held: {why}"
             log.warning("%s", self.held[prefix])
         if prefix not in self._doubts or self._doubts[prefix].done():
@@ -164,12 +164,18 @@ def _query(prefix: str) -> dict[str, str]:
 
 
 def _is_whole(answer: Answer) -> bool:
-    """Whether it has the form of Consul's API: nothing at all, or a list of keys."""
+    """Whether it has the form of Consul's API: 404, or a list of keys. An empty list never comes from Consul."""
     if answer.value is None:
         return True
-    return isinstance(answer.value, list) and all(
-        isinstance(entry, Mapping) and isinstance(entry.get("Key"), str) and isinstance(entry.get("ModifyIndex"), int)
-        for entry in answer.value
+    return (
+        isinstance(answer.value, list)
+        and bool(answer.value)
+        and all(
+            isinstance(entry, Mapping)
+            and isinstance(entry.get("Key"), str)
+            and isinstance(entry.get("ModifyIndex"), int)
+            for entry in answer.value
+        )
     )
 
 

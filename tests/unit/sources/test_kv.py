@@ -116,7 +116,7 @@ async def test_a_folder_of_consuls_page_and_an_entry_of_another_form_are_left_al
 
 async def test_documents_that_vanish_all_at_once_are_held_until_the_leader_says_so_too() -> None:
     clock = Clock()
-    gone = Reply([], index=9)
+    gone = Reply(status=404, index=9)
     replies = {
         MESH: [NOTHING],
         SERVICES: [services(7, orders=("protocol: http", 7)), gone],
@@ -141,8 +141,23 @@ async def test_a_malformed_list_takes_no_document_away(odd: object, caplog: pyte
     assert "2 documents below sidecar/services/ held: Consul's answer is malformed" in caplog.text
 
 
+async def test_an_empty_list_is_no_answer_of_consul() -> None:
+    """It answers 404 where there is nothing; so says the leader nothing either."""
+    clock = Clock()
+    emptied = Reply([], index=9)
+    replies = {
+        MESH: [NOTHING],
+        SERVICES: [services(7, orders=("protocol: http", 7)), emptied, services(11, orders=("protocol: grpc", 11))],
+        f"{SERVICES}?consistent": [emptied] * 9,
+    }
+    async with scripted(replies) as script:
+        first, second = await seen(script, 2, clock)
+
+    assert (protocols(first), protocols(second)) == ({"orders": "http"}, {"orders": "grpc"})
+
+
 async def test_documents_that_a_token_may_no_longer_read_are_held(caplog: pytest.LogCaptureFixture) -> None:
-    revoked = Reply([], index=9, headers=FILTERED)
+    revoked = Reply(status=404, index=9, headers=FILTERED)
     back = services(11, orders=("protocol: grpc", 11))
     replies = {MESH: [NOTHING], SERVICES: [services(7, orders=("protocol: http", 7)), revoked, back]}
     async with scripted(replies) as script:
