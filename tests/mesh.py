@@ -80,7 +80,7 @@ class Proxy:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a GET to the admin address."""
         try:
-            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=5) as reply:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=20) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as refusal:
             with refusal:

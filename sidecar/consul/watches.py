@@ -9,7 +9,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sidecar.consul.client import Answer, ConsulClient, Query
+from sidecar.consul.client import BURST, ROUNDS_PER_SECOND, Answer, ConsulClient, Query
+from sidecar.consul.pace import Bucket
 from sidecar.errors import ConsulError
 
 K = TypeVar("K", bound=Hashable)
@@ -166,6 +167,8 @@ class Watches(Generic[K]):
     async def _ask_favoured(self) -> None:
         """Ask those that are in use when something moved, and those that are new, so many at a time."""
         echoes: tuple[float, ...] = ()
+        # As those that block: what changes all the time is seen ten times a second.
+        rounds = Bucket(ROUNDS_PER_SECOND, BURST)
         while self._turns:
             new = [key for key, turn in self._turns.items() if not turn.asked][:NEW]
             patience = 0.0 if new else echoes[0] if echoes else EVERY
@@ -175,7 +178,8 @@ class Watches(Generic[K]):
             if not await self._ask_each([*(in_use if rung or echoes else ()), *new]):
                 self._ring_favoured.set()
             echoes = ECHOES if rung else echoes if new else echoes[1:]
-            await self._client.sleep(max(ECHO_AFTER, REST_SHARE * (self._client.clock() - began)))
+            now = self._client.clock()
+            await self._client.sleep(max(ECHO_AFTER, REST_SHARE * (now - began), rounds.take(now)))
 
     async def _ask_others(self) -> None:
         """Ask the rest of them in passes that begin when something moved, a slice at a time."""

@@ -1,11 +1,12 @@
 """The programs of others that these tests run, and where `install.sh` has put them."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.mesh import eventually
@@ -26,6 +27,11 @@ def cached(version: str, command: str) -> str:
     return str(path)
 
 
+# Below those that Linux gives to connections (net.ipv4.ip_local_port_range begins at 32768): none of them takes a port
+# between here and its use.
+_PORTS = range(23000, 32768)
+
+
 def free_port() -> int:
     """A port that was free a moment ago, for programs that cannot say which one they took."""
     return free_ports(1)[0]
@@ -33,9 +39,15 @@ def free_port() -> int:
 
 def free_ports(count: int) -> list[int]:
     """So many of them, each another one."""
+    found: list[int] = []
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
+        for port in random.sample(_PORTS, len(_PORTS)):
+            with suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise AssertionError(f"no {count} ports of {_PORTS} are free")
 
 
 @contextmanager
