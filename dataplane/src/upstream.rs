@@ -187,14 +187,15 @@ impl Upstream {
     pub fn pick(self: &Rc<Self>, key: &Key, tried: &[usize]) -> Result<Picked, Error> {
         let candidates = self.current();
         let Candidates { members, balancer, .. } = &*candidates;
+        let is_retry = !tried.is_empty();
         if let Some(index) = balancer.probe(&members.endpoints, key, tried) {
             // The one request that finds out is not held back by what is left of others.
             let counts = &members.endpoints[index].counts;
             counts.active.fetch_add(1, Relaxed);
-            if !tried.is_empty() {
+            if is_retry {
                 counts.retries.take();
             }
-            return Ok(Picked::new(self, &candidates, index, (true, !tried.is_empty())));
+            return Ok(Picked::new(self, &candidates, index, (true, is_retry)));
         }
         let Some(index) = balancer.pick(&members.endpoints, key, tried) else {
             return Err(Error::new(match members.endpoints.is_empty() {
@@ -202,8 +203,8 @@ impl Upstream {
                 false => Reason::NoHealthyEndpoint,
             }));
         };
-        match self.take(&members.endpoints[index], !tried.is_empty()) {
-            true => Ok(Picked::new(self, &candidates, index, (false, !tried.is_empty()))),
+        match self.take(&members.endpoints[index], is_retry) {
+            true => Ok(Picked::new(self, &candidates, index, (false, is_retry))),
             false => self.pick_with_room(&candidates, tried),
         }
     }
