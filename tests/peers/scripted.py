@@ -76,6 +76,7 @@ class ScriptedServer(Generic[P]):
         try:
             with closing(self._speak(connection)) as peer:
                 self.script(peer)
+                _linger(connection)
         except (Ended, CutOff, ConnectionError):
             pass
         except Exception as failure:
@@ -128,6 +129,15 @@ def _own(unconnected: socket.socket) -> socket.socket:
     unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
     unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
     return unconnected
+
+
+def _linger(connection: socket.socket) -> None:
+    """Say no more and read what still comes: closed with bytes unread, TCP may take back what was sent (RFC 9112 9.6)."""
+    # The script may have closed or reset it, and so may the other side.
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(SOCKET_BUFFER):
+            pass
 
 
 def reset(connection: socket.socket) -> None:
