@@ -105,6 +105,16 @@ class Proxy:
         self.process.wait()
 
 
+def ended(proxy: Proxy) -> str:
+    """Stop it if it still runs; what is wrong with how it ended, "" when nothing is."""
+    if proxy.process.poll() is None and (code := proxy.stop()) != 0:
+        return f"{proxy.name} exited with {code}:\n{proxy.output()}"
+    # Each panic that `sidecar_panics_total` counts is written too, and is there when nobody can be asked any more.
+    if "panicked" in proxy.output():
+        return f"{proxy.name} panicked:\n{proxy.output()}"
+    return ""
+
+
 def told(proxy: Proxy) -> dict[str, Any]:
     """What `/ready` says."""
     answer: dict[str, Any] = json.loads(proxy.get("/ready")[1])
@@ -210,14 +220,7 @@ class Mesh:
 
     def stop(self, *proxies: Proxy) -> None:
         """Stop those of these that still run, in this order; AssertionError as above."""
-        complaints = []
-        for proxy in proxies:
-            if proxy.process.poll() is not None:
-                continue
-            if (code := proxy.stop()) != 0:
-                complaints.append(f"{proxy.name} exited with {code}:\n{proxy.output()}")
-            elif "panicked" in proxy.output():
-                complaints.append(f"{proxy.name} panicked:\n{proxy.output()}")
+        complaints = [complaint for proxy in proxies if (complaint := ended(proxy))]
         assert not complaints, "\n".join(complaints)
 
     def __enter__(self) -> Self:

@@ -4,12 +4,11 @@
 mod report;
 mod terms;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use crate::snapshot::decode::{self, Rejected};
 use crate::snapshot::model::{Listener, Snapshot};
 use crate::telemetry::{Hub, UnknownForm};
 use crate::tls::{self, Secrets};
-use crate::worker::{Apply, Command, ListenerTerms, Worker};
+use crate::worker::{Apply, Command, ListenerTerms, Worker, panics};
 
 #[expect(clippy::disallowed_types, reason = "only the control side takes it")]
 type Mutex<T> = std::sync::Mutex<T>;
@@ -424,33 +423,10 @@ impl Handle {
         let (hub, events) = (Arc::clone(hub), Arc::clone(events));
         let thread = std::thread::Builder::new().name(format!("worker-{n}"));
         let thread = thread.spawn(move || {
-            report_panics(&hub, &events);
+            panics::report(&hub, &events);
             let tasks = tokio::task::LocalSet::new();
             tasks.block_on(&runtime, Worker::new(hub, events, (n, count)).run(received));
         });
         Ok(Handle { commands, thread: Some(thread.map_err(failed)?) })
     }
-}
-
-thread_local! {
-    /// Where panics of this thread are counted; only workers have it.
-    static PANICS: RefCell<Option<(Arc<Hub>, Arc<Events>)>> = const { RefCell::new(None) };
-}
-
-/// Counts panics of this thread's tasks. A panic ends its task, and with it one connection or stream.
-fn report_panics(hub: &Arc<Hub>, events: &Arc<Events>) {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            PANICS.with_borrow(|reported| {
-                if let Some((hub, events)) = reported {
-                    hub.panicked();
-                    events.push(Kind::Panicked(proto::Panicked { message: panic.to_string() }));
-                }
-            });
-            before(panic);
-        }));
-    });
-    PANICS.set(Some((Arc::clone(hub), Arc::clone(events))));
 }

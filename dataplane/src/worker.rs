@@ -1,5 +1,6 @@
 //! One worker: a thread with a runtime of its own, its listeners, its upstreams.
 
+pub mod panics;
 #[cfg(test)]
 mod simulation;
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture import rules
+from tests.mesh import Proxy, ended
 
 ROOT = Path(__file__).parents[2]
 MODULE = [sys.executable, "-m"]
@@ -251,3 +252,12 @@ def test_a_missing_prerequisite_is_named_with_how_to_get_it(tree: Path, tools: l
     failed = gate(tree, check, PATH=path(tools))
     seen(passed, failed, complaint)
     assert "get it:" in failed[1]
+
+
+def test_a_proxy_that_panicked_fails_its_mesh_even_when_it_has_ended_before(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    assert process.wait() == 0
+    proxy = Proxy("web", process, write(tmp_path / "web.log", "ready\n"))
+    assert ended(proxy) == ""
+    write(proxy.log, "thread 'worker-0' panicked at dataplane/src/accept.rs:1:1:\n")
+    assert "web panicked" in ended(proxy)

@@ -43,6 +43,15 @@ enum Connection {
     H2(SendRequest<Bytes>),
 }
 
+/// What the proxy does with a connection.
+pub async fn accepted(listening: Rc<Listening>, io: Io, protocol: Protocol) {
+    let address = SocketAddr::from(([127, 0, 0, 1], 9));
+    let hop = scope::Hop::new(address.ip(), 15001, false);
+    let who = scope::Caller { peer: None, term: None, address, hop, tunnel: None };
+    let limits = listening.limits.get();
+    accept::serve(&listening, Rc::new(who), io, protocol, limits).await;
+}
+
 impl Caller {
     /// Makes so many calls.
     pub async fn make(self, calls: usize) {
@@ -72,15 +81,9 @@ impl Caller {
 
     async fn connect(&self) -> Connection {
         let (near, far) = pair();
-        let address = SocketAddr::from(([127, 0, 0, 1], 9));
-        let hop = scope::Hop::new(address.ip(), 15001, false);
-        let who = scope::Caller { peer: None, term: None, address, hop, tunnel: None };
-        let (listening, protocol) = (Rc::clone(&self.listening), self.protocol);
-        tokio::task::spawn_local(async move {
-            let limits = listening.limits.get();
-            accept::serve(&listening, Rc::new(who), Io::from(far), protocol, limits).await;
-        });
-        match protocol {
+        let listening = Rc::clone(&self.listening);
+        tokio::task::spawn_local(accepted(listening, Io::from(far), self.protocol));
+        match self.protocol {
             Protocol::Http2 => {
                 let (send, connection) = h2::client::handshake(near).await.expect("the proxy speaks HTTP/2");
                 tokio::task::spawn_local(async move {

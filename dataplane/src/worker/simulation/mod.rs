@@ -9,6 +9,7 @@
 mod caller;
 mod endpoint;
 mod ledger;
+mod panicking;
 mod plan;
 
 use std::cell::RefCell;
