@@ -27,6 +27,7 @@ use crate::net::Io;
 use crate::random;
 use crate::scope::{Caller, Hop, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
+use crate::telemetry::excess::Excess;
 use crate::telemetry::metrics::OpenConnection;
 use crate::telemetry::record::Refused;
 use crate::tls;
@@ -64,6 +65,19 @@ impl Listening {
             let refused = Refused { error, status, asked: caller.tunnel.clone() };
             scope.observer.refused(&scope.listener, (address, peer), refused);
         }
+    }
+
+    /// Counts and records a client that was sent away for what it did on its connection. One that only fell silent has
+    /// no more than gone.
+    fn exceeded(&self, caller: &Caller, excess: Excess) {
+        self.scope.borrow().observer.exceeded(excess);
+        let reason = match excess {
+            Excess::Unanswered => return,
+            Excess::Protocol => Reason::BadRequest,
+            _ => Reason::ClientFlood,
+        };
+        let error = Error::new(reason).because(format_args!("HTTP/2: {}.", excess.name()));
+        self.refused(caller, &error, None);
     }
 
     /// What the application is told of a verified peer.
@@ -315,6 +329,9 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
         });
         // The end of the connection, clean or not, is each stream's own affair.
         let Some(Ok(call)) = call.await else {
+            if let Some(excess) = server.excess() {
+                listening.exceeded(&caller, excess);
+            }
             return;
         };
         let (request, body, responder) = match call {

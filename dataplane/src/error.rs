@@ -62,6 +62,10 @@ reasons! {
     DownstreamReset = "downstream-reset", Downstream, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
     /// The client's certificate does not prove an identity that is trusted here.
     ClientUntrusted = "client-untrusted", Downstream, 403, 7, "The client proved no identity that is trusted here.", "Compare authority, trust domain and clock of the client with ours: the detail names what was expected and what was seen.";
+    /// More frames of a kind than one connection may send.
+    ClientFlood = "client-flood", Downstream, 429, 8, "The client sent more on its connection than any has use for.", "Look at the client; the detail names the kind of frames.";
+    /// The caller takes its response too slowly.
+    ReaderStalled = "reader-stalled", Downstream, 408, 4, "The caller does not take its response.", "Look at the caller, or raise limits.send_timeout of the listener.";
     /// CONNECT where no tunnels are opened.
     MethodNotAllowed = "method-not-allowed", Downstream, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
     /// A legal feature of HTTP that this proxy does not carry.

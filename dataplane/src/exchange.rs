@@ -12,6 +12,7 @@ mod patience;
 use std::future::Future;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use attempt::{Received, TryTimer};
 use http::request::Parts;
@@ -27,6 +28,7 @@ use crate::forward::{self, Upload};
 use crate::http::body::{Body, ResetCode, Responder};
 use crate::http::grpc_web::{Form, Translation};
 use crate::http::pump::Pump;
+use crate::http::stall::Stall;
 use crate::random;
 use crate::retry::{self, Attempts};
 use crate::route::headers::modify;
@@ -134,7 +136,7 @@ impl Call {
         self.upload
             .bound(target.route.max_request_body, scope.body_timeout, parts)?;
         let answer = self.answer(target, parts).await?;
-        self.relay(answer, parts).await;
+        self.relay(answer, parts, scope.send_timeout).await;
         Ok(())
     }
 
@@ -213,8 +215,9 @@ impl Call {
         }
     }
 
-    /// Passes the response on while the rest of the request goes up; ends when the response has.
-    async fn relay(&mut self, answer: Answer<'_>, parts: &Parts) {
+    /// Passes the response on while the rest of the request goes up; ends when the response has, or its reader takes
+    /// none of it for too long.
+    async fn relay(&mut self, answer: Answer<'_>, parts: &Parts, send_timeout: Duration) {
         let Answer { destination, received, picked, permit } = answer;
         let Received { head, first, body, mut lease } = received;
         let (mut head, ()) = head.into_parts();
@@ -241,6 +244,7 @@ impl Call {
         };
         let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
         first.into_iter().for_each(|data| download.ahead(data));
+        let mut stall = (!is_tunnel).then(|| Stall::of_reader(send_timeout));
         let ended = std::future::poll_fn(|cx| {
             // A request that breaks off takes the response with it, but for what has come of that.
             let broken = self.upload.poll(cx, &mut self.deadline).err();
@@ -252,6 +256,11 @@ impl Call {
             }
             if let Poll::Ready(error) = download.sink.poll_reset(cx) {
                 return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
+            }
+            if let Some(stall) = &mut stall
+                && stall.poll_reader(cx, &download).is_ready()
+            {
+                return Poll::Ready(Err(Error::new(Reason::ReaderStalled)));
             }
             self.poll_end(cx, parts).map(Err)
         })

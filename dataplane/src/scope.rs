@@ -41,6 +41,8 @@ pub struct Scope {
     pub forwarding: Arc<Forwarding>,
     /// How long a request's content may stand still.
     pub body_timeout: Duration,
+    /// How long callers may take none of their responses.
+    pub send_timeout: Duration,
     /// Counts exchanges in flight.
     pub drain: Rc<Drain>,
     /// The rules for its callers; `None` where they have no names.

@@ -234,6 +234,7 @@ impl Worker {
             takes_cleartext: listener.tls.as_ref().is_some_and(|tls| tls.cleartext),
             forwarding: Arc::clone(&listener.forwarding),
             body_timeout: listener.limits.body_timeout,
+            send_timeout: listener.limits.send_timeout,
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
             latest,

@@ -125,6 +125,7 @@ def _wire(held: Limits) -> wire.ListenerLimits:
         max_connections=held.max_connections,
         header_timeout_ms=milliseconds(held.header_timeout),
         body_timeout_ms=milliseconds(held.body_timeout),
+        send_timeout_ms=milliseconds(held.send_timeout),
         idle_timeout_ms=milliseconds(held.idle_timeout),
         max_connection_age_ms=milliseconds(held.max_connection_age),
         keepalive_interval_ms=milliseconds(held.keepalive_interval),

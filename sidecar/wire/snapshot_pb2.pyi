@@ -228,7 +228,7 @@ class Forwarding(_message.Message):
     def __init__(self, trusted: _Optional[_Iterable[str]] = ..., hops: _Optional[int] = ..., forwarded: _Optional[bool] = ..., client_cert_by: _Optional[str] = ...) -> None: ...
 
 class ListenerLimits(_message.Message):
-    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms", "max_connection_age_ms", "keepalive_interval_ms", "keepalive_timeout_ms", "max_connections", "max_request_line", "body_timeout_ms")
+    __slots__ = ("max_header_bytes", "max_headers", "max_streams", "header_timeout_ms", "idle_timeout_ms", "max_connection_age_ms", "keepalive_interval_ms", "keepalive_timeout_ms", "max_connections", "max_request_line", "body_timeout_ms", "send_timeout_ms")
     MAX_HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_HEADERS_FIELD_NUMBER: _ClassVar[int]
     MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +240,7 @@ class ListenerLimits(_message.Message):
     MAX_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUEST_LINE_FIELD_NUMBER: _ClassVar[int]
     BODY_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SEND_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     max_header_bytes: int
     max_headers: int
     max_streams: int
@@ -251,7 +252,8 @@ class ListenerLimits(_message.Message):
     max_connections: int
     max_request_line: int
     body_timeout_ms: int
-    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_request_line: _Optional[int] = ..., body_timeout_ms: _Optional[int] = ...) -> None: ...
+    send_timeout_ms: int
+    def __init__(self, max_header_bytes: _Optional[int] = ..., max_headers: _Optional[int] = ..., max_streams: _Optional[int] = ..., header_timeout_ms: _Optional[int] = ..., idle_timeout_ms: _Optional[int] = ..., max_connection_age_ms: _Optional[int] = ..., keepalive_interval_ms: _Optional[int] = ..., keepalive_timeout_ms: _Optional[int] = ..., max_connections: _Optional[int] = ..., max_request_line: _Optional[int] = ..., body_timeout_ms: _Optional[int] = ..., send_timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ServerTls(_message.Message):
     __slots__ = ("identities", "trust_bundle", "require_client_certificate", "min_version", "cleartext", "any_client_name")

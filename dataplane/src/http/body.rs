@@ -45,7 +45,7 @@ impl ResetCode {
     /// What a caller is told when its response breaks off for `error`.
     pub fn of(error: &Error) -> ResetCode {
         match error.reason {
-            Reason::DownstreamReset | Reason::Timeout | Reason::NotAllowed => ResetCode::CANCEL,
+            Reason::DownstreamReset | Reason::Timeout | Reason::NotAllowed | Reason::ReaderStalled => ResetCode::CANCEL,
             Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
             Reason::BodyTooLarge => ResetCode::ENHANCE_YOUR_CALM,
             _ => ResetCode::INTERNAL_ERROR,

@@ -44,6 +44,7 @@ const MAX_HEADERS: u32 = 100;
 const MAX_STREAMS: u32 = 256;
 const HEADER_TIMEOUT_MS: u32 = 10_000;
 const BODY_TIMEOUT_MS: u32 = 60_000;
+const SEND_TIMEOUT_MS: u32 = 300_000;
 const IDLE_TIMEOUT_MS: u32 = 3_600_000;
 const TCP_IDLE_TIMEOUT_MS: u32 = 3_600_000;
 const MAX_CONNECTION_AGE_MS: u32 = 3_600_000;
@@ -197,6 +198,7 @@ fn listener_limits(message: proto::ListenerLimits) -> ListenerLimits {
         max_streams: or(message.max_streams, MAX_STREAMS),
         header_timeout: millis_or(message.header_timeout_ms, HEADER_TIMEOUT_MS),
         body_timeout: millis_or(message.body_timeout_ms, BODY_TIMEOUT_MS),
+        send_timeout: millis_or(message.send_timeout_ms, SEND_TIMEOUT_MS),
         idle_timeout: millis_or(message.idle_timeout_ms, IDLE_TIMEOUT_MS),
         max_connection_age: millis_or(message.max_connection_age_ms, MAX_CONNECTION_AGE_MS),
         keepalive_interval: millis_or(message.keepalive_interval_ms, KEEPALIVE_INTERVAL_MS),

@@ -126,6 +126,8 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// How long a request's content may stand still before its answer begins. Default 60 s, as nginx.
     pub body_timeout: Duration,
+    /// How long a caller may take none of its response. Default 5 min, as Envoy.
+    pub send_timeout: Duration,
     /// A connection without a request. Default 1 h, as Envoy.
     pub idle_timeout: Duration,
     /// A connection takes no request after this time, a tenth more or less, so that clients spread over new instances.

@@ -48,12 +48,14 @@ enum Value {
 }
 
 /// Single numbers that stand beside the registry's cells.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Totals {
     /// By buffer.
     pub dropped: [(&'static str, u64); 3],
     /// Of connection tasks.
     pub panics: u64,
+    /// Connections of clients that went beyond a budget, by budget.
+    pub excesses: Vec<(&'static str, u64)>,
     /// The one applied last.
     pub snapshot_version: u64,
 }
@@ -113,9 +115,9 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
             "Copies of requests, by what became of them.",
             Kind::Counter,
         ),
+        excesses(totals.excesses),
     ];
-    let last = families.len() - 1;
-    for (index, counted) in [(1, readings.attempts), (last, readings.mirrored)] {
+    for (index, counted) in [(1, readings.attempts), (12, readings.mirrored)] {
         for (cluster, outcome, count) in counted {
             let labels = vec![("cluster", Label::Shared(cluster)), ("outcome", Label::Static(outcome))];
             families[index].push(labels, count);
@@ -138,6 +140,18 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
         families[4].push(vec![("buffer", Label::Static(buffer))], dropped);
     }
     families
+}
+
+fn excesses(counts: Vec<(&'static str, u64)>) -> Family {
+    let mut family = Family::new(
+        "sidecar.http2.excesses",
+        "HTTP/2 connections that were closed because the client went beyond a budget.",
+        Kind::Counter,
+    );
+    for (budget, count) in counts {
+        family.push(vec![("budget", Label::Static(budget))], count);
+    }
+    family
 }
 
 fn durations(readings: &Readings) -> Family {

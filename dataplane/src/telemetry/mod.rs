@@ -13,6 +13,7 @@ use crate::snapshot::model::Telemetry;
 
 mod access_log;
 mod bounded;
+pub mod excess;
 pub mod exposition;
 mod failures;
 pub mod finished;
@@ -29,6 +30,7 @@ mod tests;
 pub mod trace;
 pub mod tracestate;
 
+use excess::{Excess, ExcessCounts};
 use exposition::{Period, TextForm, Totals};
 use failures::Failures;
 use finished::Finished;
@@ -60,6 +62,7 @@ pub struct Hub {
     snapshot_version: AtomicU64,
     events_dropped: AtomicU64,
     panics: AtomicU64,
+    excesses: ExcessCounts,
 }
 
 /// A form of metrics that does not exist.
@@ -81,6 +84,7 @@ impl Hub {
             snapshot_version: AtomicU64::new(0),
             events_dropped: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            excesses: ExcessCounts::default(),
         })
     }
 
@@ -171,6 +175,11 @@ impl Hub {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A client's connection was closed for what it did there.
+    pub fn exceeded(&self, excess: Excess) {
+        self.excesses.count(excess);
+    }
+
     fn totals(&self) -> Totals {
         Totals {
             dropped: [
@@ -179,6 +188,7 @@ impl Hub {
                 ("spans", self.spans.dropped()),
             ],
             panics: self.panics.load(Ordering::Relaxed),
+            excesses: self.excesses.read().collect(),
             snapshot_version: self.snapshot_version.load(Ordering::Relaxed),
         }
     }

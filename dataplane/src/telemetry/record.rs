@@ -11,6 +11,7 @@ use http::uri::Authority;
 use http::{Method, Response, StatusCode, Uri, request, response};
 
 use super::Hub;
+use super::excess::Excess;
 use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
 use super::metrics::{DurationSeries, ListenerLabel, RouteMetrics, WorkerCounts};
 use super::trace::{Sampler, TraceContext, span_id};
@@ -93,6 +94,11 @@ impl Observer {
         let durations = &self.unrouted[listener.direction as usize];
         durations.observe(exchange.duration, exchange.status, None, exchange.reason);
         self.hub.push(Arc::new(exchange), self.access_log.get());
+    }
+
+    /// A client's connection was closed for what it did there.
+    pub fn exceeded(&self, excess: Excess) {
+        self.hub.exceeded(excess);
     }
 
     /// A candidate of the rules would refuse this caller that method.

@@ -48,6 +48,7 @@ pub(super) fn listener(direction: Direction) -> Listener {
             max_streams: 1,
             header_timeout: Duration::ZERO,
             body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(300),
             idle_timeout: Duration::ZERO,
             max_connection_age: Duration::from_secs(3600),
             keepalive_interval: Duration::from_secs(60),

@@ -43,6 +43,11 @@ class Limits(Model):
         description="How long a request's content may stand still before its answer begins; "
         "not for grpc, whose streams may be silent.",
     )
+    # Envoy's default (HttpConnectionManager.stream_idle_timeout, which also ends streams whose window stays shut).
+    send_timeout: PositiveDuration = Field(
+        default=timedelta(minutes=5),
+        description="How long a caller may take none of its response, or next to none.",
+    )
     # Envoy's default (core.v3.HttpProtocolOptions.idle_timeout).
     idle_timeout: PositiveDuration = Field(
         default=timedelta(hours=1), description="How long a connection may be open without a request."

@@ -84,7 +84,7 @@ pub struct Driver {
 
 /// Exchanges the preface and SETTINGS with a server.
 pub async fn handshake(io: Io) -> Result<(Client, Driver), Error> {
-    let (cork, io) = corked(io);
+    let (cork, io) = corked(io, None);
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)

@@ -1,7 +1,7 @@
-//! Small writes of one connection, put together.
+//! Small writes of one connection, put together; and the place where a [`Scanner`] sees both ways of it.
 //!
-//! The crate hands each DATA frame of 256 bytes or more to the socket by itself, and a system call costs far more than a
-//! copy. So what it writes is held here until the connection has been polled; whoever polls it then calls
+//! The crate hands each DATA frame of 256 bytes or more to the socket by itself, and a system call costs far more than
+//! a copy. So what it writes is held here until the connection has been polled; whoever polls it then calls
 //! [`Cork::poll_flush`].
 
 use std::cell::RefCell;
@@ -14,7 +14,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::scan::Scanner;
 use crate::net::Io;
+use crate::telemetry::excess::Excess;
 
 /// Bytes up to which one write is copied; larger ones go to the socket as they are, behind what is held.
 const COPIED: usize = 4 * 1024;
@@ -22,6 +24,10 @@ const COPIED: usize = 4 * 1024;
 const HELD: usize = 16 * 1024;
 /// Pieces of one write: what is held, and the crate's two.
 const SLICES: usize = 4;
+/// Bytes of one read of what nobody wants any more, and how many such reads there are at most: a MiB, which is more
+/// than was on its way, unless it is a flood.
+const UNWANTED: usize = 8 * 1024;
+const MOST_UNWANTED: usize = 128;
 
 /// The side of the crate.
 pub(super) struct Corked(Rc<RefCell<Line>>);
@@ -34,17 +40,23 @@ struct Line {
     held: BytesMut,
     /// Nothing was written since the last flush.
     is_flushed: bool,
+    /// None: the peer is trusted.
+    scanner: Option<Box<Scanner>>,
+    /// Reads of what nobody wants any more.
+    unwanted: usize,
 }
 
 /// Both sides of `io`.
-pub(super) fn corked(io: Io) -> (Cork, Corked) {
-    let line = Rc::new(RefCell::new(Line { io, held: BytesMut::new(), is_flushed: true }));
+pub(super) fn corked(io: Io, scanner: Option<Scanner>) -> (Cork, Corked) {
+    let scanner = scanner.map(Box::new);
+    let line = Line { io, held: BytesMut::new(), is_flushed: true, scanner, unwanted: 0 };
+    let line = Rc::new(RefCell::new(line));
     (Cork(Rc::clone(&line)), Corked(line))
 }
 
 impl Cork {
-    /// Writes what is held. To be called after each poll of the connection that leaves it waiting; what the socket does not
-    /// take wakes the connection when it does.
+    /// Writes what is held. To be called after each poll of the connection that leaves it waiting; what the socket does
+    /// not take wakes the connection when it does.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut line = self.0.borrow_mut();
         if line.is_flushed {
@@ -56,6 +68,41 @@ impl Cork {
         ready!(Pin::new(&mut line.io).poll_flush(cx))?;
         line.is_flushed = true;
         Poll::Ready(Ok(()))
+    }
+
+    /// What the peer has had too much of: the crate is given no more of what it sends.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.0.borrow().scanner.as_ref().and_then(|scanner| scanner.excess())
+    }
+
+    /// Is it fields that the peer sends now?
+    pub(super) fn is_at_fields(&self) -> bool {
+        self.0
+            .borrow()
+            .scanner
+            .as_ref()
+            .is_some_and(|scanner| scanner.is_at_fields())
+    }
+
+    /// The end comes at once: what the peer does not read would keep the socket for minutes.
+    pub(super) fn abort_on_close(&self) {
+        self.0.borrow_mut().io.abort_on_close();
+    }
+
+    /// Reads on behalf of nobody; ready when the peer ends, or has sent too much. A socket that is closed with
+    /// something unread is reset, and the peer may then not see what it was told last.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut line = self.0.borrow_mut();
+        let mut unwanted = [0; UNWANTED];
+        while line.unwanted < MOST_UNWANTED {
+            let mut buffer = ReadBuf::new(&mut unwanted);
+            let read = ready!(Pin::new(&mut line.io).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            line.unwanted += 1;
+        }
+        Poll::Ready(())
     }
 
     /// Carries out `work`, which writes.
@@ -84,6 +131,14 @@ impl Line {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let len = ready!(self.poll_take(cx, slices))?;
+        if let Some(scanner) = &mut self.scanner {
+            scanner.wrote(slices, len);
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.is_flushed = false;
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         if len > COPIED {
@@ -125,7 +180,24 @@ impl Line {
 
 impl AsyncRead for Corked {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, buffer)
+        let line = &mut *self.0.borrow_mut();
+        let Some(scanner) = &mut line.scanner else {
+            return Pin::new(&mut line.io).poll_read(cx, buffer);
+        };
+        if scanner.excess().is_some() {
+            // Whoever polls the connection ends it.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut line.io).poll_read(cx, buffer))?;
+        let come = buffer.filled().len() - before;
+        let seen = scanner.read(&buffer.filled()[before..]);
+        if seen == 0 && come > 0 {
+            buffer.set_filled(before);
+            return Poll::Pending;
+        }
+        buffer.set_filled(before + seen);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -220,7 +292,7 @@ mod tests {
         let peer = Peer { writes: Rc::default(), room: Rc::new(RefCell::new(room)) };
         let (writes, room) = (Rc::clone(&peer.writes), Rc::clone(&peer.room));
         let inner: Box<dyn Inner> = Box::new(peer);
-        let (cork, crates) = corked(Io::from(inner));
+        let (cork, crates) = corked(Io::from(inner), None);
         (cork, crates, writes, room)
     }
 

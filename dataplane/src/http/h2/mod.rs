@@ -6,6 +6,7 @@ mod cork;
 mod flow;
 mod head;
 mod keepalive;
+mod scan;
 mod server;
 
 use std::rc::Rc;

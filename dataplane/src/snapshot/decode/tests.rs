@@ -109,6 +109,7 @@ fn the_smallest_snapshot_gets_every_default() {
             max_streams: 256,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(3600),
             max_connection_age: Duration::from_secs(3600),
             keepalive_interval: Duration::from_secs(60),

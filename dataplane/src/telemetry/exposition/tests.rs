@@ -30,6 +30,7 @@ fn sample() -> Vec<Family> {
         Totals {
             dropped: [("access_log", 1), ("events", 0), ("spans", 2)],
             panics: 4,
+            excesses: vec![("ping", 1), ("settings", 0)],
             snapshot_version: 5,
         },
     )
@@ -91,6 +92,10 @@ fn golden(form: TextForm) -> String {
          # HELP sidecar_build_info The version of this program.\n\
          # TYPE sidecar_build_info gauge\n\
          sidecar_build_info{{version=\"{version}\"}} 1\n\
+         # HELP sidecar_http2_excesses{total} HTTP/2 connections that were closed because the client went beyond a budget.\n\
+         # TYPE sidecar_http2_excesses{total} counter\n\
+         sidecar_http2_excesses_total{{budget=\"ping\"}} 1\n\
+         sidecar_http2_excesses_total{{budget=\"settings\"}} 0\n\
          {end}",
         version = env!("CARGO_PKG_VERSION")
     )

@@ -30,6 +30,7 @@ pub(in crate::http) fn limits() -> ListenerLimits {
         max_streams: 1,
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(60),
+        send_timeout: Duration::from_secs(300),
         idle_timeout: Duration::from_secs(3600),
         max_connection_age: Duration::from_secs(3600),
         keepalive_interval: Duration::from_secs(60),
