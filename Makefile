@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-consul demo-check test real faults full conformance lint fuzz bench bench-consul wheel lock all
+.PHONY: help build protos demo demo-consul demo-check test real faults attack full conformance lint fuzz bench bench-consul wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -79,6 +79,12 @@ real: ## tests against real servers and suites, which it installs
 faults: ## endpoints that fail in every way, and what callers see of it; the long form of `make full` has Envoy beside us
 	$(timed) $(built); \
 	python -m pytest --quiet tests/real/test_faults.py
+
+attack: ## clients that flood or do not read, against ours and nginx, HAProxy, Envoy and nghttpx, and their table
+	$(timed) $(quietly) $(extension); \
+	python -m pytest --quiet tests/real/test_attacks.py; \
+	maturin develop --profile dist --locked --quiet; \
+	python -m pytest --quiet -m long tests/real/test_attacks.py
 
 full: ## the long forms: real, fuzz, bench, bench-consul
 	$(timed) $(quietly) real; tests/real/install.sh spire; \
