@@ -4,10 +4,9 @@ use http::header::HeaderMap;
 use http::request::Parts;
 
 use crate::error::{Error, Reason};
+use crate::http::path::reading;
 use crate::route::matcher::path_matches;
 use crate::snapshot::authorization::{Authorization, Condition, FieldTest, RuleSet, Text, TextTest, Verdict};
-
-mod reading;
 
 /// Fails, and says why, unless every rule set allows `peer` this request; `None`: a connection whose bytes nobody reads.
 pub fn judge(rules: &Authorization, peer: Option<&str>, request: Option<&Parts>) -> Result<(), Error> {
@@ -34,7 +33,7 @@ pub fn would_refuse(rules: &Authorization, peer: &str, request: Option<&Parts>) 
 fn refusal<'a>(rules: &Authorization, sets: &'a [RuleSet], peer: &str, request: Option<&Parts>) -> Option<&'a Verdict> {
     let source = service(peer, &rules.trust_domain);
     let path = request.map_or("", |request| request.uri.path());
-    let other = reading::other(path);
+    let other = reading(path);
     let paths = || [Some(path), other.as_deref()].into_iter().flatten();
     let verdicts = sets
         .iter()

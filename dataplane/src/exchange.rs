@@ -27,11 +27,13 @@ use crate::filter::forwarded;
 use crate::forward::{self, Upload};
 use crate::http::body::{Body, ResetCode, Responder};
 use crate::http::grpc_web::{Form, Translation};
+use crate::http::path;
 use crate::http::pump::Pump;
 use crate::http::stall::Stall;
 use crate::random;
 use crate::retry::{self, Attempts};
 use crate::route::headers::modify;
+use crate::route::matcher::Asked;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
 use crate::snapshot::model::Destination;
@@ -51,6 +53,7 @@ pub fn exchange(
 ) -> impl Future<Output = ()> {
     let in_flight = scope.drain.guard();
     let (mut parts, ()) = request.into_parts();
+    let unclear = path::normalise(&mut parts.uri).err();
     let client = forwarded::apply(&scope.forwarding, scope.listener.direction, &caller.hop, &mut parts);
     let (trusted, is_tls) = (scope.trusts(&caller), caller.hop.is_tls);
     if !trusted {
@@ -79,11 +82,14 @@ pub fn exchange(
     };
     async move {
         let mut scope = scope;
-        let ended = loop {
-            match call.carry_out(&scope, &caller, &parts).await {
-                Err(error) if error.reason == Reason::Superseded && Scope::follow(&mut scope) => {}
-                ended => break ended,
-            }
+        let ended = match unclear {
+            Some(why) => Err(Error::new(Reason::BadRequest).because(why)),
+            None => loop {
+                match call.carry_out(&scope, &caller, &parts).await {
+                    Err(error) if error.reason == Reason::Superseded && Scope::follow(&mut scope) => {}
+                    ended => break ended,
+                }
+            },
         };
         if let Err(error) = ended {
             call.refuse(call.deadline.explain(error), &parts).await;
@@ -146,8 +152,7 @@ impl Call {
         }
         let authority = caller.tunnel.as_ref().or(parts.uri.authority());
         let host = authority.map_or("", |authority| authority.as_str());
-        let found = scope.routes.find(host, parts, self.record.client_address());
-        let target = found.ok_or_else(|| scope.no_route(host))?;
+        let target = scope.find(host, &Asked::of(parts, self.record.client_address()))?;
         self.record.routed(&target.route, &target.metrics);
         Ok(target)
     }

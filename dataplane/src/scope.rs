@@ -14,6 +14,8 @@ use crate::admission::{Admitted, Gate, Source};
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::http::grpc;
+use crate::http::path::reading;
+use crate::route::matcher::{self, Asked};
 use crate::route::table::RouteTable;
 use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
 use crate::standing::{Leave, Standing};
@@ -109,8 +111,24 @@ impl Scope {
         (Some(Box::new(admitted)), asked)
     }
 
+    /// The route of a request for `host`. Fails where there is none, and where an application may take the path for one
+    /// that has another route.
+    pub fn find(&self, host: &str, asked: &Asked<'_>) -> Result<&Target, Error> {
+        let found = self.routes.find(host, asked).ok_or_else(|| self.no_route(host))?;
+        if let Some(path) = reading(asked.path)
+            && !matcher::names_escapes(&found.route.matcher)
+        {
+            let other = self.routes.find(host, &Asked { path: &path, ..*asked });
+            if !other.is_some_and(|other| Rc::ptr_eq(other, found)) {
+                let words = format_args!("The path may be taken for {path:?}, which has another route.");
+                return Err(Error::new(Reason::BadRequest).because(words));
+            }
+        }
+        Ok(found)
+    }
+
     /// Why a request for `host` finds no route.
-    pub fn no_route(&self, host: &str) -> Error {
+    fn no_route(&self, host: &str) -> Error {
         let error = Error::new(Reason::NoRoute);
         match self.mode == Mode::Proxy && self.tcp.find_host(host).is_some() {
             true => error.because(

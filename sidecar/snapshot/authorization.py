@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from sidecar.config.model.allow import ANY, Allow
+from sidecar.config.model.path import canonical
 from sidecar.config.model.value_match import ValueMatch
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.snapshot.cluster import origin, tls_mode
@@ -140,8 +141,8 @@ def _condition(permission: Permission) -> wire.Condition:
     if permission.path is not None:
         kind, text = permission.path
         path = {
-            "exact": wire.PathMatch(exact=text),
-            "prefix": wire.PathMatch(begins=text),
+            "exact": wire.PathMatch(exact=canonical(text)),
+            "prefix": wire.PathMatch(begins=canonical(text)),
             "regex": wire.PathMatch(regex=text),
         }[kind]
     return wire.Condition(path=path, methods=permission.methods, headers=map(_test, permission.headers))

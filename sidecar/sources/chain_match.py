@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sidecar.config.model.path import PathPattern
+from sidecar.config.model.path import PathPattern, canonical
 from sidecar.config.model.route import Match
 from sidecar.config.model.value_match import ValueMatch
 from sidecar.config.regex import is_common
@@ -52,10 +52,10 @@ def _path(http: Json, is_rewritten: bool, reasons: list[str], missing: list[str]
     path, regex = None, ""
     for kind in ("PathExact", "PathPrefix"):
         reasons += [f"{kind} {http[kind]}"] if http.get(kind) and not _PATH.fullmatch(http[kind]) else []
-    if exact := http.get("PathExact"):
+    if exact := canonical(http.get("PathExact") or ""):
         path = PathPattern(exact, star=False)
         regex = re.escape(exact) if http.get("CaseInsensitive") else ""
-    elif (prefix := http.get("PathPrefix")) and prefix != "/":
+    elif (prefix := canonical(http.get("PathPrefix") or "")) and prefix != "/":
         path = PathPattern(prefix.rstrip("/"), star=True)
         regex = f"{re.escape(prefix)}.*"
         if is_rewritten:

@@ -188,6 +188,29 @@ def test_a_route_and_a_way_of_its_split_change_headers(running: Running) -> None
         assert (answer.status, answer.fields.get("x-own")) == (503, None), "our own answer stays as it is"
 
 
+def test_a_path_cannot_be_written_past_the_route_that_is_about_it(running: Running, instances: Instances) -> None:
+    service = running.service(
+        endpoints=instances.endpoints,
+        subsets=SUBSETS,
+        routes=[
+            {"name": "admin", "match": {"path": "/admin/*"}, "to": {"subset": "v2"}},
+            {"name": "rest", "to": {"subset": "v1"}},
+        ],
+    )
+    for proxy in (running.web.outbound, running.edge.edge):
+        for path in (
+            "/admin/x",
+            "/open/../admin/x",
+            "/%61dmin/x",
+            "/open/%2e%2E/admin/./x",
+            "/a\\..\\admin/x",
+        ):
+            assert ask(proxy, service, path) == (200, "two /admin/x"), path
+        for path in ("/open/..%2fadmin", "/open/..;/admin", "/%2561dmin", "/admin;x/y", "//admin", "/admin%00"):
+            assert ask(proxy, service, path) == (400, ""), path
+        assert ask(proxy, service, "/open//a%2fb;c=d/?e=%2f/../") == (200, "one /open//a%2Fb;c=d/?e=%2f/../")
+
+
 def test_a_host_names_a_subset(running: Running, instances: Instances) -> None:
     service = running.service(endpoints=instances.endpoints, subsets=SUBSETS)
     assert ask(running.web.outbound, f"v1.{service}.mesh") == (200, "one /")

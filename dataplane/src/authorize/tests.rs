@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method, Request};
 
 use super::*;
+use crate::http::path;
 use crate::snapshot::authorization::Rule;
 use crate::snapshot::model::PathMatch;
 
@@ -38,7 +39,9 @@ fn rules(by_source: &[(&str, Vec<Arc<Rule>>)], by_others: Vec<Arc<Rule>>) -> Aut
 }
 
 fn get(path: &str) -> Parts {
-    Request::get(path).body(()).unwrap().into_parts().0
+    let mut parts = Request::get(path).body(()).unwrap().into_parts().0;
+    path::normalise(&mut parts.uri).unwrap();
+    parts
 }
 
 #[test]
@@ -80,6 +83,9 @@ fn a_path_is_judged_in_both_readings() {
         "//secret",
         "/%73ecret",
         "/%2e/secret",
+        "/secret%2Fx",
+        "/secret;v=1/x",
+        "/%252573ecret",
     ] {
         assert!(judge(&denying, Some(WEB), Some(&get(path))).is_err(), "{path}");
         assert!(judge(&allowing, Some(WEB), Some(&get(path))).is_err(), "{path}");

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::error::{Error, Reason};
 use crate::random;
-use crate::route::matcher;
+use crate::route::matcher::{self, Asked};
 use crate::snapshot::model::Fault;
 
 /// A trusted caller's wish: `delay=200` (milliseconds), `abort=503`, `reset`, or several with commas between them.
@@ -37,7 +37,7 @@ pub fn inject(fault: &Fault, request: &Parts, source: IpAddr, is_trusted: bool) 
     {
         return asked(field);
     }
-    if !matcher::request_matches(&fault.matcher, request, source) {
+    if !matcher::request_matches(&fault.matcher, &Asked::of(request, source)) {
         return Injected::default();
     }
     let (delay, (status, call, aborted)) = (fault.delay, fault.abort);

@@ -7,6 +7,7 @@ pub mod grpc;
 pub mod grpc_web;
 pub mod h1;
 pub mod h2;
+pub mod path;
 pub mod pump;
 pub mod sniff;
 pub mod stall;

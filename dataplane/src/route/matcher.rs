@@ -38,12 +38,28 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// True when every condition but the host holds of a request of the client at `source`.
-pub fn request_matches(matcher: &Matcher, parts: &Parts, source: IpAddr) -> bool {
-    matcher
-        .path
-        .as_ref()
-        .is_none_or(|path| path_matches(path, parts.uri.path()))
+/// What is asked, and who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The request's head.
+    pub parts: &'a Parts,
+    /// The path that it is taken for.
+    pub path: &'a str,
+    /// The client.
+    pub source: IpAddr,
+}
+
+impl<'a> Asked<'a> {
+    /// By the client at `source`.
+    pub fn of(parts: &'a Parts, source: IpAddr) -> Self {
+        Asked { parts, path: parts.uri.path(), source }
+    }
+}
+
+/// True when every condition but the host holds.
+pub fn request_matches(matcher: &Matcher, asked: &Asked<'_>) -> bool {
+    let Asked { parts, path, source } = *asked;
+    matcher.path.as_ref().is_none_or(|wanted| path_matches(wanted, path))
         && (matcher.methods.is_empty() || matcher.methods.contains(&parts.method))
         && matcher
             .headers
@@ -103,6 +119,16 @@ fn value_matches(condition: &ValueMatch, value: Option<&str>) -> bool {
     }
 }
 
+/// True when the route is about what can be written in several ways, so that its author has thought of that.
+pub fn names_escapes(matcher: &Matcher) -> bool {
+    let wanted = match &matcher.path {
+        Some(PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Begins(text)) => &**text,
+        Some(PathMatch::Regex(regex)) => regex.as_str(),
+        None => "",
+    };
+    wanted.bytes().any(|byte| matches!(byte, b'%' | b';'))
+}
+
 /// The path and query to send when the route rewrites: what its path condition matched is replaced, the rest of the path
 /// and the query stay. `None` when the route does not rewrite. Fails when the result is too long for a path.
 pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQuery>, InvalidUri> {
@@ -143,7 +169,7 @@ mod tests {
 
     /// Of a client at [`CLIENT`].
     fn matches(matcher: &Matcher, parts: &Parts) -> bool {
-        request_matches(matcher, parts, CLIENT.parse().unwrap())
+        request_matches(matcher, &Asked::of(parts, CLIENT.parse().unwrap()))
     }
 
     fn parts(path: &str) -> Parts {
@@ -321,7 +347,7 @@ mod tests {
         ] {
             let client = client.parse().unwrap();
             assert_eq!(
-                request_matches(&from(networks), &parts("/"), client),
+                request_matches(&from(networks), &Asked::of(&parts("/"), client)),
                 expected,
                 "{networks:?} {client}"
             );

@@ -1,13 +1,10 @@
 //! All routes of a listener, found by host first.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::request::Parts;
-
-use super::matcher::{self, MAX_HOST, request_matches};
+use super::matcher::{self, Asked, MAX_HOST, request_matches};
 use crate::snapshot::model::{HostMatch, Route};
 
 /// Routes in the order written, each with what a worker keeps for it. The first that matches wins.
@@ -47,10 +44,9 @@ impl<T> RouteTable<T> {
         table
     }
 
-    /// The first route that takes the request of the client at `source`. `host` is the `:authority` or `Host` field as it
-    /// came.
-    pub fn find(&self, host: &str, parts: &Parts, source: IpAddr) -> Option<&Rc<T>> {
-        self.search(host, |route| request_matches(&route.matcher, parts, source))
+    /// The first route that takes the request. `host` is the `:authority` or `Host` field as it came.
+    pub fn find(&self, host: &str, asked: &Asked<'_>) -> Option<&Rc<T>> {
+        self.search(host, |route| request_matches(&route.matcher, asked))
     }
 
     /// The first route that takes requests for `host`, whatever else it asks of them.
@@ -92,9 +88,10 @@ impl<T> RouteTable<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
+    use http::request::Parts;
     use http::{HeaderName, Method, Request};
 
     use super::*;
@@ -217,9 +214,9 @@ mod tests {
                 let mut buffer = [0; MAX_HOST];
                 let name = matcher::host(&host, &mut buffer);
                 let scan = routes.iter().position(|route| {
-                    host_matches(&route.matcher, name) && request_matches(&route.matcher, &parts, source)
+                    host_matches(&route.matcher, name) && request_matches(&route.matcher, &Asked::of(&parts, source))
                 });
-                let indexed = table.find(&host, &parts, source).map(|position| **position);
+                let indexed = table.find(&host, &Asked::of(&parts, source)).map(|position| **position);
                 assert_eq!(indexed, scan, "{host} {} {:?} in {routes:#?}", parts.method, parts.uri);
                 found += usize::from(scan.is_some());
             }
@@ -236,9 +233,8 @@ mod tests {
         let orders = Matcher { hosts: vec![HostMatch::Exact("orders".into())], ..Matcher::default() };
         let (_, table) = table(vec![health, orders, Matcher::default()]);
         let get = |host: &str, path: &str| {
-            **table
-                .find(host, &Request::get(path).body(()).unwrap().into_parts().0, HERE)
-                .unwrap()
+            let parts = Request::get(path).body(()).unwrap().into_parts().0;
+            **table.find(host, &Asked::of(&parts, HERE)).unwrap()
         };
         assert_eq!(get("orders", "/health"), 0);
         assert_eq!(get("orders:8080", "/"), 1);
@@ -271,7 +267,7 @@ mod tests {
             ("example.com", false),
             ("badexample.com", false),
         ] {
-            assert_eq!(table.find(host, &parts, HERE).is_some(), expected, "{host}");
+            assert_eq!(table.find(host, &Asked::of(&parts, HERE)).is_some(), expected, "{host}");
         }
     }
 }

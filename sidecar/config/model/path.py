@@ -1,4 +1,7 @@
-"""Paths as routes write them: `/api` is only itself, `/api/*` is `/api` and all below it, `/*` is every path."""
+"""Paths as routes write them: `/api` is only itself, `/api/*` is `/api` and all below it, `/*` is every path.
+
+Requests come in one form of all that mean the same: see dataplane/src/http/path.rs.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,20 @@ class PathPattern:
 
 ALL_PATHS = PathPattern("", star=True)
 
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+# RFC 3986 section 2.3.
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+
+
+def canonical(path: str) -> str:
+    """With the escapes that a request has when it is routed: "/%7euser/%c3%a9" -> "/~user/%C3%A9"."""
+
+    def written(escape: re.Match[str]) -> str:
+        character = chr(int(escape[1], 16))
+        return character if _UNRESERVED.fullmatch(character) else escape[0].upper()
+
+    return _ESCAPE.sub(written, path)
+
 
 def parse_path(value: object) -> PathPattern:
     """ "/api/*" -> PathPattern("/api", star=True)."""
@@ -58,6 +75,9 @@ def parse_path(value: object) -> PathPattern:
     if allowed is not None and allowed.end() < len(base):
         at = allowed.end()
         raise refusal(f"`{base[at]}` does not belong in a path", expected=_EXPECTED, column=at)
+    if (wanted := canonical(base)) != base:
+        hint = f"did you mean `{wanted}{'/*' if star else ''}`?"
+        raise refusal("escapes are undone or written in capitals before routes are matched", hint=hint)
     if "//" in base or (star and base.endswith("/")):
         raise refusal("a path has no empty part (`//`)", expected=_EXPECTED)
     if any(part in (".", "..") for part in base.split("/")):

@@ -174,8 +174,13 @@ def test_a_response_has_content_only_where_it_may(path: Path, method: str, statu
 
 
 def test_a_path_passes_as_it_was_written(path: Path) -> None:
-    strange = "/echo/%2F..%2f//a;b=c/%C3%A9?q=%20&%26=+/?"
+    strange = "/echo/a%2F%3A//a;b=c/%C3%A9/%20//?q=%20&%26=+/?//../%2f"
     assert told(path.ask(strange))["path"] == strange
+
+
+def test_a_path_that_means_the_same_passes_in_one_form(path: Path) -> None:
+    assert told(path.ask("/x/../echo/%7euser/./%c3%a9?q=%7e/../"))["path"] == "/echo/~user/%C3%A9?q=%7e/../"
+    assert path.ask("/echo/..%2fstatus/200").start == "400"
 
 
 def test_a_cookie_in_pieces_is_one_field_in_http_1(path: Path) -> None:

@@ -100,6 +100,18 @@ def test_what_is_no_path_is_refused(value: object) -> None:
         parse_path(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("/%7Euser/*", "`/~user/*`"), ("/caf%c3%a9", "`/caf%C3%A9`"), ("/a%2fb", "`/a%2Fb`")],
+)
+def test_a_path_is_written_in_the_form_that_requests_have(text: str, hint: str) -> None:
+    with pytest.raises(PydanticCustomError) as refused:
+        parse_path(text)
+    assert refused.value.context is not None
+    assert hint in refused.value.context["hint"]
+    parse_path(hint.strip("`"))
+
+
 segments = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3)
 patterns = st.builds(PathPattern, segments.map(lambda parts: "".join(f"/{part}" for part in parts)), st.just(True)) | (
     st.builds(PathPattern, segments.map(lambda parts: "/" + "/".join(parts)), st.just(False))
