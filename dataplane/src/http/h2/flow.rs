@@ -331,6 +331,8 @@ impl Flow {
             self.budget.give(less);
             self.cover -= less;
         } else {
+            // What had raised the alarm may have been passed on since.
+            self.set_alarm();
             return;
         }
         self.announce(connection);

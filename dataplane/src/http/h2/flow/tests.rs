@@ -83,6 +83,21 @@ fn the_driver_is_woken_when_much_is_held_and_not_before() {
 }
 
 #[test]
+fn the_driver_is_woken_again_after_what_woke_it_was_passed_on_before_it_looked() {
+    let (mut flow, mut told) = (Flow::new(budget(1 << 30), true), Told::default());
+    poll(&mut flow, &mut told);
+    let mut passing = stalled(&flow, CONNECTION_WINDOW / 4 + 1);
+    assert!(flow.ledger.driver.borrow().is_none());
+    passing.release(CONNECTION_WINDOW / 4 + 1);
+    poll(&mut flow, &mut told);
+
+    let _stays = stalled(&flow, CONNECTION_WINDOW / 4 + 1);
+    assert!(flow.ledger.driver.borrow().is_none(), "woken");
+    poll(&mut flow, &mut told);
+    assert!(told.connection > CONNECTION_WINDOW, "and made up for");
+}
+
+#[test]
 fn without_budget_a_client_slows_itself_down_and_a_server_is_still_made_up_for() {
     let budget = budget(CONNECTION_WINDOW);
     for (is_shared, expected) in [(false, 0), (true, 2 * CONNECTION_WINDOW)] {
