@@ -29,6 +29,7 @@ from sidecar.identity.lifetime import Lifetime
 from sidecar.snapshot import GatewayRole, Role, SidecarRole, is_open, summary, untold
 from sidecar.snapshot.cluster import APP
 from sidecar.telemetry.export import Exporter
+from sidecar.telemetry.mesh import MeshTrace
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
 from sidecar.telemetry.pump import AccessLogPump, MetricPump, SpanPump, write_stdout
 from sidecar.wire import control_pb2 as control
@@ -124,12 +125,13 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         log.warning("%s", warning)
 
     status = Status(kind, name)
-    status.details = lambda: details(role, engine, status)
     plane = dataplane.start(options(role, name, otlp))
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
+    status.details = lambda: {**details(role, engine, status), **export_state(plane, spans)}
+    mesh = MeshTrace(kind, name, spans.offer if spans else None)
     metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
     pumps = [pump for pump in (AccessLogPump(plane, write_stdout), spans, metrics) if pump is not None]
-    controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant)
+    controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant, mesh)
     authority = begun.authority
     lifetime = Lifetime(lambda: controlled.leaf, authority)
     certificates = Certificates(
@@ -143,6 +145,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         status=status,
         plane=plane,
         control=controlled,
+        mesh=mesh,
         lifetime=lifetime,
         families=found,
         certificates=certificates,
@@ -160,6 +163,14 @@ def details(role: Role, engine: Engine, status: Status) -> Mapping[str, object]:
     elif role.name not in status.world.gateways:
         told["document"] = f"there is none for the gateway {role.name} yet, so it listens nowhere"
     return told
+
+
+def export_state(plane: DataPlane, spans: SpanPump | None) -> Mapping[str, object]:
+    """Where spans go, and how many did not get there: `dropped` for want of room, `lost` on the way."""
+    if spans is None:
+        return {}
+    state = {"to": spans.place, "sent": spans.sent, "lost": spans.lost, "dropped": plane.stats().spans_dropped}
+    return {"spans": {**state, "problem": spans.problem} if spans.problem else state}
 
 
 def options(role: Role, name: str, otlp: OtlpSettings) -> control.Options:
@@ -232,6 +243,7 @@ class App:
     status: Status
     plane: DataPlane
     control: Control
+    mesh: MeshTrace
     lifetime: Lifetime
     families: Sequence[Family]
     certificates: Certificates
@@ -254,6 +266,7 @@ class App:
         bound = await self.listeners_bound()
         admin = await self.start_admin()
         status.state = "ready"
+        self.mesh.begin()
         directory = rundir.RunDirectory(settings.run_directory)
         self.run_file = directory.write(status.role, status.name, admin, bound)
         ports = ", ".join(f"{name} {address}" for name, address in {**bound, "admin": admin}.items())
@@ -343,8 +356,11 @@ class App:
     async def drain(self) -> None:
         """Let exchanges end, send what was recorded, leave no trace behind. Also undoes a start that failed."""
         self.status.state = "draining"
-        if not await self.plane.shutdown(self.settings.grace):
+        began = self.mesh.now()
+        was_cut_off = not await self.plane.shutdown(self.settings.grace)
+        if was_cut_off:
             log.warning("requests were cut off after %g s of grace", self.settings.grace)
+        self.mesh.drained(began, was_cut_off=was_cut_off)
         for task in self.background:
             task.cancel()
         await asyncio.gather(*self.background, return_exceptions=True)

@@ -20,6 +20,8 @@ from sidecar.identity.authority import Leaf
 from sidecar.identity.key_material import NONE, KeyMaterial, KeyReader
 from sidecar.snapshot import Compiler, Role, endpoints, endpoints_made_of, key_files, watched
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
+from sidecar.telemetry import happened
+from sidecar.telemetry.mesh import MeshTrace, new_id
 from sidecar.telemetry.otlp import OtlpSettings
 from sidecar.wire import control_pb2 as control
 from sidecar.wire.snapshot_pb2 import Listener
@@ -47,8 +49,9 @@ class Control:
         otlp: OtlpSettings,
         want: Callable[[Target, bool], None] = lambda target, mesh: None,
         unwant: Callable[[Target], None] = lambda target: None,
+        mesh: MeshTrace | None = None,
     ) -> None:
-        """`directory` is where relative paths of certificates start.
+        """`directory` is where relative paths of certificates start; `mesh` tells of what happens here.
 
         `want` hears of a service whose endpoints are needed, and whether its sidecars are meant; `unwant` of its end.
         """
@@ -58,6 +61,9 @@ class Control:
         self._compiler = Compiler()
         self._otlp = otlp
         self._want, self._unwant = want, unwant
+        self._mesh = mesh or MeshTrace("", "")
+        # In the mesh's trace: the last change of certificates.
+        self._rotation = 0
         # A gateway's certificates and roots: from their files, and in force.
         self._reader = KeyReader(directory)
         self._keys = NONE
@@ -125,12 +131,16 @@ class Control:
     def refuse(self, why: str) -> None:
         """A change could not be taken, or not even be read."""
         self._status.refused = why
+        self._mesh.tell("config refused", {"sidecar.config.version": self._status.version}, error=why)
         log.error("change refused, the last good configuration keeps serving: %s", why)
 
     def install(self, leaf: Leaf) -> None:
         """Show this leaf, and trust its roots, from the next handshake on."""
         self.leaf = leaf
+        began, self._rotation = self._mesh.now(), new_id()
         self._send_secrets(self._keys)
+        told = {"sidecar.certificate.end": leaf.not_after.isoformat()}
+        self._mesh.tell("certificate renewed", told, span_id=self._rotation, began=began)
         self.rotations += 1
         log.info("certificate renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
 
@@ -139,13 +149,18 @@ class Control:
         await self._reader.follow(self._install_keys)
 
     def _install_keys(self, keys: KeyMaterial) -> None:
+        names = ", ".join(sorted(keys.names()))
+        told, before, self._rotation = {"sidecar.certificates": names}, self._rotation, new_id()
         try:
             self._send_secrets(keys)
         except SeamError as error:
+            self._rotation = before
+            self._mesh.tell("certificate files refused", told, error=str(error))
             log.error("certificate files have changed, what they held before keeps serving: %s", error)
             return
+        self._mesh.tell("certificate files changed", told, span_id=self._rotation)
         self._keys = keys
-        log.info("certificate files have changed, and serve: %s", ", ".join(sorted(keys.names())))
+        log.info("certificate files have changed, and serve: %s", names)
 
     def take(self, events: control.Events) -> None:
         """Act on what the data plane says."""
@@ -155,12 +170,8 @@ class Control:
                     self.want(event.cluster_wanted.cluster)
                 case "panicked":
                     log.error("a connection ended by a fault in the data plane: %s", event.panicked.message)
-                case "ejection":
-                    _tell_ejection(event.ejection)
-                case "circuit":
-                    _tell_circuit(event.circuit)
-                case "health":
-                    _tell_health(event.health)
+                case "ejection" | "circuit" | "health":
+                    happened.tell(event, self._mesh)
                 case "drained" if event.drained.aborted:
                     log.warning("%d requests were cut off at the end of the grace", event.drained.aborted)
         if events.dropped:
@@ -218,9 +229,11 @@ class Control:
                 f"trust_domain changed from {self._trust_domain} to {world.trust_domain}: "
                 "identities change with it, so restart every sidecar and gateway of the mesh"
             )
+        began = self._mesh.now()
         made = self._compiler.compile(world, self._role, status.version + 1)
         snapshot = made.head
         self._otlp.overlay(snapshot.telemetry)
+        span_id = self._mesh.overlay(snapshot.telemetry.tracing)
         for listener in snapshot.listeners:
             if listener.address not in self.listeners.values():
                 _check_free(listener)
@@ -235,6 +248,9 @@ class Control:
             self._send_secrets(keys)
         self._keys = keys
         self._compiled = compiled
+        if self._mesh.is_on:
+            told = {"sidecar.config.version": status.version, **_change(status.world, world)}
+            self._mesh.tell("config applied", told, span_id=span_id, began=began)
         status.world = world
         self.listeners = {listener.name: listener.address for listener in snapshot.listeners}
         for gone in self._endpoints.keys() - made.clusters:
@@ -271,6 +287,7 @@ class Control:
         self._dataplane.apply_secrets(
             control.Secrets(
                 version=self._secrets_version,
+                span_id=self._rotation,
                 identities=[own, *keys.identities.values()],
                 trust_bundles=[bundle, *keys.roots.values()],
             )
@@ -302,6 +319,7 @@ class Control:
         before = self._status.world.refusals
         for place, problems in world.refusals.items():
             if before.get(place) != problems:
+                self._mesh.tell("document refused", {"sidecar.config.place": place}, error=str(problems[0]))
                 log.error("document refused, its last good version keeps serving:\n%s", "\n".join(map(str, problems)))
         for place in before.keys() - world.refusals.keys():
             log.info("%s is good again", place)
@@ -330,24 +348,11 @@ def _check_free(listener: Listener) -> None:
             ) from error
 
 
-def _tell_ejection(ejection: control.Ejection) -> None:
-    who = f"{ejection.address} of {ejection.cluster}"
-    if ejection.cause:
-        log.warning("%s gets no requests for %g s: %s", who, ejection.ejected_ms / 1000, ejection.cause)
-    else:
-        log.info("%s is well again, and gets requests", who)
-
-
-def _tell_health(health: control.Health) -> None:
-    who = f"{health.address} of {health.cluster}"
-    if health.cause:
-        log.warning("%s fails its health check, and gets no requests: %s", who, health.cause)
-    else:
-        log.info("%s answers its health check, and gets requests", who)
-
-
-def _tell_circuit(circuit: control.Circuit) -> None:
-    if circuit.cause:
-        log.warning("%s gets no requests for %g s: %s", circuit.cluster, circuit.open_ms / 1000, circuit.cause)
-    else:
-        log.info("%s is well again, and gets requests", circuit.cluster)
+def _change(before: World, after: World) -> dict[str, str | int]:
+    """Which documents have changed, and the newest index of those."""
+    old, new = ({key: (one.place, one.index, one.text) for key, one in of.documents.items()} for of in (before, after))
+    changed = [new.get(key) or old[key] for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    told: dict[str, str | int] = {"sidecar.config.changed": ", ".join(place for place, _, _ in changed)}
+    if index := max((index for _, index, _ in changed), default=0):
+        told["sidecar.config.index"] = index
+    return told

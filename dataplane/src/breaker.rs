@@ -69,6 +69,8 @@ pub struct Circuit {
     times: AtomicU32,
     /// When it closed last.
     closed: AtomicU64,
+    /// Of its last opening, in the mesh's trace.
+    span: AtomicU64,
 }
 
 const CLOSED: u64 = 0;
@@ -141,6 +143,19 @@ impl Circuit {
             CLOSED => None,
             HALF_OPEN => Some(Duration::ZERO),
             until => Some(Duration::from_millis(until.saturating_sub(clock::millis()))),
+        }
+    }
+
+    /// It has opened: `span` tells of that in the mesh's trace.
+    pub fn tell(&self, span: u64) {
+        self.span.store(span, Relaxed);
+    }
+
+    /// That of its last opening, unless it is closed; 0: there is none.
+    pub fn span(&self) -> u64 {
+        match self.is_open() {
+            true => self.span.load(Relaxed),
+            false => 0,
         }
     }
 

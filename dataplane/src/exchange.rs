@@ -176,6 +176,9 @@ impl Call {
         }
         let candidates = upstream.candidates();
         self.record.candidates(candidates);
+        if self.record.is_sampled() {
+            self.record.circuits(upstream.circuits());
+        }
         let permit = upstream.enter()?;
         let key = upstream.key(Some(parts), self.record.client_address());
 
@@ -194,7 +197,7 @@ impl Call {
             match &mut received {
                 Ok(received) => picked.answered(&key, received.head.headers_mut(), self.is_tls),
                 Err(error) => {
-                    picked.ended(self.blame(error));
+                    self.record.ejected(picked.ended(self.blame(error)));
                     self.record.attempt_ended(Some(error.reason));
                 }
             }
@@ -202,9 +205,10 @@ impl Call {
                 if is_copied {
                     self.copy(target, destination, parts);
                 }
-                return received
-                    .inspect_err(|error| permit.ended(self.blame(error)))
-                    .map(|received| Answer { destination, received, picked, permit });
+                if let Err(error) = &received {
+                    self.record.tripped(permit.ended(self.blame(error)));
+                }
+                return received.map(|received| Answer { destination, received, picked, permit });
             };
             self.leave(received, picked);
             self.pause(wait, parts).await?;
@@ -274,8 +278,8 @@ impl Call {
         if !is_tunnel {
             let error = ended.as_ref().err();
             let verdict = picked.judge().answered(judged, self.record.call(), error);
-            picked.ended(verdict);
-            permit.ended(verdict);
+            self.record.ejected(picked.ended(verdict));
+            self.record.tripped(permit.ended(verdict));
         }
         if ended.is_ok() && is_ok && self.record.call() == verdict::Call::Open {
             self.record.failed(&Error::new(Reason::MissingStatus));

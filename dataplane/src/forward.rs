@@ -24,8 +24,8 @@ use crate::http::upgrade::Upgrade;
 use crate::route::headers::modify;
 use crate::route::matcher;
 use crate::snapshot::model::{Destination, Route};
+use crate::telemetry::propagation::never_index;
 use crate::telemetry::record::{Record, X_REQUEST_ID};
-use crate::telemetry::trace::never_index;
 use crate::telemetry::tracestate;
 
 /// Content that is kept for another try. A larger request is sent once; 64 KiB covers most unary calls.

@@ -215,6 +215,7 @@ impl Runtime {
     /// Replaces all key material.
     pub fn apply_secrets(&self, bytes: &[u8]) -> Result<u64, Refused> {
         let wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
+        let span_id = wire.span_id;
         let mut secrets = Secrets::new(wire)?;
         let mut control = self.running()?;
         secrets.keep(&control.secrets);
@@ -226,6 +227,7 @@ impl Runtime {
         control.terms = terms.transpose()?.unwrap_or_default();
         let tls = Arc::new(control.terms.clone());
         control.secrets = Arc::clone(&secrets);
+        self.hub.rotated(span_id);
         control.tell_all(|done| Command::Secrets(Arc::clone(&secrets), Arc::clone(&tls), done));
         Ok(secrets.version)
     }

@@ -24,7 +24,8 @@ use crate::outlier::{self, Change};
 use crate::pool::{Connection, Lease, Limits, Pool, Target, Transport};
 use crate::proto::{self, event::Kind};
 use crate::snapshot::model::{self, BalancePolicy, ClientTls, EndpointLimits, Protocol};
-use crate::telemetry::finished as record;
+use crate::telemetry::finished::{self as record, Breaker};
+use crate::telemetry::trace::span_id;
 use crate::tls::term::Trust;
 use crate::verdict::{Judge, Verdict};
 
@@ -122,6 +123,21 @@ impl Upstream {
     /// What a pick can choose from.
     pub fn candidates(&self) -> record::Candidates {
         self.current().balancer.candidates()
+    }
+
+    /// How its circuits stand.
+    pub fn circuits(&self) -> record::Circuits {
+        let circuit = &self.cluster.circuit;
+        let breaker = self.config.breaker.as_ref().map(|_| match circuit.left() {
+            None => Breaker::Closed,
+            Some(Duration::ZERO) => Breaker::HalfOpen,
+            Some(_) => Breaker::Open,
+        });
+        let candidates = self.candidates.borrow();
+        let endpoints = candidates.members.endpoints.iter();
+        let mut spans = endpoints.map(|endpoint| endpoint.counts.circuit.span());
+        let mut next = || spans.find(|span| *span != 0).unwrap_or_default();
+        record::Circuits { breaker, trip: circuit.span(), ejections: [next(), next()] }
     }
 
     /// The list, ready to pick from as its endpoints stand now.
@@ -247,19 +263,26 @@ impl Upstream {
         }
     }
 
-    /// An endpoint is out, or back.
-    fn tell(&self, endpoint: &Endpoint, change: Change) {
+    /// An endpoint is out, or back. Returns the span of its ejection in the mesh's trace, else 0.
+    fn tell(&self, endpoint: &Endpoint, change: Change) -> u64 {
+        let (span_id, circuit) = (span_id(), &endpoint.counts.circuit);
         let (cause, left) = match change {
             Change::Returned => (String::new(), None),
-            Change::Ejected(cause) => (cause.to_string(), endpoint.counts.circuit.left()),
+            Change::Ejected(cause) => (cause.to_string(), circuit.left()),
         };
+        circuit.tell(span_id);
         self.events.push(Kind::Ejection(proto::Ejection {
             cluster: self.config.name.to_string(),
             endpoint: endpoint.id.to_string(),
             address: endpoint.label.to_string(),
             cause,
             ejected_ms: left.unwrap_or_default().as_millis() as u64,
+            span_id,
         }));
+        match change {
+            Change::Ejected(_) => span_id,
+            Change::Returned => 0,
+        }
     }
 }
 
@@ -348,8 +371,9 @@ impl Picked {
         }
     }
 
-    /// The attempt is over; one that is dropped without this says nothing about the endpoint.
-    pub fn ended(&self, verdict: Verdict) {
+    /// The attempt is over; one that is dropped without this says nothing about the endpoint. If it took the endpoint out,
+    /// returns the span of that in the mesh's trace, else 0.
+    pub fn ended(&self, verdict: Verdict) -> u64 {
         let taken = match verdict {
             Verdict::Failure | Verdict::GatewayError | Verdict::Overload if self.answered.get().is_none() => {
                 self.started.map(|started| clock::now() - started)
@@ -358,12 +382,11 @@ impl Picked {
         };
         self.endpoint().counts.ended(verdict, taken);
         let Some(policy) = &self.upstream.config.outlier else {
-            return;
+            return 0;
         };
         let endpoints = &self.candidates.members.endpoints;
-        if let Some(change) = outlier::ended(policy, endpoints, self.index, verdict, self.is_probe.take()) {
-            self.upstream.tell(self.endpoint(), change);
-        }
+        let change = outlier::ended(policy, endpoints, self.index, verdict, self.is_probe.take());
+        change.map_or(0, |change| self.upstream.tell(self.endpoint(), change))
     }
 
     /// Who judges its answers.

@@ -116,6 +116,8 @@ def _trouble(instance: dict[str, Any]) -> list[str]:
         found.append(f"what Consul told is {instance['stale_seconds']:g} s old: {reason}")
     if instance.get("refused"):
         found.append(f"the last change was refused: {instance['refused']}")
+    if problem := instance.get("spans", {}).get("problem"):
+        found.append(f"spans are not sent to {instance['spans']['to']}: {problem}")
     found += instance["out"] + instance["full"]
     found += [f"held: {what}" for what in instance.get("held", ())]
     return found + [f"refused: {_problem(problem)}" for problem in instance.get("refusals", ())]

@@ -9,23 +9,52 @@ sent, where an SDK would try localhost.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from sidecar.wire import telemetry_pb2
 
 Signal = Literal["traces", "metrics"]
+Protocol = Literal["http/protobuf", "grpc"]
 Number = TypeVar("Number", int, float)
+
+# Of OTEL_PROPAGATORS. What applications tell each other (`baggage`) passes through a proxy in any case.
+PROPAGATORS: Mapping[str, telemetry_pb2.Propagator | None] = {
+    "tracecontext": telemetry_pb2.PROPAGATOR_TRACECONTEXT,
+    "baggage": None,
+    "b3": telemetry_pb2.PROPAGATOR_B3,
+    "b3multi": telemetry_pb2.PROPAGATOR_B3MULTI,
+    "jaeger": telemetry_pb2.PROPAGATOR_JAEGER,
+    "none": None,
+}
+SAMPLERS = ("always_on", "always_off", "traceidratio")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files in PEM; "" = the machine's roots, and no certificate of our own."""
+
+    certificate: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where one signal is sent by OTLP/HTTP; `timeout` is in seconds, for one try. Headers often hold credentials."""
+    """Where one signal is sent; `timeout` is in seconds, for one try. Headers often hold credentials.
+
+    `url` is whole for OTLP over HTTP; over gRPC its scheme says whether there is TLS, and its path nothing.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     timeout: float
     gzip: bool
+    protocol: Protocol = "http/protobuf"
+    tls: Tls = field(default_factory=Tls)
+    signal: Signal = "traces"
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,10 @@ class OtlpSettings:
     resource: Mapping[str, str]
     # Share of new traces that are sampled; None: the environment does not say.
     ratio: float | None
+    # The share decides for each exchange, whatever its caller has decided.
+    ignores_parent: bool
+    # The fields that carry a trace; empty: the default's.
+    propagators: tuple[telemetry_pb2.Propagator, ...]
     batching: Batching
     # Seconds.
     metric_interval: float
@@ -59,6 +92,8 @@ class OtlpSettings:
         tracing.enabled = tracing.enabled and self.traces is not None
         if self.ratio is not None:
             tracing.ratio = self.ratio
+        tracing.ignores_parent = self.ignores_parent
+        tracing.propagators[:] = self.propagators
         tracing.resource.update(self.resource)
 
 
@@ -74,11 +109,14 @@ class _Reader:
 
     def read(self, service: str) -> OtlpSettings:
         disabled = self._boolean("OTEL_SDK_DISABLED")
+        ratio, ignores_parent = self._sampler()
         return OtlpSettings(
             traces=None if disabled else self._target("traces"),
             metrics=None if disabled else self._target("metrics"),
             resource=self._resource(service),
-            ratio=self._ratio(),
+            ratio=ratio,
+            ignores_parent=ignores_parent,
+            propagators=self._propagators(),
             # Defaults of all numbers: the specification's.
             batching=Batching(
                 schedule_delay=self._milliseconds("OTEL_BSP_SCHEDULE_DELAY", 5000),
@@ -96,32 +134,67 @@ class _Reader:
             return None
         if exporter not in ("", "otlp"):
             self._ignore(f"OTEL_{signal.upper()}_EXPORTER", exporter, 'expected "otlp" or "none"')
-        url = self._url(signal)
-        if url is None:
+        if not self._for_signal(signal, "ENDPOINT")[1]:
             return None
-        name, protocol = self._for_signal(signal, "PROTOCOL")
-        if protocol not in ("", "http/protobuf"):
-            self._warnings.append(
-                f"{name}={protocol}: {signal} are not sent, only http/protobuf is spoken; "
-                "point the endpoint at the collector's OTLP/HTTP port (usually 4318) and set http/protobuf"
-            )
+        protocol = self._protocol(signal)
+        url = self._url(signal, protocol) if protocol else None
+        tls = self._tls(signal)
+        if protocol is None or url is None or tls is None:
             return None
         name, compression = self._for_signal(signal, "COMPRESSION")
         if compression not in ("", "none", "gzip"):
             self._ignore(name, compression, 'expected "gzip" or "none"')
         name, _ = self._for_signal(signal, "TIMEOUT")
-        return Target(url, self._headers(signal), self._timeout(name, 10_000), compression == "gzip")
+        timeout = self._timeout(name, 10_000)
+        return Target(url, self._headers(signal), timeout, compression == "gzip", protocol, tls, signal)
 
-    def _url(self, signal: Signal) -> str | None:
-        name, endpoint = self._for_signal(signal, "ENDPOINT")
-        if not endpoint:
+    def _protocol(self, signal: Signal) -> Protocol | None:
+        name, protocol = self._for_signal(signal, "PROTOCOL")
+        match protocol:
+            case "" | "http/protobuf":
+                return "http/protobuf"
+            case "grpc" if find_spec("grpc") is not None:
+                return "grpc"
+            case "grpc":
+                remedy = "install it: pip install 'sidecar-mesh[grpc]'"
+                self._warnings.append(f"{name}=grpc: {signal} are not sent, grpcio is missing; {remedy}")
+            case _:
+                self._warnings.append(
+                    f"{name}={protocol}: {signal} are not sent, it is not spoken; expected http/protobuf or grpc, "
+                    "and the port of the collector for that (usually 4318 or 4317)"
+                )
+        return None
+
+    def _tls(self, signal: Signal) -> Tls | None:
+        files = []
+        for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+            name, file = self._for_signal(signal, what)
+            if file and not Path(file).is_file():
+                self._warnings.append(f"{name}={file}: {signal} are not sent, there is no such file")
+                return None
+            files.append(file)
+        tls = Tls(*files)
+        if bool(tls.client_certificate) != bool(tls.client_key):
+            self._warnings.append(
+                f"{signal} are not sent: OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY go "
+                "together, and one of them is not set"
+            )
             return None
+        return tls
+
+    def _url(self, signal: Signal, protocol: Protocol) -> str | None:
+        name, endpoint = self._for_signal(signal, "ENDPOINT")
+        if protocol == "grpc" and "://" not in endpoint:
+            # The one use of that variable.
+            insecure, _ = self._for_signal(signal, "INSECURE")
+            endpoint = f"{'http' if self._boolean(insecure) else 'https'}://{endpoint}"
         parts = _split(endpoint)
         if parts is None:
             # The value may hold a password; its name is enough to find it.
-            self._warnings.append(f"{name}: {signal} are not sent, expected a URL like http://collector:4318")
+            port = 4317 if protocol == "grpc" else 4318
+            self._warnings.append(f"{name}: {signal} are not sent, expected a URL like http://collector:{port}")
             return None
-        if name != "OTEL_EXPORTER_OTLP_ENDPOINT":
+        if name != "OTEL_EXPORTER_OTLP_ENDPOINT" or protocol == "grpc":
             return endpoint
         return parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal}", query="", fragment="").geturl()
 
@@ -152,22 +225,32 @@ class _Reader:
         chosen = self._environ.get("OTEL_SERVICE_NAME") or attributes.get("service.name") or service
         return {**attributes, "service.name": chosen}
 
-    def _ratio(self) -> float | None:
+    def _sampler(self) -> tuple[float | None, bool]:
+        """The share, None when nothing is said; and whether it decides for itself."""
         sampler = self._environ.get("OTEL_TRACES_SAMPLER", "")
-        root = sampler.removeprefix("parentbased_")
         if not sampler:
-            return None
-        if root not in ("always_on", "always_off", "traceidratio"):
-            self._ignore("OTEL_TRACES_SAMPLER", sampler, "expected parentbased_always_on, _always_off or _traceidratio")
-            return None
-        if root == sampler:
-            self._warnings.append(
-                f"OTEL_TRACES_SAMPLER={sampler} is read as parentbased_{sampler}: "
-                "a proxy keeps the decision of a trace's parent, else traces would break"
-            )
+            return None, False
+        root = sampler.removeprefix("parentbased_")
+        if root not in SAMPLERS:
+            choices = ", ".join([*SAMPLERS, *(f"parentbased_{name}" for name in SAMPLERS)])
+            self._ignore("OTEL_TRACES_SAMPLER", sampler, f"expected one of {choices}")
+            return None, False
         if root == "traceidratio":
-            return self._number("OTEL_TRACES_SAMPLER_ARG", float, 1.0, minimum=0, maximum=1)
-        return 1.0 if root == "always_on" else 0.0
+            ratio = self._number("OTEL_TRACES_SAMPLER_ARG", float, 1.0, minimum=0, maximum=1)
+        else:
+            ratio = 1.0 if root == "always_on" else 0.0
+        return ratio, root == sampler
+
+    def _propagators(self) -> tuple[telemetry_pb2.Propagator, ...]:
+        names = [name.strip() for name in self._environ.get("OTEL_PROPAGATORS", "").split(",")]
+        known = [name for name in names if name in PROPAGATORS]
+        for name in names:
+            if name and name not in PROPAGATORS:
+                self._ignore("OTEL_PROPAGATORS", name, f"expected some of {', '.join(PROPAGATORS)}")
+        if not known:
+            return ()
+        chosen = () if "none" in known else tuple(dict.fromkeys(PROPAGATORS[name] for name in known))
+        return tuple(name for name in chosen if name is not None) or (telemetry_pb2.PROPAGATOR_NONE,)
 
     def _boolean(self, name: str) -> bool:
         text = self._environ.get(name, "")

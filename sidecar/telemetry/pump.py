@@ -8,18 +8,23 @@ import asyncio
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 from sidecar.dataplane import DataPlane
-from sidecar.telemetry.export import Exporter, ExportError, count_rejected, count_spans
+from sidecar.telemetry.attempt import ExportError
+from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import Batching
+from sidecar.telemetry.peek import count_rejected, count_spans
 
 # Seconds between looks at the data plane's buffers, while something comes and while nothing does. With the default
 # queue of 2048 spans they carry 20,000 a second, and 8,000 out of silence.
 POLL, IDLE_POLL = 0.1, 0.25
 # Lines taken at once: about 1 MiB.
 ACCESS_LOG_LINES = 4096
+# Spans of the control side that wait while a batch is on its way: more changes than a mesh has in the worst minute.
+OWN_SPANS = 256
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +40,26 @@ class SpanPump:
         # One batch. Concatenated protobuf messages are one message with the repeated fields of both.
         self._batch = b""
         self._batch_spans = 0
+        self._own: deque[bytes] = deque()
         self.sent = 0
         self.lost = 0
+
+    @property
+    def place(self) -> str:
+        """Where spans go, without credentials."""
+        return self._exporter.place
+
+    @property
+    def problem(self) -> str:
+        """Why the last batch did not arrive; "" when it did."""
+        return self._report.problem
+
+    def offer(self, span: bytes) -> None:
+        """Send a span of the control side with the next batch, as one ExportTraceServiceRequest."""
+        if len(self._own) < OWN_SPANS:
+            self._own.append(span)
+        else:
+            self.lost += 1
 
     async def run(self) -> None:
         """Send for ever."""
@@ -63,6 +86,9 @@ class SpanPump:
             await asyncio.sleep(min(POLL if taken else IDLE_POLL, left))
 
     def _take(self) -> bool:
+        while self._own and self._batch_spans < self._batching.max_export_batch_size:
+            self._batch += self._own.popleft()
+            self._batch_spans += 1
         room = self._batching.max_export_batch_size - self._batch_spans
         spans = self._dataplane.drain_spans(room) if room > 0 else b""
         self._batch += spans
@@ -158,15 +184,14 @@ class _Report:
     def __init__(self, what: str, place: str) -> None:
         self._what = what
         self._place = place
-        self._failing = False
+        self.problem = ""
 
     def failed(self, why: str) -> None:
-        log.log(
-            logging.DEBUG if self._failing else logging.WARNING, "%s not sent to %s: %s", self._what, self._place, why
-        )
-        self._failing = True
+        level = logging.DEBUG if self.problem else logging.WARNING
+        log.log(level, "%s not sent to %s: %s", self._what, self._place, why)
+        self.problem = why
 
     def succeeded(self) -> None:
-        if self._failing:
+        if self.problem:
             log.info("%s reach %s again", self._what, self._place)
-        self._failing = False
+        self.problem = ""

@@ -61,14 +61,16 @@ class Endpoint(_message.Message):
     def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., weight: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Secrets(_message.Message):
-    __slots__ = ("version", "identities", "trust_bundles")
+    __slots__ = ("version", "identities", "trust_bundles", "span_id")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     TRUST_BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     version: int
     identities: _containers.RepeatedCompositeFieldContainer[Identity]
     trust_bundles: _containers.RepeatedCompositeFieldContainer[TrustBundle]
-    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ...) -> None: ...
+    span_id: int
+    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ..., span_id: _Optional[int] = ...) -> None: ...
 
 class Identity(_message.Message):
     __slots__ = ("name", "certificate_chain", "private_key")
@@ -139,28 +141,32 @@ class Drained(_message.Message):
     def __init__(self, aborted: _Optional[int] = ...) -> None: ...
 
 class Ejection(_message.Message):
-    __slots__ = ("cluster", "endpoint", "address", "cause", "ejected_ms")
+    __slots__ = ("cluster", "endpoint", "address", "cause", "ejected_ms", "span_id")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     EJECTED_MS_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     endpoint: str
     address: str
     cause: str
     ejected_ms: int
-    def __init__(self, cluster: _Optional[str] = ..., endpoint: _Optional[str] = ..., address: _Optional[str] = ..., cause: _Optional[str] = ..., ejected_ms: _Optional[int] = ...) -> None: ...
+    span_id: int
+    def __init__(self, cluster: _Optional[str] = ..., endpoint: _Optional[str] = ..., address: _Optional[str] = ..., cause: _Optional[str] = ..., ejected_ms: _Optional[int] = ..., span_id: _Optional[int] = ...) -> None: ...
 
 class Circuit(_message.Message):
-    __slots__ = ("cluster", "cause", "open_ms")
+    __slots__ = ("cluster", "cause", "open_ms", "span_id")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     OPEN_MS_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     cause: str
     open_ms: int
-    def __init__(self, cluster: _Optional[str] = ..., cause: _Optional[str] = ..., open_ms: _Optional[int] = ...) -> None: ...
+    span_id: int
+    def __init__(self, cluster: _Optional[str] = ..., cause: _Optional[str] = ..., open_ms: _Optional[int] = ..., span_id: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
     __slots__ = ("cluster", "endpoint", "address", "cause")

@@ -349,8 +349,8 @@ def test_what_is_told_of_a_connection(tmp_path: Path, server: ScriptedServer[soc
             assert f'sidecar_tcp_connection_duration_seconds_count{{{labels},sidecar_reason=""}} 1' in metrics
             assert f'sidecar_tcp_bytes_total{{{labels},way="received"}} 5' in metrics
 
-        eventually("both spans", lambda: len(spans.spans) == 2, within=PATIENCE)
-        told = {span.service: span for span in spans.spans}
+        eventually("both spans", lambda: len(spans.of_requests()) == 2, within=PATIENCE)
+        told = {span.service: span for span in spans.of_requests()}
         assert (told["web"].name, told["web"].kind) == ("tcp db", "client")
         assert (told["db"].name, told["db"].kind) == ("tcp app", "server")
         assert told["web"].attributes["sidecar.upstream.peer"] == db_id

@@ -175,7 +175,7 @@ impl Call {
     }
 
     /// Gives up what came of an attempt that is made again elsewhere.
-    pub(super) fn leave(&self, received: Result<Received, Error>, picked: Picked) {
+    pub(super) fn leave(&mut self, received: Result<Received, Error>, picked: Picked) {
         let Ok(received) = received else {
             return;
         };
@@ -185,6 +185,7 @@ impl Call {
             Some(status) => verdict::Call::Status(GrpcStatus::parse(status).number()),
             None => verdict::Call::No,
         };
-        picked.ended(judge.answered(judge.head(head.status(), head.headers()), call, None));
+        let verdict = judge.answered(judge.head(head.status(), head.headers()), call, None);
+        self.record.ejected(picked.ended(verdict));
     }
 }

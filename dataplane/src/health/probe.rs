@@ -15,10 +15,10 @@ use crate::error::{Error, Side};
 use crate::http::body::Frame;
 use crate::http::grpc;
 use crate::pool::{Limits, Pool, Sessions, Transport};
-use crate::random;
 use crate::snapshot::model::{EndpointLimits, HealthCheck, Question};
 use crate::telemetry::finished::GrpcStatus;
-use crate::telemetry::trace::{self, TRACEPARENT, Traceparent};
+use crate::telemetry::propagation::w3c::{TRACEPARENT, Traceparent};
+use crate::telemetry::trace;
 use crate::upstream::Upstream;
 
 /// Who asks, for logs of applications.
@@ -155,8 +155,7 @@ impl Probe {
         }
         request.headers_mut().insert(USER_AGENT, AGENT);
         // Nobody wants spans of checks: the trace is there and not sampled.
-        let trace_id = u128::from(random::u64()) << 64 | u128::from(trace::span_id());
-        let trace = Traceparent { version: 0, trace_id, parent_id: trace::span_id(), flags: 0 };
+        let trace = Traceparent { version: 0, trace_id: trace::trace_id(), parent_id: trace::span_id(), flags: 0 };
         request.headers_mut().insert(TRACEPARENT, trace.format());
         request
     }

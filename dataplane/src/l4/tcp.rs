@@ -104,6 +104,9 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
         upstream.warm().await?;
     }
     record.candidates(upstream.candidates());
+    if record.is_sampled() {
+        record.circuits(upstream.circuits());
+    }
     let permit = upstream.enter()?;
     let key = upstream.key(None, record.client_address());
 
@@ -121,10 +124,10 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
                 return Ok(Upstream { connection, _picked: picked, _permit: permit });
             }
             Err(error) => {
-                picked.ended(Verdict::of(&error));
+                record.ejected(picked.ended(Verdict::of(&error)));
                 record.attempt_ended(Some(error.reason));
                 if !attempts.again_unprocessed(&error) {
-                    permit.ended(Verdict::of(&error));
+                    record.tripped(permit.ended(Verdict::of(&error)));
                     return Err(error);
                 }
             }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use prost::Message;
 
 use super::model::{
-    Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Routes, ServerTls, Snapshot, Telemetry,
-    TlsVersion,
+    Cluster, Direction, Forwarding, Listener, ListenerLimits, Mode, Origin, Routes, ServerTls, Snapshot, TlsVersion,
 };
 use crate::proto;
 
@@ -26,6 +25,7 @@ mod retry;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 /// Why a snapshot was refused: the first thing that is wrong in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Rejected> {
     let clusters = clusters::clusters(message.clusters)?;
     let route_tables = routes::route_tables(message.route_tables, &clusters)?;
     let listeners = listeners(message.listeners, &route_tables)?;
-    let telemetry = telemetry(message.telemetry).map_err(|wrong| Rejected(format!("telemetry: {wrong}")))?;
+    let telemetry = tracing::telemetry(message.telemetry).map_err(|wrong| Rejected(format!("telemetry: {wrong}")))?;
     Ok(Snapshot { version: message.version, listeners, route_tables, clusters, telemetry })
 }
 
@@ -222,20 +222,4 @@ fn unspecified(field: &str, number: i32) -> String {
         0 => format!("{field} is not specified"),
         number => format!("{field} has the unknown value {number}; is this data plane older than its control side?"),
     }
-}
-
-fn telemetry(message: Option<proto::Telemetry>) -> Checked<Telemetry> {
-    let message = message.unwrap_or_default();
-    let tracing = message.tracing.unwrap_or_default();
-    if !(0.0..=1.0).contains(&tracing.ratio) {
-        return Err(format!("tracing.ratio is {}; expected 0 to 1", tracing.ratio));
-    }
-    let mut resource: Vec<_> = tracing.resource.into_iter().collect();
-    resource.sort_unstable();
-    Ok(Telemetry {
-        tracing: tracing.enabled,
-        ratio: tracing.ratio,
-        resource,
-        access_log: message.access_log.unwrap_or_default().enabled,
-    })
 }

@@ -6,6 +6,7 @@ mod check;
 mod headers;
 mod matcher;
 mod mirror;
+mod tracing;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub use check::{HealthCheck, Question};
 pub use headers::{Change, HeaderChange};
 pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
 pub use mirror::Mirror;
+pub use tracing::{Format, MeshTrace, Propagation, Telemetry};
 
 use super::authorization::Authorization;
 use crate::verdict::Judge;
@@ -445,17 +447,4 @@ pub struct ClientTls {
     pub spiffe_ids: Vec<Arc<str>>,
     /// SNI.
     pub server_name: Box<str>,
-}
-
-/// How exchanges are observed.
-#[derive(Clone, Debug, Default)]
-pub struct Telemetry {
-    /// Make spans.
-    pub tracing: bool,
-    /// Share of new traces that are sampled, 0 to 1.
-    pub ratio: f64,
-    /// Resource attributes, sorted by name.
-    pub resource: Vec<(String, String)>,
-    /// Make access-log lines.
-    pub access_log: bool,
 }

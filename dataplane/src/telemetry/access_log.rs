@@ -200,7 +200,7 @@ mod tests {
     use crate::snapshot::model::Direction;
     use crate::telemetry::finished::{GrpcStatus, RequestId};
     use crate::telemetry::registry::Registry;
-    use crate::telemetry::samples::{cluster, listener, route};
+    use crate::telemetry::samples::{cluster, listener, root, route};
     use crate::telemetry::trace::TraceContext;
 
     fn blank() -> Finished {
@@ -220,15 +220,7 @@ mod tests {
         exchange.started_unix_nanos = 1_700_000_000_123_456_789;
         exchange.duration = Duration::from_micros(12_345);
         exchange.request_id = RequestId::Made(1);
-        exchange.context = Some(TraceContext {
-            trace_id: 0xabc,
-            span_id: 0xdef,
-            parent: None,
-            sampled: true,
-            random: true,
-            tracestate: Vec::new(),
-            forward: false,
-        });
+        exchange.context = Some(TraceContext { trace_id: 0xabc, span_id: 0xdef, ..root() });
         exchange.method = http::Method::POST;
         exchange.uri = "http://orders.mesh/a/b?token=secret".parse().unwrap();
         exchange.version = Version::HTTP_2;
@@ -248,6 +240,7 @@ mod tests {
             peer: Some("spiffe://m/service/orders".into()),
             status: None,
             grpc_status: None,
+            ejection: 0,
         });
         exchange.received = 5;
         exchange.sent = 6;

@@ -10,8 +10,10 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use http::{Method, StatusCode, Uri, Version};
 
+use super::hex;
 use super::metrics::ListenerLabel;
-use super::trace::{TraceContext, never_index, write_hex};
+use super::propagation::never_index;
+use super::trace::TraceContext;
 use crate::error::Reason;
 use crate::snapshot::model::{Cluster, Route};
 
@@ -56,6 +58,10 @@ pub struct Finished {
     pub attempts: Attempts,
     /// What the pick could choose from.
     pub candidates: Candidates,
+    /// How its cluster's circuits stood; told of a sampled exchange alone.
+    pub circuits: Circuits,
+    /// In the mesh's trace: the change that led to the configuration in force. 0: there is none.
+    pub config_span: u64,
     /// Of the response that the caller got; None: it got none.
     pub status: Option<StatusCode>,
     /// None: no gRPC.
@@ -93,6 +99,8 @@ impl Finished {
             cluster: None,
             attempts: Attempts::default(),
             candidates: Candidates::default(),
+            circuits: Circuits::default(),
+            config_span: 0,
             status: None,
             grpc_status: None,
             reason: None,
@@ -161,6 +169,39 @@ pub struct Candidates {
     pub is_panic: bool,
 }
 
+/// How the circuits of a cluster stand. Spans are those of the mesh's trace, 0: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circuits {
+    /// None: the cluster as a whole has none.
+    pub breaker: Option<Breaker>,
+    /// When it opened last, unless it is closed.
+    pub trip: u64,
+    /// Ejections of endpoints that are out, as many as are told.
+    pub ejections: [u64; 2],
+}
+
+/// Whether a cluster lets requests in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// All.
+    Closed,
+    /// None.
+    Open,
+    /// One, to find out.
+    HalfOpen,
+}
+
+impl Breaker {
+    /// "closed", …
+    pub fn name(self) -> &'static str {
+        match self {
+            Breaker::Closed => "closed",
+            Breaker::Open => "open",
+            Breaker::HalfOpen => "half-open",
+        }
+    }
+}
+
 /// One try.
 #[derive(Debug)]
 pub struct Attempt {
@@ -182,6 +223,8 @@ pub struct Attempt {
     pub status: Option<StatusCode>,
     /// Of its response or trailers.
     pub grpc_status: Option<GrpcStatus>,
+    /// In the mesh's trace: it took its endpoint out. 0: it did not.
+    pub ejection: u64,
 }
 
 impl Attempt {
@@ -216,6 +259,11 @@ impl Attempts {
     /// The one that goes on or ended last.
     pub fn last(&self) -> Option<&Attempt> {
         self.rest.last().or(self.first.as_ref())
+    }
+
+    /// Likewise.
+    pub fn last_mut(&mut self) -> Option<&mut Attempt> {
+        self.rest.last_mut().or(self.first.as_mut())
     }
 
     /// The one that goes on.
@@ -289,7 +337,7 @@ fn uuid(id: u128) -> [u8; 36] {
     let mut rest = id;
     for group in [24..36, 19..23, 14..18, 9..13, 0..8] {
         let digits = group.len();
-        write_hex(&mut text[group], rest);
+        hex::write(&mut text[group], rest);
         rest >>= 4 * digits;
     }
     text

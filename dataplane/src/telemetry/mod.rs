@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock;
 use crate::proto;
-use crate::snapshot::model::Telemetry;
+use crate::snapshot::model::{MeshTrace, Telemetry};
 
 mod access_log;
 mod bounded;
@@ -17,8 +17,10 @@ pub mod excess;
 pub mod exposition;
 mod failures;
 pub mod finished;
+mod hex;
 pub mod metrics;
 mod otlp;
+pub mod propagation;
 pub mod record;
 pub mod registry;
 mod ring;
@@ -57,12 +59,23 @@ pub struct Hub {
     access_log: Ring<Arc<Finished>>,
     failures: Failures,
     registry: Registry,
-    resource: Mutex<Arc<[(String, String)]>>,
+    source: Mutex<Arc<Source>>,
+    /// In the mesh's trace: the last change of certificates.
+    rotation: AtomicU64,
     started_unix_nanos: u64,
     snapshot_version: AtomicU64,
     events_dropped: AtomicU64,
     panics: AtomicU64,
     excesses: ExcessCounts,
+}
+
+/// Who sends spans and metrics, as the snapshot in force has it.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// Attributes.
+    pub resource: Vec<(String, String)>,
+    /// Where what happens to it is told.
+    pub mesh: Option<MeshTrace>,
 }
 
 /// A form of metrics that does not exist.
@@ -79,7 +92,8 @@ impl Hub {
             access_log: Ring::new(or(options.access_log_buffer, DEFAULT_ACCESS_LOG)),
             failures: Failures::new(or(options.failure_buffer, DEFAULT_FAILURES)),
             registry: Registry::default(),
-            resource: Mutex::new(Arc::from([])),
+            source: Mutex::default(),
+            rotation: AtomicU64::new(0),
             started_unix_nanos: clock::unix_nanos(),
             snapshot_version: AtomicU64::new(0),
             events_dropped: AtomicU64::new(0),
@@ -92,8 +106,13 @@ impl Hub {
     /// The workers' observers take the other settings themselves.
     pub fn apply(&self, version: u64, telemetry: &Telemetry) {
         self.snapshot_version.store(version, Ordering::Relaxed);
-        *self.lock_resource() = telemetry.resource.as_slice().into();
+        *self.lock_source() = Arc::new(Source { resource: telemetry.resource.clone(), mesh: telemetry.mesh });
         self.registry.sweep();
+    }
+
+    /// The certificates have changed: that is `span` in the mesh's trace, 0 when it is none.
+    pub fn rotated(&self, span: u64) {
+        self.rotation.store(span, Ordering::Relaxed);
     }
 
     /// The cells that exchanges change.
@@ -116,8 +135,9 @@ impl Hub {
 
     /// An ExportTraceServiceRequest with the spans of up to `max` exchanges; empty when there are none.
     pub fn drain_spans(&self, max: usize) -> Vec<u8> {
-        let resource = Arc::clone(&self.lock_resource());
-        spans::encode(self.spans.drain(max), &resource)
+        let source = Arc::clone(&self.lock_source());
+        let rotation = self.rotation.load(Ordering::Relaxed);
+        spans::encode(self.spans.drain(max), &source, rotation)
     }
 
     /// Up to `max` lines of JSON; empty when there are none.
@@ -137,8 +157,8 @@ impl Hub {
             "openmetrics" => Ok(exposition::text(&families(), TextForm::OpenMetrics).into_bytes()),
             "otlp" => {
                 let period = Period { start: self.started_unix_nanos, end: clock::unix_nanos() };
-                let resource = Arc::clone(&self.lock_resource());
-                Ok(exposition::otlp(&families(), period, &resource))
+                let source = Arc::clone(&self.lock_source());
+                Ok(exposition::otlp(&families(), period, &source.resource))
             }
             other => Err(UnknownForm(other.to_owned())),
         }
@@ -193,8 +213,8 @@ impl Hub {
         }
     }
 
-    fn lock_resource(&self) -> std::sync::MutexGuard<'_, Arc<[(String, String)]>> {
+    fn lock_source(&self) -> std::sync::MutexGuard<'_, Arc<Source>> {
         // A panic while it was held cannot leave the pointer half changed.
-        self.resource.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -132,12 +132,43 @@ pub struct Span {
     /// In any order.
     #[prost(message, repeated, tag = "9")]
     pub attributes: Vec<KeyValue>,
+    /// In the order in which they happened.
+    #[prost(message, repeated, tag = "11")]
+    pub events: Vec<Event>,
+    /// What it has to do with beside its parent.
+    #[prost(message, repeated, tag = "13")]
+    pub links: Vec<Link>,
     /// None: unset.
     #[prost(message, optional, tag = "15")]
     pub status: Option<Status>,
     /// Trace flags in the lowest byte, `SpanFlags` above.
     #[prost(fixed32, tag = "16")]
     pub flags: u32,
+}
+
+/// `trace.v1.Span.Event`
+#[derive(Clone, PartialEq, Message)]
+pub struct Event {
+    /// Since the epoch.
+    #[prost(fixed64, tag = "1")]
+    pub time_unix_nano: u64,
+    /// Of low cardinality.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub name: Text,
+    /// In any order.
+    #[prost(message, repeated, tag = "3")]
+    pub attributes: Vec<KeyValue>,
+}
+
+/// `trace.v1.Span.Link`
+#[derive(Clone, PartialEq, Message)]
+pub struct Link {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub trace_id: Bytes,
+    /// 8 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub span_id: Bytes,
 }
 
 /// `trace.v1.Status.StatusCode`

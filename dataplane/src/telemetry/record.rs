@@ -14,12 +14,14 @@ use super::Hub;
 use super::excess::Excess;
 use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
 use super::metrics::{DurationSeries, ListenerLabel, RouteMetrics, WorkerCounts};
-use super::trace::{Sampler, TraceContext, span_id};
+use super::trace::{Tracing, span_id};
 use crate::clock::{self, Instant};
 use crate::error::{Error, Reason};
 use crate::random;
 use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
 use crate::verdict::Call;
+
+mod mesh;
 
 /// Names one exchange between hops.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,8 +37,7 @@ pub struct Observer {
     counts: Arc<WorkerCounts>,
     /// By direction: exchanges without a route.
     unrouted: [Arc<DurationSeries>; 3],
-    /// None: no spans are made.
-    sampler: Cell<Option<Sampler>>,
+    tracing: Cell<Tracing>,
     access_log: Cell<bool>,
     /// The grace is over: what is dropped now was cut off by us.
     is_over: Cell<bool>,
@@ -56,7 +57,7 @@ impl Observer {
                 unrouted(Direction::Edge),
             ],
             hub: Arc::clone(hub),
-            sampler: Cell::new(None),
+            tracing: Cell::default(),
             access_log: Cell::new(false),
             is_over: Cell::new(false),
             wall: Cell::new((clock::now(), clock::unix_nanos())),
@@ -65,8 +66,7 @@ impl Observer {
 
     /// Takes the settings of a new snapshot; exchanges that have begun keep theirs.
     pub fn apply(&self, telemetry: &Telemetry) {
-        self.sampler
-            .set(telemetry.tracing.then(|| Sampler::new(telemetry.ratio)));
+        self.tracing.set(Tracing::of(telemetry));
         self.access_log.set(telemetry.access_log);
     }
 
@@ -165,10 +165,8 @@ impl Record {
         } else {
             None
         };
-        let context = match observer.sampler.get() {
-            Some(sampler) => Some(TraceContext::start(headers, sampler)),
-            None => TraceContext::observe(headers),
-        };
+        let tracing = observer.tracing.get();
+        let context = tracing.context(headers);
         let sampled = context.as_ref().is_some_and(|context| context.sampled);
         let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let is_kind = |name: &[u8]| kind.starts_with(name);
@@ -191,6 +189,7 @@ impl Record {
             version: parts.version,
             grpc: is_kind(b"application/grpc"),
             context,
+            config_span: tracing.config_span,
             ..Finished::blank(listener, client)
         };
         Record {
@@ -215,6 +214,7 @@ impl Record {
         observer.counts.started();
         let started = clock::now();
         let started_unix_nanos = observer.unix_nanos(started);
+        let tracing = observer.tracing.get();
         let exchange = Finished {
             tcp: true,
             peer,
@@ -222,10 +222,8 @@ impl Record {
             request_id: RequestId::make(started_unix_nanos, (random::u64(), random::u64())),
             uri: asked.cloned().map(Uri::from).unwrap_or_default(),
             // Nothing that is passed on names a trace: it begins here.
-            context: observer
-                .sampler
-                .get()
-                .map(|sampler| TraceContext::start(&HeaderMap::new(), sampler)),
+            context: tracing.root(),
+            config_span: tracing.config_span,
             ..Finished::blank(listener, client)
         };
         Record {
@@ -302,6 +300,7 @@ impl Record {
             peer: None,
             status: None,
             grpc_status: None,
+            ejection: 0,
         });
     }
 

@@ -3,10 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+
+use super::trace::{Sampler, TraceContext};
 use crate::snapshot::model::{
-    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Route,
+    BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Propagation, Route,
 };
 use crate::snapshot::samples::shared;
+
+/// A trace that begins here and is sampled.
+pub(super) fn root() -> TraceContext {
+    TraceContext::start(&HeaderMap::new(), Propagation::default(), Sampler::new(1.0))
+}
 
 pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {

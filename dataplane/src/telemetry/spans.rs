@@ -9,12 +9,18 @@ use http::{Method, Version};
 use prost::Message;
 use prost::bytes::Bytes;
 
+use super::Source;
 use super::bounded::cut;
-use super::finished::{Attempt, Finished, GrpcStatus};
-use super::otlp::{self, KeyValue, Span, Status, Text, copied, int, text};
+use super::finished::{Attempt, Finished};
+use super::otlp::{self, Event, KeyValue, Span, Text, copied, int, text};
 use super::trace::TraceContext;
-use crate::error::{Reason, Side};
-use crate::snapshot::model::Direction;
+use crate::snapshot::model::{Direction, Protocol};
+
+mod mesh;
+mod outcome;
+
+use mesh::Mesh;
+use outcome::{Outcome, client_blame, server_blame};
 
 /// Bytes of an attribute value that a caller chooses.
 const MAX_VALUE: usize = 4096;
@@ -22,17 +28,19 @@ const MAX_VALUE: usize = 4096;
 /// Query parameters whose values are credentials, by the conventions for `url.query`.
 const SECRET_PARAMETERS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
 
-/// An ExportTraceServiceRequest; empty when none of `exchanges` is sampled.
-pub fn encode<E: AsRef<Finished>>(exchanges: impl Iterator<Item = E>, resource: &[(String, String)]) -> Vec<u8> {
+/// An ExportTraceServiceRequest; empty when none of `exchanges` is sampled. `rotation` is the span of the last change of
+/// certificates in the mesh's trace.
+pub fn encode<E: AsRef<Finished>>(exchanges: impl Iterator<Item = E>, source: &Source, rotation: u64) -> Vec<u8> {
+    let mesh = source.mesh.map(|mesh| Mesh::of(mesh, rotation));
     let mut spans = Vec::new();
     for exchange in exchanges {
-        push(&mut spans, exchange.as_ref());
+        push(&mut spans, exchange.as_ref(), mesh.as_ref());
     }
     if spans.is_empty() {
         return Vec::new();
     }
     let scope_spans = vec![otlp::ScopeSpans { scope: Some(otlp::scope()), spans }];
-    let resource_spans = vec![otlp::ResourceSpans { resource: Some(otlp::resource(resource)), scope_spans }];
+    let resource_spans = vec![otlp::ResourceSpans { resource: Some(otlp::resource(&source.resource)), scope_spans }];
     otlp::ExportTraces { resource_spans }.encode_to_vec()
 }
 
@@ -44,20 +52,20 @@ pub fn count(exchange: &Finished) -> u64 {
     }
 }
 
-fn push(spans: &mut Vec<Span>, exchange: &Finished) {
+fn push(spans: &mut Vec<Span>, exchange: &Finished, mesh: Option<&Mesh>) {
     let Some(context) = exchange.sampled() else { return };
     let shared = Shared::of(exchange, context);
+    let first = spans.len();
     if exchange.tcp {
-        return spans.push(connection(&shared));
+        spans.push(connection(&shared));
+    } else {
+        spans.push(server(&shared));
+        let attempts = exchange.attempts.iter().enumerate();
+        spans.extend(attempts.map(|(index, attempt)| client(&shared, index, attempt, mesh)));
     }
-    spans.push(server(&shared));
-    spans.extend(
-        exchange
-            .attempts
-            .iter()
-            .enumerate()
-            .map(|(index, attempt)| client(&shared, index, attempt)),
-    );
+    if let Some(mesh) = mesh {
+        spans[first].links = mesh.links(exchange);
+    }
 }
 
 /// What the spans of one exchange have in common.
@@ -103,6 +111,8 @@ impl<'a> Shared<'a> {
             start_time_unix_nano: at(started),
             end_time_unix_nano: at(ended),
             attributes: Vec::with_capacity(24),
+            events: Vec::new(),
+            links: Vec::new(),
             status: None,
             flags: otlp::FLAG_HAS_IS_REMOTE | u32::from(self.context.flags()),
         }
@@ -143,6 +153,36 @@ impl<'a> Shared<'a> {
             attributes.push(text("sidecar.cluster", copied(&cluster.name)));
         }
         attributes.push(text("sidecar.direction", exchange.listener.direction.name()));
+    }
+
+    /// What the exchange's own span says of how it was carried out.
+    fn describe_handling(&self, attributes: &mut Vec<KeyValue>) {
+        let Finished { candidates, circuits, .. } = self.exchange;
+        if let Some(route) = &self.exchange.route {
+            attributes.push(text("sidecar.config.place", copied(&route.origin.place)));
+            if route.origin.index > 0 {
+                attributes.push(int("sidecar.config.index", route.origin.index as i64));
+            }
+        }
+        attributes.push(int("sidecar.attempts", self.exchange.attempts.len() as i64));
+        if let Some(breaker) = circuits.breaker {
+            attributes.push(text("sidecar.breaker", breaker.name()));
+        }
+        // Most of the time all can be picked, and nothing need be said.
+        if candidates.healthy < candidates.total || candidates.priority > 0 {
+            for (key, count) in [
+                ("sidecar.candidates.total", candidates.total),
+                ("sidecar.candidates.healthy", candidates.healthy),
+                ("sidecar.candidates.ejected", candidates.ejected),
+                ("sidecar.candidates.ill", candidates.ill),
+                ("sidecar.candidates.priority", candidates.priority),
+            ] {
+                attributes.push(int(key, count));
+            }
+        }
+        if candidates.is_panic {
+            attributes.push(text("sidecar.candidates.panic", "true"));
+        }
     }
 }
 
@@ -186,6 +226,7 @@ fn server(shared: &Shared<'_>) -> Span {
     if let Some(peer) = &exchange.peer {
         attributes.push(text("sidecar.peer", copied(peer)));
     }
+    shared.describe_handling(attributes);
     let outcome = Outcome {
         status: exchange.status.map(|status| status.as_u16()),
         grpc_status: exchange.grpc_status,
@@ -217,11 +258,11 @@ fn connection(shared: &Shared<'_>) -> Span {
     }
     if let Some(last) = exchange.attempts.last() {
         attributes.push(text("sidecar.endpoint", copied(&last.endpoint)));
-        attributes.push(int("sidecar.attempts", exchange.attempts.len() as i64));
         if let Some(peer) = &last.peer {
             attributes.push(text("sidecar.upstream.peer", copied(peer)));
         }
     }
+    shared.describe_handling(attributes);
     attributes.push(int("sidecar.bytes.received", exchange.received as i64));
     attributes.push(int("sidecar.bytes.sent", exchange.sent as i64));
     let outcome = Outcome { status: None, grpc_status: None, reason: exchange.reason, blame: server_blame };
@@ -229,7 +270,7 @@ fn connection(shared: &Shared<'_>) -> Span {
     span
 }
 
-fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt) -> Span {
+fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt, mesh: Option<&Mesh>) -> Span {
     let exchange = shared.exchange;
     let ended = attempt.ended.unwrap_or(exchange.duration);
     let id = Bytes::copy_from_slice(&attempt.span_id.to_be_bytes());
@@ -238,6 +279,14 @@ fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt) -> Span {
     shared.describe_request(attributes);
     attributes.push(text("url.full", full_url(exchange)));
     push_socket(attributes, attempt.address);
+    if let Some(cluster) = &exchange.cluster {
+        let version = if cluster.protocol == Protocol::Http2 {
+            "2"
+        } else {
+            "1.1"
+        };
+        attributes.push(text("network.protocol.version", version));
+    }
     attributes.push(text("sidecar.endpoint", copied(&attempt.endpoint)));
     if let Some(peer) = &attempt.peer {
         attributes.push(text("sidecar.peer", copied(peer)));
@@ -252,60 +301,15 @@ fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt) -> Span {
         blame: client_blame,
     };
     span.status = outcome.describe(attributes, None);
+    if attempt.ejection != 0 {
+        span.events.push(Event {
+            time_unix_nano: span.end_time_unix_nano,
+            name: Text::from_static(b"sidecar.ejection"),
+            attributes: vec![text("sidecar.endpoint", copied(&attempt.endpoint))],
+        });
+        span.links.extend(mesh.map(|mesh| mesh.link(attempt.ejection)));
+    }
     span
-}
-
-/// How one span ended.
-struct Outcome {
-    status: Option<u16>,
-    grpc_status: Option<GrpcStatus>,
-    reason: Option<Reason>,
-    /// The status code or reason that makes the span an error, if it does.
-    blame: fn(&Outcome) -> Option<Cow<'static, str>>,
-}
-
-impl Outcome {
-    fn describe(&self, attributes: &mut Vec<KeyValue>, detail: Option<&str>) -> Option<Status> {
-        if let Some(status) = self.status {
-            attributes.push(int("http.response.status_code", status));
-        }
-        if let Some(status) = self.grpc_status {
-            attributes.push(text("rpc.response.status_code", status.name()));
-        }
-        if let Some(reason) = self.reason {
-            attributes.push(text("sidecar.reason", reason.name()));
-        }
-        let error_type = (self.blame)(self)?;
-        attributes.push(text("error.type", copied(&error_type)));
-        let message = match (self.reason, detail) {
-            (Some(reason), Some(detail)) => format!("{} {}", reason.sentence(), cut(detail, MAX_VALUE)).into(),
-            (Some(reason), None) => Text::from_static(reason.sentence().as_bytes()),
-            (None, _) => Text::new(),
-        };
-        Some(Status { message, code: otlp::STATUS_ERROR })
-    }
-}
-
-/// A server span is an error when the server failed, not when the caller erred or left.
-fn server_blame(outcome: &Outcome) -> Option<Cow<'static, str>> {
-    match (outcome.reason, outcome.grpc_status, outcome.status) {
-        (Some(reason), ..) if reason.side() == Side::Downstream => None,
-        (Some(reason), None, _) if reason.status() >= 500 => Some(reason.name().into()),
-        (_, Some(grpc), _) if grpc.is_server_error() => Some(outcome.reason.map_or(grpc.name(), Reason::name).into()),
-        (_, Some(_), _) => None,
-        (_, None, Some(status)) if status >= 500 => Some(status.to_string().into()),
-        _ => None,
-    }
-}
-
-/// A client span is an error when the call did not succeed.
-fn client_blame(outcome: &Outcome) -> Option<Cow<'static, str>> {
-    match (outcome.reason, outcome.grpc_status, outcome.status) {
-        (Some(reason), ..) => Some(reason.name().into()),
-        (None, Some(grpc), _) => grpc.is_error().then(|| grpc.name().into()),
-        (None, None, Some(status)) if status >= 400 => Some(status.to_string().into()),
-        _ => None,
-    }
 }
 
 /// The method, if it is one of those that the conventions name.
@@ -394,52 +398,6 @@ mod tests {
             "Signature=REDACTED&X-Goog-Signature=REDACTED"
         );
         assert!(matches!(redacted("a=1&signal=2"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn blame_follows_the_conventions() {
-        let outcome = |status, grpc: Option<u8>, reason| Outcome {
-            status,
-            grpc_status: grpc.map(GrpcStatus::new),
-            reason,
-            blame: server_blame,
-        };
-        for (outcome, server, client) in [
-            (outcome(Some(200), None, None), None, None),
-            (outcome(Some(404), None, None), None, Some("404")),
-            (outcome(Some(500), None, None), Some("500"), Some("500")),
-            (outcome(Some(200), Some(0), None), None, None),
-            (outcome(Some(200), Some(5), None), None, Some("NOT_FOUND")),
-            (
-                outcome(Some(200), Some(14), None),
-                Some("UNAVAILABLE"),
-                Some("UNAVAILABLE"),
-            ),
-            (
-                outcome(Some(200), Some(14), Some(Reason::Overflow)),
-                Some("overflow"),
-                Some("overflow"),
-            ),
-            (
-                outcome(Some(503), None, Some(Reason::Overflow)),
-                Some("overflow"),
-                Some("overflow"),
-            ),
-            (outcome(Some(404), None, Some(Reason::NoRoute)), None, Some("no-route")),
-            (
-                outcome(None, Some(1), Some(Reason::DownstreamReset)),
-                None,
-                Some("downstream-reset"),
-            ),
-            (
-                outcome(Some(400), None, Some(Reason::BadRequest)),
-                None,
-                Some("bad-request"),
-            ),
-        ] {
-            assert_eq!(server_blame(&outcome).as_deref(), server);
-            assert_eq!(client_blame(&outcome).as_deref(), client);
-        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::error::{Error, Reason};
 use crate::proto;
 use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
 
+mod mesh;
+
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const CLIENT: &str = "127.0.0.1:40000";
 
@@ -37,6 +39,7 @@ fn telemetry(tracing: bool, ratio: f64, access_log: bool) -> Telemetry {
         ratio,
         resource: vec![("service.name".into(), "web".into())],
         access_log,
+        ..Telemetry::default()
     }
 }
 

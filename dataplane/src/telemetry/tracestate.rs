@@ -5,7 +5,7 @@
 
 use http::header::{HeaderMap, HeaderValue};
 
-use super::trace::{MAX_TRACESTATE_MEMBERS, TRACESTATE, trim};
+use super::propagation::w3c::{MAX_TRACESTATE_MEMBERS, TRACESTATE, trim};
 
 const MEMBER: &str = "sidecar=retry:1";
 const KEY: &[u8] = b"sidecar=";

@@ -9,6 +9,7 @@ use crate::breaker::Pass;
 use crate::error::{Error, Reason};
 use crate::proto::{self, event::Kind};
 use crate::snapshot::model::ErrorRate;
+use crate::telemetry::trace::span_id;
 use crate::verdict::Verdict;
 
 /// A circuit stays open for up to so many times the shortest.
@@ -71,41 +72,48 @@ impl Permit {
         self.is_retried.get() && cluster.budget.try_spend(share, total, active)
     }
 
-    /// The request is over, with this outcome of its last attempt.
-    pub fn ended(&self, verdict: Verdict) {
+    /// The request is over, with this outcome of its last attempt. If that opened the circuit, returns the span of it in
+    /// the mesh's trace, else 0.
+    pub fn ended(&self, verdict: Verdict) -> u64 {
         let Some(policy) = &self.upstream.config.breaker else {
-            return;
+            return 0;
         };
         let circuit = &self.upstream.cluster.circuit;
         match verdict {
             Verdict::Success if self.is_probe.take() => {
                 circuit.probe_succeeded();
                 self.tell(String::new());
+                0
             }
             Verdict::Failure | Verdict::GatewayError if self.is_probe.take() => {
                 circuit.probe_failed(policy.open, longest(policy));
-                self.tell("it was tried again and failed".to_owned());
+                self.tell("it was tried again and failed".to_owned())
             }
             Verdict::Failure | Verdict::GatewayError => self.failed(policy),
-            Verdict::Success | Verdict::CallersFault | Verdict::Overload => {}
+            Verdict::Success | Verdict::CallersFault | Verdict::Overload => 0,
         }
     }
 
-    fn failed(&self, policy: &ErrorRate) {
+    fn failed(&self, policy: &ErrorRate) -> u64 {
         let cluster = &self.upstream.cluster;
         let (requests, failures) = cluster.window.failed(cluster.requests.taken());
         let is_high = u64::from(failures) * 1000 > u64::from(requests) * u64::from(policy.failures);
-        if requests >= policy.min_requests && is_high && cluster.circuit.trip(policy.open, longest(policy)) {
-            cluster.window.forget();
-            self.tell(format!("{failures} of {requests} requests failed"));
+        if requests < policy.min_requests || !is_high || !cluster.circuit.trip(policy.open, longest(policy)) {
+            return 0;
         }
+        cluster.window.forget();
+        self.tell(format!("{failures} of {requests} requests failed"))
     }
 
-    fn tell(&self, cause: String) {
+    /// Returns the span of it in the mesh's trace.
+    fn tell(&self, cause: String) -> u64 {
         let Upstream { cluster, config, events, .. } = &*self.upstream;
+        let span_id = span_id();
+        cluster.circuit.tell(span_id);
         let open_ms = cluster.circuit.left().unwrap_or_default().as_millis() as u64;
         let cluster = config.name.to_string();
-        events.push(Kind::Circuit(proto::Circuit { cluster, cause, open_ms }));
+        events.push(Kind::Circuit(proto::Circuit { cluster, cause, open_ms, span_id }));
+        span_id
     }
 }
 

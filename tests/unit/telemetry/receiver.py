@@ -31,6 +31,12 @@ class Receiver:
         """Spans in all requests that came."""
         return sum(count(ExportTraceServiceRequest.FromString(body)) for body in self.bodies)
 
+    def names(self) -> list[str]:
+        """Of the spans in all requests that came."""
+        exports = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
+        scopes = [scope for export in exports for of in export.resource_spans for scope in of.scope_spans]
+        return [span.name for scope in scopes for span in scope.spans]
+
 
 @asynccontextmanager
 async def receiver() -> AsyncIterator[tuple[Receiver, ClientSession]]:

@@ -1,6 +1,9 @@
 """Sending OTLP: what may be tried again is, what may not is not, and every span is counted."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
@@ -11,8 +14,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from sidecar.telemetry.export import Exporter, ExportError, count_rejected, count_spans
+from sidecar.telemetry.attempt import ExportError
+from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import Target
+from sidecar.telemetry.peek import count_rejected, count_spans, retry_delay
 from tests.unit.telemetry.receiver import Receiver, receiver, request
 
 
@@ -73,6 +78,25 @@ async def test_the_wait_is_shortened_by_chance_and_set_by_the_receiver() -> None
     assert waits.seconds == [0.75, 7]
 
 
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [
+        (lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True), 27, 30),
+        (lambda: "Sun, 06 Nov 1994 08:49:37 GMT", 0, 0),
+        # Not read: we wait as if nothing had been said.
+        (lambda: "soon", 1, 1),
+        (lambda: "-1", 1, 1),
+    ],
+)
+async def test_the_wait_may_be_said_as_a_date(said: Callable[[], str], least: float, most: float) -> None:
+    waits = Waits()
+    async with receiver() as (received, session):
+        received.statuses, received.headers = [503], {"Retry-After": said()}
+        await Exporter(session, target(received), waits.sleep, lambda: 0.0).send(request(1), 5)
+
+    assert least <= waits.seconds[0] <= most
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 500, 501, 301])
 async def test_a_refusal_is_not_tried_again(status: int) -> None:
     async with receiver() as (received, session):
@@ -86,8 +110,8 @@ async def test_a_refusal_is_not_tried_again(status: int) -> None:
 async def test_nobody_there_is_given_up_in_time() -> None:
     async with receiver() as (_, session):
         closed = Target("http://127.0.0.1:9/v1/traces", {}, 5.0, gzip=False)
-        with pytest.raises(ExportError, match=r"Cannot connect .*, given up after 0.05 s"):
-            await Exporter(session, closed).send(request(1), 0.05)
+        with pytest.raises(ExportError, match=r"Cannot connect .*, given up after 0.5 s"):
+            await Exporter(session, closed).send(request(1), 0.5)
 
 
 def test_where_it_goes_is_told_without_credentials() -> None:
@@ -112,6 +136,7 @@ def test_two_requests_behind_one_another_are_one_request() -> None:
 def test_no_bytes_can_break_the_count(message: bytes) -> None:
     assert count_spans(message) >= 0
     assert count_rejected(message) >= 0
+    assert (retry_delay(message) or 0) >= 0
 
 
 def test_what_the_receiver_refused_is_read_from_its_reply() -> None:

@@ -1,9 +1,19 @@
 """The OTEL_* variables mean here what the OpenTelemetry specification says they mean."""
 
+from pathlib import Path
+
 import pytest
 
-from sidecar.telemetry.otlp import Batching, read_environment
-from sidecar.wire.telemetry_pb2 import Telemetry, Tracing
+from sidecar.telemetry.otlp import Batching, Tls, read_environment
+from sidecar.wire.telemetry_pb2 import (
+    PROPAGATOR_B3,
+    PROPAGATOR_B3MULTI,
+    PROPAGATOR_JAEGER,
+    PROPAGATOR_NONE,
+    PROPAGATOR_TRACECONTEXT,
+    Telemetry,
+    Tracing,
+)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
@@ -107,17 +117,42 @@ def test_one_signal_can_be_turned_off() -> None:
     ],
 )
 def test_the_sampler_decides_the_ratio(sampler: str, argument: str, ratio: float) -> None:
-    settings = read_environment({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}, "orders")
+    for name, ignores_parent in ((sampler, False), (sampler.removeprefix("parentbased_"), True)):
+        settings = read_environment({"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": argument}, "orders")
 
-    assert settings.ratio == ratio
+        assert (settings.ratio, settings.ignores_parent) == (ratio, ignores_parent)
+        assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "propagators"),
+    [
+        ("", []),
+        ("tracecontext,baggage", [PROPAGATOR_TRACECONTEXT]),
+        ("b3", [PROPAGATOR_B3]),
+        ("b3multi, jaeger ,tracecontext,b3multi", [PROPAGATOR_B3MULTI, PROPAGATOR_JAEGER, PROPAGATOR_TRACECONTEXT]),
+        # Baggage alone carries no trace.
+        ("baggage", [PROPAGATOR_NONE]),
+        ("none", [PROPAGATOR_NONE]),
+        ("b3,none", [PROPAGATOR_NONE]),
+    ],
+)
+def test_the_propagators_are_taken_in_their_order(value: str, propagators: list[int]) -> None:
+    settings = read_environment({"OTEL_PROPAGATORS": value}, "orders")
+
+    assert list(settings.propagators) == propagators
     assert settings.warnings == ()
 
 
-def test_a_sampler_that_would_break_traces_is_read_with_the_parent_and_told() -> None:
-    settings = read_environment({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, "orders")
+def test_an_unknown_propagator_is_told_and_the_others_hold() -> None:
+    settings = read_environment({"OTEL_PROPAGATORS": "xray,b3"}, "orders")
 
-    assert settings.ratio == 0.5
-    assert "is read as parentbased_traceidratio" in settings.warnings[0]
+    assert settings.propagators == (PROPAGATOR_B3,)
+    assert settings.warnings == (
+        "OTEL_PROPAGATORS='xray' is ignored: expected some of tracecontext, baggage, b3, b3multi, jaeger, none",
+    )
+    # With none that is known the default holds.
+    assert read_environment({"OTEL_PROPAGATORS": "xray"}, "orders").propagators == ()
 
 
 def test_the_name_of_the_service_has_an_order_of_precedence() -> None:
@@ -171,12 +206,74 @@ def test_what_is_no_endpoint_turns_the_signals_off(endpoint: str) -> None:
     assert "traces are not sent, expected a URL like http://collector:4318" in settings.warnings[0]
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http/json"])
-def test_a_protocol_that_is_not_spoken_is_told_with_the_way_out(protocol: str) -> None:
-    settings = read_environment({ENDPOINT: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}, "orders")
+def test_a_protocol_that_is_not_spoken_is_told_with_the_way_out() -> None:
+    settings = read_environment({ENDPOINT: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "orders")
 
     assert (settings.traces, settings.metrics) == (None, None)
-    assert "OTLP/HTTP port (usually 4318)" in settings.warnings[0]
+    assert "expected http/protobuf or grpc" in settings.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "insecure", "url"),
+    [
+        ("http://c:4317", "", "http://c:4317"),
+        ("https://c:4317/", "true", "https://c:4317/"),
+        ("c:4317", "", "https://c:4317"),
+        ("c:4317", "true", "http://c:4317"),
+    ],
+)
+def test_over_grpc_the_endpoint_is_a_host_and_whether_there_is_tls(endpoint: str, insecure: str, url: str) -> None:
+    settings = read_environment(
+        {
+            ENDPOINT: endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://m:4318/v1/metrics",
+            "OTEL_EXPORTER_OTLP_INSECURE": insecure,
+        },
+        "orders",
+    )
+
+    assert settings.traces is not None
+    assert settings.metrics is not None
+    assert (settings.traces.protocol, settings.traces.url) == ("grpc", url)
+    assert (settings.metrics.protocol, settings.metrics.signal) == ("http/protobuf", "metrics")
+    assert settings.warnings == ()
+
+
+def test_without_grpcio_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.telemetry.otlp.find_spec", lambda name: None)
+    environ = {ENDPOINT: "http://c:4317", "OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    settings = read_environment(environ, "orders")
+
+    assert settings.traces is None
+    assert "pip install 'sidecar-mesh[grpc]'" in settings.warnings[0]
+
+
+def test_certificates_are_named_for_all_signals_or_for_one(tmp_path: Path) -> None:
+    roots, certificate, key, own = (tmp_path / name for name in ("roots", "certificate", "key", "own"))
+    for file in (roots, certificate, key, own):
+        file.touch()
+    environ = {
+        ENDPOINT: "https://c:4318",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(roots),
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE": str(own),
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(certificate),
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(key),
+    }
+    settings = read_environment(environ, "orders")
+
+    assert settings.traces is not None
+    assert settings.metrics is not None
+    assert settings.traces.tls == Tls(str(own), str(certificate), str(key))
+    assert settings.metrics.tls == Tls(str(roots), str(certificate), str(key))
+
+    missing = read_environment({**environ, "OTEL_EXPORTER_OTLP_CLIENT_KEY": f"{key}.no"}, "orders")
+    assert missing.traces is None
+    assert "there is no such file" in missing.warnings[0]
+    alone = read_environment({**environ, "OTEL_EXPORTER_OTLP_CLIENT_KEY": ""}, "orders")
+    assert alone.metrics is None
+    assert "go together" in alone.warnings[0]
 
 
 def test_headers_that_cannot_be_read_are_not_printed() -> None:
@@ -203,6 +300,12 @@ def test_the_environment_lies_over_the_documents() -> None:
     settings.overlay(telemetry)
 
     assert telemetry.tracing == Tracing(enabled=True, ratio=0.0, resource={"service.name": "o", "a": "b"})
+
+    alone = {ENDPOINT: "http://c:4318", "OTEL_TRACES_SAMPLER": "always_on", "OTEL_PROPAGATORS": "b3,jaeger"}
+    read_environment(alone, "orders").overlay(telemetry)
+
+    assert (telemetry.tracing.ratio, telemetry.tracing.ignores_parent) == (1.0, True)
+    assert list(telemetry.tracing.propagators) == [PROPAGATOR_B3, PROPAGATOR_JAEGER]
 
 
 def test_without_a_target_no_span_is_made_and_documents_keep_the_last_word_on_off() -> None:

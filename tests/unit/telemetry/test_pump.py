@@ -8,7 +8,7 @@ import pytest
 from sidecar.dataplane import DataPlane
 from sidecar.telemetry.export import Exporter
 from sidecar.telemetry.otlp import Batching, Target
-from sidecar.telemetry.pump import AccessLogPump, MetricPump, SpanPump
+from sidecar.telemetry.pump import OWN_SPANS, AccessLogPump, MetricPump, SpanPump
 from tests.double import SeamDouble
 from tests.unit.telemetry.receiver import Receiver, receiver, request
 
@@ -65,6 +65,20 @@ async def test_a_refused_batch_is_lost_and_counted_and_the_next_one_leaves(caplo
         task.cancel()
 
     assert f"spans not sent to {received.url}: HTTP 400; 3 lost so far" in caplog.text
+
+
+async def test_spans_of_the_control_side_leave_with_the_others_and_are_bounded() -> None:
+    seam = SeamDouble()
+    seam.spans.append(request(5))
+    async with receiver() as (received, session):
+        pump = SpanPump(DataPlane(seam), exporter(received, session), batching(max_export_batch_size=100))
+        for _ in range(OWN_SPANS + 3):
+            pump.offer(request(1))
+        await pump.flush(5)
+
+        assert (pump.sent, pump.lost) == (OWN_SPANS + 5, 3)
+        assert received.spans() == OWN_SPANS + 5
+        assert len(received.bodies) == 3
 
 
 async def test_spans_that_the_receiver_refuses_one_by_one_are_lost() -> None:
@@ -131,6 +145,8 @@ async def test_a_long_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> 
             received.statuses = [status]
             seam.spans.append(request(1))
             await pump.flush(5)
+
+            assert bool(pump.problem) == (status != 200)
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "again" in caplog.records[-1].message

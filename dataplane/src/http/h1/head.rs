@@ -342,10 +342,13 @@ fn is_protected(name: &HeaderName) -> bool {
         | header::VIA => true,
         _ => {
             let name = name.as_str();
-            ["x-forwarded-", "x-sidecar-", "grpc-"]
+            ["x-forwarded-", "x-sidecar-", "x-b3-", "grpc-"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
-                || matches!(name, "traceparent" | "tracestate" | "x-request-id")
+                || matches!(
+                    name,
+                    "traceparent" | "tracestate" | "baggage" | "b3" | "uber-trace-id" | "x-request-id"
+                )
         }
     }
 }

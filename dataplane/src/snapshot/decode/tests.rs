@@ -3,6 +3,7 @@ mod cors;
 mod failures;
 mod routes;
 mod tcp;
+mod tracing;
 
 use std::time::Instant;
 
@@ -169,6 +170,7 @@ fn every_field_arrives() {
                 ("host.name".into(), "h".into()),
             ]
             .into(),
+            ..Default::default()
         }),
         access_log: Some(proto::AccessLog { enabled: true }),
     });
@@ -422,17 +424,6 @@ fn a_bad_cluster_is_refused() {
         tls(|t| t.server_name = "a b".into()),
         "tls.server_name \"a b\" is neither a DNS name nor an IP address"
     );
-}
-
-#[test]
-fn a_bad_ratio_is_refused() {
-    for ratio in [-0.1, 1.1, f64::NAN] {
-        let text = refusal(|message| {
-            let tracing = Some(proto::Tracing { ratio, ..Default::default() });
-            message.telemetry = Some(proto::Telemetry { tracing, access_log: None });
-        });
-        assert_eq!(text, format!("telemetry: tracing.ratio is {ratio}; expected 0 to 1"));
-    }
 }
 
 /// A service mesh of 1000 services with four routes each.
