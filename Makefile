@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-consul demo-check test real faults attack full conformance lint fuzz bench bench-consul wheel lock all
+.PHONY: help build protos demo demo-consul demo-jaeger demo-check test real faults attack full conformance lint fuzz bench bench-consul wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -46,6 +46,11 @@ demo-consul: ## run the example shop on real Consul and watch a key move its cal
 	$(timed) $(built); \
 	command -v consul >/dev/null || tests/real/install.sh consul; \
 	python examples/shop/demo_consul.py
+
+demo-jaeger: ## run the example shop with real Jaeger (and Consul, if it is there); stop it with Ctrl-C
+	$(timed) $(quietly) $(extension); \
+	command -v jaeger >/dev/null || tests/real/install.sh jaeger; \
+	python examples/shop/demo_jaeger.py
 
 demo-check: ## run the example shop without a terminal and check what it does
 	$(timed) $(built); \

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
-from layout import CONSUL_PORT, CONSUL_PORTS, CONSUL_SERF_PORT, CONSUL_SERVER_PORT, Ports
+from layout import CONSUL_PORT, CONSUL_PORTS, CONSUL_SERF_PORT, CONSUL_SERVER_PORT, FOLDER, Ports
 from processes import POLL_EVERY, Process, ShopError, check_free
 
 # Seconds.
@@ -68,6 +69,13 @@ class Agent:
     async def consul(self, *arguments: str) -> str:
         """What `consul ARGUMENTS` prints, as a person would call it. Raises ShopError when it fails."""
         return await output_of([self.program, *arguments], {"CONSUL_HTTP_ADDR": self.address})
+
+    async def push(self, documents: Path) -> str:
+        """Write the documents of the mesh, by the command of ours that does it; returns what that says."""
+        root = str(FOLDER.parent.parent)
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", "sidecar", "config", "push", str(documents)]
+        return await output_of(command, {"CONSUL_HTTP_ADDR": self.address, "PYTHONPATH": path})
 
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         self._process.check_alive()

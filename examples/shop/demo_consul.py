@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import re
 import shutil
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-from agent import Agent, output_of
+from agent import Agent
 from layout import CONSUL_CONFIG, FOLDER, GATEWAY_PORT, INSTANCES, Ports, free_ports, write_config
 from processes import Shop, ShopError, environment_for
 from screen import bold, say, until_stopped
@@ -168,9 +167,7 @@ class Demo:
         documents = self.directory / "consul"
         write_config(documents, self._ports, CONSUL_CONFIG)
         say(f"$ sidecar config push {shown(documents)}")
-        command = [sys.executable, "-m", "sidecar", "config", "push", str(documents)]
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        say(indented(await output_of(command, {"CONSUL_HTTP_ADDR": self.agent.address, "PYTHONPATH": path})))
+        say(indented(await self.agent.push(documents)))
         text = (documents / "services" / "orders.yaml").read_text()
         for percent in STEPS:
             self.file(percent).write_text(with_weights(text, 100 - percent, percent))

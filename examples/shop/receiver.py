@@ -17,6 +17,8 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 MAX_TRACES = 256
 MAX_SPANS_PER_TRACE = 1024
 
+OF_THE_MESH = "sidecar.mesh"
+
 KINDS = {
     trace_pb2.Span.SPAN_KIND_SERVER: "server",
     trace_pb2.Span.SPAN_KIND_CLIENT: "client",
@@ -41,7 +43,9 @@ class Span:
 
     @property
     def place(self) -> str:
-        """Which part of the service made it: "gateway", "sidecar inbound", "sidecar outbound" or "app"."""
+        """Which part of the service made it: "gateway", "sidecar inbound", "sidecar outbound", "proxy" or "app"."""
+        if self.attributes.get("otel.scope.name") == OF_THE_MESH:
+            return "proxy"
         direction = self.attributes.get("sidecar.direction")
         if direction is None:
             return "app"
@@ -105,6 +109,9 @@ def _spans(export: ExportTraceServiceRequest) -> Iterator[Span]:
     for of_resource in export.resource_spans:
         service = _attributes(of_resource.resource.attributes).get("service.name", "?")
         for of_scope in of_resource.scope_spans:
+            if of_scope.scope.name == OF_THE_MESH:
+                # What has happened to a proxy itself, not what came of a call.
+                continue
             for span in of_scope.spans:
                 yield Span(
                     trace_id=span.trace_id.hex(),

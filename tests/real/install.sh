@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go and Node programs at
-# pinned versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul` and
-# `install.sh spire`: that alone.
+# pinned versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul`,
+# `install.sh jaeger` and `install.sh spire`: that alone.
 set -euo pipefail
 
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
@@ -30,6 +30,8 @@ spire=spire-1.13.3
 
 # Too large for `go install` by version: its module replaces others, so a module of ours pins it. Ten minutes on two cores.
 consul=consul-1.22.7
+# Likewise: version 2 of Jaeger under the number that its module has, without its page. Four minutes.
+jaeger=jaeger-1.76.0
 
 stop() {
   printf 'missing: %s\n   get it: %s\n' "$1" "$2" >&2
@@ -112,6 +114,11 @@ build_consul() {
   go build -o "$into/consul" -ldflags "-s -w" github.com/hashicorp/consul
 }
 
+build_jaeger() {
+  cd "$here/jaeger"
+  go build -o "$into/jaeger" -ldflags "-s -w" github.com/jaegertracing/jaeger/cmd/jaeger
+}
+
 build_spire() {
   cd "$(go mod download -json "github.com/spiffe/spire@v${spire#spire-}" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')"
   go build -o "$into/" -ldflags "-s -w" ./cmd/spire-server ./cmd/spire-agent
@@ -119,6 +126,10 @@ build_spire() {
 
 if [ "${1:-}" = consul ]; then
   install_go "$consul" build_consul
+  exit
+fi
+if [ "${1:-}" = jaeger ]; then
+  install_go "$jaeger" build_jaeger
   exit
 fi
 if [ "${1:-}" = spire ]; then
@@ -131,5 +142,6 @@ install_aside "$envoy" fetch_envoy
 install_go "${h2spec[@]}"
 install_go "${interop[@]}"
 install_go "${conformance[@]}"
-# Last, for it changes the directory.
+# Last, for they change the directory.
 install_go "$consul" build_consul
+install_go "$jaeger" build_jaeger
