@@ -22,7 +22,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut field = [0; 4];
-        write(&mut field, 0x1_2aB3);
+        write(&mut field, 0x1_2ab3);
         assert_eq!(&field, b"2ab3");
         assert_eq!(read(b"2aB3"), Some(0x2ab3));
         assert_eq!(read(&[b'f'; 32]), Some(u128::MAX));
