@@ -48,7 +48,7 @@ demo-consul: ## run the example shop on real Consul and watch a key move its cal
 	python examples/shop/demo_consul.py
 
 demo-jaeger: ## run the example shop with real Jaeger (and Consul, if it is there); stop it with Ctrl-C
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	command -v jaeger >/dev/null || tests/real/install.sh jaeger; \
 	python examples/shop/demo_jaeger.py
 
@@ -92,7 +92,7 @@ attack: ## clients that flood or do not read, against ours and nginx, HAProxy, E
 	python -m pytest --quiet -m long tests/real/test_attacks.py
 
 full: ## the long forms: real, fuzz, bench, bench-consul
-	$(timed) $(quietly) real; tests/real/install.sh spire; \
+	$(timed) $(quietly) real; for large in spire jaeger; do tests/real/install.sh $$large; done; \
 	maturin develop --profile dist --locked --quiet; \
 	python -m pytest --quiet -m long tests/real; \
 	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \

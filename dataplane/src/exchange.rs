@@ -215,15 +215,6 @@ impl Call {
         }
     }
 
-    /// A gRPC-Web call goes on as gRPC.
-    fn translate(&mut self, parts: &Parts) {
-        self.web = Translation::of(&parts.headers);
-        if let Some(web) = &self.web {
-            self.record.translated();
-            self.upload.translate(|body| web.body(body));
-        }
-    }
-
     /// Passes the response on while the rest of the request goes up; ends when the response has, or its reader takes
     /// none of it for too long.
     async fn relay(&mut self, answer: Answer<'_>, parts: &Parts, send_timeout: Duration) {

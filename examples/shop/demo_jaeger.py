@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -52,8 +53,9 @@ class Demo:
         say(f"{bold(f'The shop is {where}')}, after {time.monotonic() - began:.1f} s.\n")
         say(f"$ grpcurl -plaintext … 127.0.0.1:{self._ports[GATEWAY_PORT]} shop.v1.Shop/GetOrder")
         await self.call()
-        trace_id = await self.first(lambda: self.jaeger.newest(GATEWAY, "shop.v1.Shop/GetOrder"), "the call's trace")
-        await self.show(trace_id, SPANS_OF_A_CALL)
+        # Those before it found a shop that was not ready.
+        call = partial(self.jaeger.newest, GATEWAY, "shop.v1.Shop/GetOrder", **{"rpc.response.status_code": "OK"})
+        await self.show(await self.first(call, "the call's trace"), SPANS_OF_A_CALL)
         say(f"{bold('What has happened to the gateway itself')}, to which the spans of its requests are linked:")
         await self.show(await self.first(lambda: self.jaeger.newest(GATEWAY, "mesh"), "the mesh's trace"), 2)
         say(

@@ -1,6 +1,7 @@
 """Jaeger for the demo, alone on this machine, and its query API; all that it knows is gone when it stops."""
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -73,9 +74,9 @@ class Jaeger:
             found = (await answer.json())["data"] if answer.status == 200 else []
         return [span for trace in found or () for span in _spans(trace)]
 
-    async def newest(self, service: str, operation: str) -> str:
+    async def newest(self, service: str, operation: str, **tags: str) -> str:
         """The id of the newest trace with such a span; "" when there is none."""
-        query = {"service": service, "operation": operation, "limit": "1"}
+        query = {"service": service, "operation": operation, "tags": json.dumps(tags), "limit": "1"}
         async with self._session.get(f"{self.api}/api/traces", params=query) as answer:
             found = (await answer.json())["data"] if answer.status == 200 else []
         return str(found[0]["traceID"]) if found else ""

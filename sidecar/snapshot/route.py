@@ -154,11 +154,17 @@ def _subset_routes(world: World, name: str, service: Service) -> Iterator[wire.R
 
 
 def _service_routes(
-    world: World, name: str, scope: Scope, label: str, outer: tuple[GatewayRoute, ...] = ()
+    world: World,
+    name: str,
+    scope: Scope,
+    label: str,
+    outer: tuple[GatewayRoute, ...] = (),
+    place: wire.Origin | None = None,
 ) -> Iterator[wire.Route]:
     """A service's own routes in this scope, and last all its endpoints; nothing when it takes no requests.
 
-    A service without a document has all its (no) endpoints, so that the answer says what is missing.
+    A service without a document has all its (no) endpoints, so that the answer says what is missing. `place` is of what
+    leads to all of them; None: nothing but the service itself.
     """
     service = world.service(name)
     if not _takes_requests(service) or world.astray(name):
@@ -188,7 +194,7 @@ def _service_routes(
         [wire.Destination(cluster=name, weight=1)],
         (*outer, service, world.mesh),
         service,
-        origin(world, name),
+        place or origin(world, name),
     )
 
 
@@ -263,7 +269,7 @@ def untold(world: World, document: Document, gateway: Gateway) -> Iterator[str]:
 
 def _leading_routes(world: World, route: GatewayRoute, scope: Scope, place: wire.Origin) -> Iterator[wire.Route]:
     if route.to is not None and route.to.subset is None:
-        yield from _service_routes(world, route.to.service, scope, route.name, (route,))
+        yield from _service_routes(world, route.to.service, scope, route.name, (route,), place)
         return
     branches = [branch for branch in _branches(route) if _takes_requests(world.service(branch.to.service))]
     if not branches:

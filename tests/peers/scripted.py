@@ -132,7 +132,7 @@ def _own(unconnected: socket.socket) -> socket.socket:
 
 
 def _linger(connection: socket.socket) -> None:
-    """Say no more and read what still comes: closed with bytes unread, TCP may take back what was sent (RFC 9112 9.6)."""
+    """Say no more, read what still comes: closed with bytes unread, TCP may take back what was sent (RFC 9112, 9.6)."""
     # The script may have closed or reset it, and so may the other side.
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)

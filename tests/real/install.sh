@@ -30,7 +30,7 @@ spire=spire-1.13.3
 
 # Too large for `go install` by version: its module replaces others, so a module of ours pins it. Ten minutes on two cores.
 consul=consul-1.22.7
-# Likewise: version 2 of Jaeger under the number that its module has, without its page. Four minutes.
+# Likewise, and for long forms and the demo alone: version 2 of Jaeger under the number that its module has, without its page.
 jaeger=jaeger-1.76.0
 
 stop() {
@@ -144,4 +144,3 @@ install_go "${interop[@]}"
 install_go "${conformance[@]}"
 # Last, for they change the directory.
 install_go "$consul" build_consul
-install_go "$jaeger" build_jaeger

@@ -24,7 +24,7 @@ from tests.peers.message import Answer, Request
 from tests.real.jaeger_server import Jaeger, Span, running
 from tests.real.programs import free_port
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(180)]
 
 # Seconds: batches leave after 50 ms, and Jaeger shows at once what it has taken.
 ARRIVED_WITHIN = 20.0

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::forward::{self, Sending};
 use crate::http::body::{Body, Frame, Head};
 use crate::http::grpc;
+use crate::http::grpc_web::Translation;
 use crate::http::pump::Broken;
 use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
@@ -50,6 +51,15 @@ impl Received {
 pub(super) type TryTimer = Option<Pin<Box<Sleep>>>;
 
 impl Call {
+    /// A gRPC-Web call goes on as gRPC.
+    pub(super) fn translate(&mut self, parts: &Parts) {
+        self.web = Translation::of(&parts.headers);
+        if let Some(web) = &self.web {
+            self.record.translated();
+            self.upload.translate(|body| web.body(body));
+        }
+    }
+
     /// Sends the request to one endpoint and waits for its answer, of a call until its outcome is known where that
     /// could be tried again.
     pub(super) async fn attempt(

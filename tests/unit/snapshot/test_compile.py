@@ -244,6 +244,13 @@ def test_a_gateways_route_to_a_service_holds_the_services_routes_below_its_match
         assert (route.match.path.prefix, route.rewrite.prefix) == ("/api", "/")
 
 
+def test_the_rule_of_a_route_that_leads_to_all_of_a_service_is_the_gateways() -> None:
+    (route,) = table(snapshot_of({**SHOP, "services/orders.yaml": "protocol: grpc\n"}, EDGE_ROLE), "edge")
+
+    assert (route.name, destinations(route)) == ("shop-api", {"orders": 1})
+    assert route.origin.place == "gateways/edge.yaml:4:5"
+
+
 def test_a_gateways_timeout_and_retry_replace_the_services() -> None:
     edge = EDGE + "    timeout: 9s\n    retry: {attempts: 1}\n"
     routes = table(snapshot_of({**SHOP, "gateways/edge.yaml": edge}, EDGE_ROLE), "edge")
