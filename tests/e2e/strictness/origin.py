@@ -12,7 +12,7 @@ from tests.peers import scripted
 from tests.peers.http2 import Http2, Stream
 from tests.peers.message import CutOff, Ended
 
-_STATUS = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) ")
+STATUS = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) ")
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Recorded:
 
     complete: list[Reading] = field(default_factory=list)
     # What it could not read: nobody forwards such bytes who has understood them.
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[bytes] = field(default_factory=list)
 
     def taken(self) -> Sequence[Reading]:
         """What has come since the last time."""
@@ -49,8 +49,8 @@ def recording() -> Iterator[tuple[str, Recorded]]:
             answer = reader.feed(data)
             recorded.complete += reader.readings[before:]
             peer.socket.sendall(answer)
-        if reader.trouble not in ("", "closed"):
-            recorded.unreadable.append(reader.trouble)
+        if reader.is_confused:
+            recorded.unreadable.append(reader.left)
 
     with scripted.ScriptedServer(_Connection, script) as server:
         yield server.address, recorded
@@ -67,7 +67,7 @@ def statuses(address: str, data: bytes) -> tuple[int, ...]:
         connection.shutdown(socket.SHUT_WR)
         while more := connection.recv(65536):
             read += more
-    return tuple(int(status) for status in _STATUS.findall(read))
+    return tuple(int(status) for status in STATUS.findall(read))
 
 
 def ask(address: str, downgrade: Downgrade) -> int:

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 import h11
 
+# What a reader has no more of whose last request was to be the last.
+_CLOSED = "closed"
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -24,7 +27,8 @@ class Reader:
     def __init__(self) -> None:
         # As much as ours takes by default, and then some.
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=256 << 10)
-        self._left = b""
+        # What has come behind the last complete request.
+        self.left = b""
         self._head: h11.Request | None = None
         self._body = b""
         self.readings: list[Reading] = []
@@ -32,13 +36,13 @@ class Reader:
         self.trouble = ""
 
     @property
-    def is_between(self) -> bool:
-        """No request has begun that is not complete."""
-        return not self.trouble and self._head is None and not self._left
+    def is_confused(self) -> bool:
+        """What has come is no request, and no part of one."""
+        return self.trouble not in ("", _CLOSED)
 
     def feed(self, data: bytes) -> bytes:
         """What is to be answered to these bytes; b"" at the end of them all."""
-        self._left += data
+        self.left += data
         answer = b""
         try:
             self._h11.receive_data(data)
@@ -63,7 +67,7 @@ class Reader:
         assert self._head is not None
         head, rest = self._head, bytes(self._h11.trailing_data[0])
         fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers)
-        raw = self._left[: len(self._left) - len(rest)]
+        raw = self.left[: len(self.left) - len(rest)]
         self.readings.append(
             Reading(
                 head.method.decode(),
@@ -74,7 +78,7 @@ class Reader:
                 fields,
             )
         )
-        self._left, self._head, self._body = rest, None, b""
+        self.left, self._head, self._body = rest, None, b""
         # A tunnel would be the end of all reading.
         status = 405 if head.method == b"CONNECT" else 200
         answer = self._h11.send(h11.Response(status_code=status, headers=[("content-length", "2")])) or b""
@@ -82,7 +86,7 @@ class Reader:
             answer += self._h11.send(h11.Data(data=b"ok")) or b""
         answer += self._h11.send(h11.EndOfMessage()) or b""
         if self._h11.our_state is h11.MUST_CLOSE:
-            self.trouble = "closed"
+            self.trouble = _CLOSED
         else:
             self._h11.start_next_cycle()
         return answer
