@@ -18,7 +18,7 @@ from tests.e2e.strictness.requests import HEADS
 from tests.e2e.strictness.vector import Vector, post
 from tests.mesh import LOOPBACK, Mesh
 from tests.real.strictness import report
-from tests.real.strictness.servers import disagreements, origins, proxies, told_in_time
+from tests.real.strictness.servers import asked_of_all, disagreements, origins, proxies, told_in_time
 
 pytestmark = pytest.mark.real
 
@@ -67,9 +67,9 @@ def forwarded(edge: str, recorded: Recorded, changed: int) -> Iterator[bytes]:
 
 def misread(addresses: dict[str, str], requests: Sequence[bytes]) -> list[str]:
     """Those of them that not all origins read as one request each."""
-    complaints = []
-    for begin in range(0, len(requests), TOGETHER):
-        some = requests[begin : begin + TOGETHER]
+    complaints, asked = [], [like for request in requests if (like := asked_of_all(request))]
+    for begin in range(0, len(asked), TOGETHER):
+        some = asked[begin : begin + TOGETHER]
         if disagreements(addresses, some):
             complaints += [f"{one!r}: {found}" for one in some if (found := disagreements(addresses, [one]))]
     return complaints
@@ -110,11 +110,11 @@ def test_messages_beside_other_proxies(
         def outcome(proxy: str, vector: Vector, send: Callable[[str, bytes], Sequence[int]]) -> report.Outcome:
             answers = send(proxy, vector.sent)
             time.sleep(SETTLED)
-            requests = [reading.raw for reading in recorded.taken()]
-            unreadable, recorded.unreadable = recorded.unreadable, []
-            requests += unreadable
-            wrong = disagreements(addresses, requests) if requests else []
-            return report.Outcome(answers, len(requests), [*wrong, *(["h11"] if unreadable else [])])
+            readings, unreadable = recorded.taken(), recorded.unreadable
+            recorded.unreadable = []
+            asked = [like for reading in readings if (like := asked_of_all(reading.raw))] + unreadable
+            wrong = disagreements(addresses, asked) if asked else []
+            return report.Outcome(answers, len(readings) + len(unreadable), [*wrong, *(["h11"] if unreadable else [])])
 
         table = {
             "sidecar": {vector: outcome(edge, vector, statuses) for vector in VECTORS},

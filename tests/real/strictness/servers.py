@@ -18,6 +18,7 @@ from tests.real.programs import debian, free_port
 SILENCE = 0.1
 # The last request of a connection: whoever answers it alone has seen the end of the one before.
 LAST = get(b"Connection: close")
+_KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE"}
 # A server's answer to what it cannot read.
 UNREADABLE = {400, 501, 505}
 
@@ -33,6 +34,17 @@ def origins(folder: Path, *others: str) -> Iterator[Mapping[str, str]]:
             running.enter_context(_serving(_CONFIGURED[name](folder, port), port, folder / f"{name}.log"))
             addresses[name] = f"127.0.0.1:{port}"
         yield addresses
+
+
+def asked_of_all(request: bytes) -> bytes | None:
+    """A request as any server takes it, of the same length and end; None: there is none.
+
+    Servers choose which methods they know, and nginx knows no `*`. Behind `Upgrade` another protocol may follow.
+    """
+    method, target, _ = request.split(b" ", 2)
+    if target == b"*" or b"\r\nupgrade: " in request:
+        return None
+    return request if method in _KNOWN else b"POST" + request[len(method) :]
 
 
 def disagreements(addresses: Mapping[str, str], requests: Sequence[bytes]) -> Sequence[str]:

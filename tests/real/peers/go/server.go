@@ -94,6 +94,8 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/ws":
 		a.outcome(id) <- converse(w, r)
 	default:
+		// Read, for the server closes where a client waits for 100 and nobody reads.
+		_, _ = io.Copy(io.Discard, r.Body)
 		http.NotFound(w, r)
 	}
 }
