@@ -16,6 +16,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::http::body::{Body, ResetCode, Sink, StreamError};
 use crate::http::check;
+use crate::http::claims;
 use crate::http::grpc;
 use crate::http::grpc_web::{self, Translation};
 use crate::http::pump::{Broken, Observe, Pump};
@@ -201,7 +202,9 @@ impl Observe for Kept {
         }
     }
 
-    fn trailers(&mut self, _trailers: &HeaderMap) {
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        // Nobody looks there for who calls, but an application that takes them for fields of the head.
+        claims::forget(trailers);
         // A request with trailers is rare, and keeping them would need a copy of each: it is sent once.
         self.lose();
     }

@@ -63,7 +63,7 @@ impl Call {
 }
 
 impl Observe for Record {
-    fn trailers(&mut self, trailers: &HeaderMap) {
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
         self.trailers(trailers);
     }
 }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::http::claims;
 use crate::scope::Hop;
 use crate::snapshot::model::{Direction, Forwarding, Network};
 
@@ -32,12 +33,12 @@ pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Pa
             set_client_cert(&mut parts.headers, hop.client_cert.as_ref());
             chain(&parts.headers)
         }
-        Direction::Edge if is_trusted(trust, hop.peer) => believed(trust, chain(&parts.headers)),
+        Direction::Edge if is_trusted(trust, hop.peer) => {
+            claims::forget_ours(&mut parts.headers);
+            believed(trust, chain(&parts.headers))
+        }
         Direction::Edge => {
-            while let Some(name) = parts.headers.keys().find(|name| is_claim(name)) {
-                let name = name.clone();
-                parts.headers.remove(name);
-            }
+            claims::forget(&mut parts.headers);
             Vec::new()
         }
     };
@@ -49,20 +50,6 @@ pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Pa
     set_for(&mut parts.headers, &before, &hop.from);
     note(trust, hop, parts);
     told
-}
-
-/// Beside `X-Forwarded-For`, what a client that is no trusted proxy must not say. `X-Forwarded-Client-Cert`, what a proxy
-/// has seen of a client's certificate, is Envoy's.
-fn is_claim(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "forwarded"
-            | "x-forwarded-client-cert"
-            | "x-forwarded-host"
-            | "x-forwarded-port"
-            | "x-forwarded-proto"
-            | "x-request-id"
-    )
 }
 
 /// An address as proxies write it: alone, in brackets, or with a port.

@@ -3,6 +3,7 @@
 mod base64;
 pub mod body;
 pub mod check;
+pub mod claims;
 pub mod grpc;
 pub mod grpc_web;
 pub mod h1;

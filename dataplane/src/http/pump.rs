@@ -118,8 +118,8 @@ impl Pump {
                         return Poll::Pending;
                     }
                     Poll::Ready(Some(Ok(Frame::Data(data)))) => self.take(data, observe)?,
-                    Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
-                        observe.trailers(&trailers);
+                    Poll::Ready(Some(Ok(Frame::Trailers(mut trailers)))) => {
+                        observe.trailers(&mut trailers);
                         self.sink.send_trailers(trailers).map_err(Broken::Sink)?;
                         self.done = true;
                         continue;
@@ -208,5 +208,5 @@ pub trait Observe {
     /// A piece of content is about to be sent.
     fn data(&mut self, _data: &Bytes) {}
     /// The trailers are about to be sent.
-    fn trailers(&mut self, _trailers: &HeaderMap) {}
+    fn trailers(&mut self, _trailers: &mut HeaderMap) {}
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.fidelity.apps import running, serve_http1
-from tests.e2e.fidelity.message import Http1
+from tests.e2e.fidelity.message import Http1, Http2
 from tests.mesh import LOOPBACK, Mesh, Proxy, eventually
 
 LIES = [("x-forwarded-for", "6.6.6.6, 192.0.2.1"), ("x-forwarded-proto", "gopher")]
@@ -151,3 +151,77 @@ def test_date_via_and_server_are_left_alone(ways: Ways, by: str, host: str) -> N
 @pytest.mark.parametrize(("by", "host"), [("gateway", "shop.test:8443"), ("sidecar", "web")])
 def test_an_application_sees_the_host_that_was_asked_for(ways: Ways, by: str, host: str) -> None:
     assert seen(ways.to(by), [], host)["host"] == host
+
+
+# Who the client is, how its request came, which try it is, what becomes of it: proxies tell that, and clients do not.
+CLAIMS = [
+    *("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-client-cert"),
+    *("x-forwarded-prefix", "x-forwarded-user", "x-forwarded-email", "x-forwarded-scheme", "x-forwarded-ssl"),
+    *("forwarded", "x-request-id", "x-envoy-external-address", "x-envoy-internal", "x-envoy-original-path"),
+    *("x-envoy-peer-metadata", "x-envoy-attempt-count", "x-envoy-expected-rq-timeout-ms", "x-envoy-force-trace"),
+]
+# These no proxy in front has to tell either.
+OURS = [
+    "x-sidecar-fault",
+    "x-sidecar-reason",
+    "x-sidecar-anything",
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+]
+# Programs behind names of CGI take one for the other.
+CGI = ["x_forwarded_for", "X_Forwarded_Host", "X_Request_Id", "x_sidecar_fault", "x-forwarded_proto"]
+# What a client may well say.
+ITS_OWN = ["x-mine", "x-real-thing", "grpc-timeout-of-mine", "x-forwardedness", "authorization"]
+SPOOFED = "spoofed"
+
+
+def spoofed(address: str, fields: Sequence[str], trailers: Sequence[str], version: int) -> set[str]:
+    """The names under which the lie arrives, in the head or behind the content."""
+    name, port = address.rsplit(":", 1)
+    connection = socket.create_connection((name, int(port)), timeout=10)
+    head = [(field, SPOOFED) for field in fields]
+    if version == 2:
+        two = Http2(connection, client=True)
+        pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "shop.test"), (":path", "/echo")]
+        two.head(1, [*pseudo, ("te", "trailers"), *((name.lower(), value) for name, value in head)])
+        two.data(1, b"x")
+        two.head(1, [(trailer.lower(), SPOOFED) for trailer in (*trailers, "x-last")], end=True)
+        answer = two.read(1)
+        two.close()
+    else:
+        one = Http1(connection)
+        framing = [("te", "trailers"), ("transfer-encoding", "chunked")]
+        one.write_head("POST /echo HTTP/1.1", [("host", "shop.test"), *framing, *head])
+        one.write_chunk(b"x")
+        one.write_end([(trailer, SPOOFED) for trailer in (*trailers, "x-last")])
+        answer = one.read_response()
+        one.close()
+    seen = json.loads(answer.body)
+    return {name for part in ("fields", "trailers") for name, value in seen[part] if SPOOFED in value}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_nothing_that_a_stranger_claims_arrives(ways: Ways, version: int) -> None:
+    address = ways.listener("stranger")
+    assert spoofed(address, [*CLAIMS, *OURS, *CGI], [*CLAIMS, *OURS, *CGI], version) == {"x-last"}
+    # What is not a claim does arrive: these eyes are open.
+    assert spoofed(address, ITS_OWN, [], version) == {*ITS_OWN, "x-last"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_trusted_proxy_is_believed_but_does_not_speak_for_us(ways: Ways, version: int) -> None:
+    # A time is read, and told on as what is left of it.
+    believed = {*CLAIMS, "x-last"} - {"x-envoy-expected-rq-timeout-ms"}
+    assert spoofed(ways.listener("two hops"), [*CLAIMS, *OURS], [], version) == believed
+
+
+def test_a_stranger_cannot_have_taken_away_what_we_say(ways: Ways) -> None:
+    named = [*CLAIMS, "x-mine", "authorization"]
+    fields = seen(
+        ways.listener("standard"),
+        [("connection", ", ".join(named)), ("x-mine", SPOOFED), ("authorization", "Basic Zm9v")],
+    )
+    assert {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-request-id"} <= fields.keys()
+    assert fields["authorization"] == "Basic Zm9v"
+    assert SPOOFED not in fields.values()
