@@ -45,7 +45,7 @@ use crate::verdict;
 
 /// Carries out one exchange. What every exchange needs is made before the future, so that it stands in there once.
 pub fn exchange(
-    scope: Rc<Scope>,
+    mut scope: Rc<Scope>,
     caller: Rc<Caller>,
     request: Request<()>,
     body: Body,
@@ -81,7 +81,6 @@ pub fn exchange(
         is_tls,
     };
     async move {
-        let mut scope = scope;
         let ended = match unclear {
             Some(why) => Err(Error::new(Reason::BadRequest).because(why)),
             None => loop {
@@ -181,7 +180,6 @@ impl Call {
         }
         let permit = upstream.enter()?;
         let key = upstream.key(Some(parts), self.record.client_address());
-
         let is_copied = mirror::is_copied(route, parts);
         if route.retry.attempts == 1 && !is_copied {
             self.upload.once();
@@ -223,10 +221,8 @@ impl Call {
         let (mut head, ()) = head.into_parts();
         let judged = picked.judge().head(head.status, &head.headers);
         self.record.response_head(&head);
-        let (is_ok, is_tunnel) = (
-            head.status == StatusCode::OK,
-            head.status == StatusCode::SWITCHING_PROTOCOLS,
-        );
+        let is_ok = head.status == StatusCode::OK;
+        let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if is_tunnel {
             // The timeout and the verdict are for the answer; what follows lasts as long as its two ends like.
             picked.ended(judged);
