@@ -6,7 +6,8 @@ use http::uri::Scheme;
 use tokio::io::AsyncWriteExt;
 
 use super::super::chunked::{Decoder, Step};
-use super::super::head::{HeadLimits, Scan, parse};
+use super::super::head::{Framing, HeadLimits, Scan, parse};
+use super::super::request;
 use super::{answer, next, read, server};
 use crate::random;
 
@@ -86,6 +87,36 @@ fn random_bytes_as_a_head_are_refused_or_leave_one_host_and_clean_fields() {
     });
 }
 
+/// httparse reads what we write, as it does in many servers.
+#[test]
+fn random_bytes_as_a_head_go_on_as_exactly_one_request() {
+    random::fuzz(&HEADS, |bytes| {
+        let Ok(Some(end)) = Scan::default().section_end(bytes) else {
+            return;
+        };
+        let Ok(head) = parse(Bytes::copy_from_slice(&bytes[..end]), limits(), Scheme::HTTP) else {
+            return;
+        };
+        let mut out = BytesMut::new();
+        if request::write(&mut out, &head.request, head.framing == Framing::Nothing).is_err() {
+            return;
+        }
+        let mut slots = [httparse::EMPTY_HEADER; 16];
+        let mut read = httparse::Request::new(&mut slots);
+        assert_eq!(read.parse(&out), Ok(httparse::Status::Complete(out.len())), "{out:?}");
+        assert_eq!(
+            (read.method, read.version),
+            (Some(head.request.method().as_str()), Some(1))
+        );
+        let count = |name: &str| {
+            let is_it = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
+            read.headers.iter().filter(is_it).count()
+        };
+        assert_eq!(count("host"), 1, "{out:?}");
+        assert!(count("content-length") + count("transfer-encoding") <= 1, "{out:?}");
+    });
+}
+
 /// What a chunked body comes to: its content and whether it ended well.
 fn decoded(bytes: &[u8], longest: usize) -> (Vec<u8>, Option<bool>) {
     let mut decoder = Decoder::new(limits());
@@ -115,6 +146,13 @@ fn chunks_come_to_the_same_in_any_pieces() {
         ended += usize::from(whole.1 == Some(true));
     }
     assert!((1..ROUNDS).contains(&ended), "{ended} bodies ended well");
+}
+
+#[test]
+fn random_bytes_as_chunks_come_to_the_same_in_any_pieces() {
+    random::fuzz(&CHUNKS, |bytes| {
+        assert_eq!(decoded(bytes, 3), decoded(bytes, usize::MAX));
+    });
 }
 
 #[tokio::test]
