@@ -85,14 +85,17 @@ faults: ## endpoints that fail in every way, and what callers see of it; the lon
 	$(timed) $(built); \
 	python -m pytest --quiet tests/real/test_faults.py
 
-attack: ## clients that flood or do not read, against ours and nginx, HAProxy, Envoy and nghttpx, and their table
+attacks := $(addprefix tests/real/test_,attacks.py strictness.py crowds.py posture.py)
+
+attack: ## floods, crowds, messages of two readings, TLS, against ours and nginx, HAProxy, Envoy and nghttpx, and their tables
 	$(timed) $(quietly) $(extension); \
-	python -m pytest --quiet tests/real/test_attacks.py; \
+	tests/real/install.sh attack; \
+	python -m pytest --quiet $(attacks); \
 	maturin develop --profile dist --locked --quiet; \
-	python -m pytest --quiet -m long tests/real/test_attacks.py
+	python -m pytest --quiet -m long $(attacks)
 
 full: ## the long forms: real, fuzz, bench, bench-consul
-	$(timed) $(quietly) real; for large in spire jaeger; do tests/real/install.sh $$large; done; \
+	$(timed) $(quietly) real; for large in spire jaeger attack; do tests/real/install.sh $$large; done; \
 	maturin develop --profile dist --locked --quiet; \
 	python -m pytest --quiet -m long tests/real; \
 	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \

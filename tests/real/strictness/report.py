@@ -40,7 +40,7 @@ def markdown(table: Table, versions: Mapping[str, str], origins: Sequence[str]) 
         "# HTTP/1.1 messages that could be read in two ways, ours beside others",
         "",
         f"{len(vectors)} vectors; of {len(refused)} of them ours forwards nothing. Others are as by default.",
-        "Cells: the answers; `>`: something was forwarded; `!`: and these servers do not all read the same requests there:",
+        "Cells: the answers; `>`: something was forwarded; `!`: and these servers do not all read the same there:",
         f"{', '.join(origins)}. Names in capitals are Http11Probe's.",
         "A vector of which nobody forwards more than ours is left out.",
         "",
