@@ -58,10 +58,8 @@ pub struct Finished {
     pub attempts: Attempts,
     /// What the pick could choose from.
     pub candidates: Candidates,
-    /// How its cluster's circuits stood; told of a sampled exchange alone.
-    pub circuits: Circuits,
-    /// In the mesh's trace: the change that led to the configuration in force. 0: there is none.
-    pub config_span: u64,
+    /// Of what happens to proxies, what touched it; told of a sampled exchange alone, and so it has a place of its own.
+    pub touched: Option<Box<Touched>>,
     /// Of the response that the caller got; None: it got none.
     pub status: Option<StatusCode>,
     /// None: no gRPC.
@@ -99,8 +97,7 @@ impl Finished {
             cluster: None,
             attempts: Attempts::default(),
             candidates: Candidates::default(),
-            circuits: Circuits::default(),
-            config_span: 0,
+            touched: None,
             status: None,
             grpc_status: None,
             reason: None,
@@ -167,6 +164,15 @@ pub struct Candidates {
     pub priority: u32,
     /// So many endpoints were taken out that they are picked all the same.
     pub is_panic: bool,
+}
+
+/// Spans are those of the mesh's trace, 0: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// The change that led to the configuration in force.
+    pub config: u64,
+    /// How those of its cluster stood.
+    pub circuits: Circuits,
 }
 
 /// How the circuits of a cluster stand. Spans are those of the mesh's trace, 0: there is none.

@@ -188,8 +188,8 @@ impl Record {
             },
             version: parts.version,
             grpc: is_kind(b"application/grpc"),
+            touched: tracing.touched(context.as_ref()),
             context,
-            config_span: tracing.config_span,
             ..Finished::blank(listener, client)
         };
         Record {
@@ -215,15 +215,16 @@ impl Record {
         let started = clock::now();
         let started_unix_nanos = observer.unix_nanos(started);
         let tracing = observer.tracing.get();
+        // Nothing that is passed on names a trace: it begins here.
+        let context = tracing.root();
         let exchange = Finished {
             tcp: true,
             peer,
             started_unix_nanos,
             request_id: RequestId::make(started_unix_nanos, (random::u64(), random::u64())),
             uri: asked.cloned().map(Uri::from).unwrap_or_default(),
-            // Nothing that is passed on names a trace: it begins here.
-            context: tracing.root(),
-            config_span: tracing.config_span,
+            touched: tracing.touched(context.as_ref()),
+            context,
             ..Finished::blank(listener, client)
         };
         Record {

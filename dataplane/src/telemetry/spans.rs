@@ -157,7 +157,7 @@ impl<'a> Shared<'a> {
 
     /// What the exchange's own span says of how it was carried out.
     fn describe_handling(&self, attributes: &mut Vec<KeyValue>) {
-        let Finished { candidates, circuits, .. } = self.exchange;
+        let Finished { candidates, touched, .. } = self.exchange;
         if let Some(route) = &self.exchange.route {
             attributes.push(text("sidecar.config.place", copied(&route.origin.place)));
             if route.origin.index > 0 {
@@ -165,7 +165,7 @@ impl<'a> Shared<'a> {
             }
         }
         attributes.push(int("sidecar.attempts", self.exchange.attempts.len() as i64));
-        if let Some(breaker) = circuits.breaker {
+        if let Some(breaker) = touched.as_ref().and_then(|touched| touched.circuits.breaker) {
             attributes.push(text("sidecar.breaker", breaker.name()));
         }
         // Most of the time all can be picked, and nothing need be said.

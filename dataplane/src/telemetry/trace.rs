@@ -2,6 +2,7 @@
 
 use http::header::{HeaderMap, HeaderValue};
 
+use super::finished::Touched;
 use super::propagation::{self, Told, w3c};
 use crate::random;
 use crate::snapshot::model::{Format, Propagation, Telemetry};
@@ -13,7 +14,7 @@ pub struct Tracing {
     sampler: Option<Sampler>,
     propagation: Propagation,
     /// Of the change that led to these settings, in the mesh's trace; 0: there is none.
-    pub config_span: u64,
+    config_span: u64,
 }
 
 impl Tracing {
@@ -33,6 +34,13 @@ impl Tracing {
             Some(sampler) => Some(TraceContext::start(headers, self.propagation, sampler)),
             None => TraceContext::observe(headers, self.propagation),
         }
+    }
+
+    /// What touches an exchange from its start, if spans are made of it and somebody tells of the mesh.
+    pub fn touched(&self, context: Option<&TraceContext>) -> Option<Box<Touched>> {
+        let config = self.config_span;
+        let is_told = config != 0 && context.is_some_and(|context| context.sampled);
+        is_told.then(|| Box::new(Touched { config, ..Touched::default() }))
     }
 
     /// That of something that no field comes with.

@@ -11,7 +11,7 @@ impl Record {
 
     /// How the circuits of its cluster stand.
     pub fn circuits(&mut self, circuits: Circuits) {
-        self.exchange.circuits = circuits;
+        self.exchange.touched.get_or_insert_default().circuits = circuits;
     }
 
     /// The last attempt took an endpoint out; `span` is that of the ejection in the mesh's trace. 0: it did not.
@@ -24,7 +24,7 @@ impl Record {
     /// The exchange opened the circuit of its cluster; `span` likewise.
     pub fn tripped(&mut self, span: u64) {
         if span != 0 {
-            self.exchange.circuits.trip = span;
+            self.exchange.touched.get_or_insert_default().circuits.trip = span;
         }
     }
 }

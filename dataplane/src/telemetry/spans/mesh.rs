@@ -4,7 +4,7 @@ use prost::bytes::Bytes;
 
 use crate::error::Reason;
 use crate::snapshot::model::MeshTrace;
-use crate::telemetry::finished::{Circuits, Finished};
+use crate::telemetry::finished::{Circuits, Finished, Touched};
 use crate::telemetry::otlp::Link;
 
 /// The trace that tells of it.
@@ -26,13 +26,14 @@ impl Mesh {
 
     /// To all that has touched the exchange.
     pub(super) fn links(&self, exchange: &Finished) -> Vec<Link> {
-        let Circuits { trip, ejections: [first, second], .. } = exchange.circuits;
+        let Touched { config, circuits } = exchange.touched.as_deref().copied().unwrap_or_default();
+        let Circuits { trip, ejections: [first, second], .. } = circuits;
         let ended = match exchange.reason {
             Some(Reason::Draining) => self.drain,
             Some(Reason::CertificateEnded) => self.rotation,
             _ => 0,
         };
-        [exchange.config_span, trip, first, second, ended]
+        [config, trip, first, second, ended]
             .into_iter()
             .filter(|span| *span != 0)
             .map(|span| self.link(span))
