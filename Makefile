@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos demo demo-consul demo-jaeger demo-check test real faults attack full conformance lint fuzz bench bench-consul wheel lock all
+.PHONY: help build protos docs demo demo-consul demo-jaeger demo-check test real faults attack full conformance lint fuzz bench bench-consul wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -37,6 +37,9 @@ build: ## set up .venv and build the data plane
 protos: ## regenerate sidecar/wire from protos/
 	$(timed) $(quietly) $(environment); \
 	python -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. protos/sidecar/wire/*.proto
+
+docs: ## write again what of docs/ is made from the code
+	$(timed) WRITE_DOCS=1 cargo test $(cargo_flags) --quiet --lib -- the_table_in_docs_is_current
 
 demo: ## run the example shop; stop it with Ctrl-C
 	$(timed) $(built); \

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
@@ -36,6 +36,7 @@ from sidecar.wire import control_pb2 as control
 
 if TYPE_CHECKING:
     from sidecar.admin.server import AdminServer
+    from sidecar.explanation import Asked
 
 # Seconds. Listeners are bound in milliseconds; a machine that needs longer is in trouble, and says so.
 BOUND_WITHIN = 10.0
@@ -290,8 +291,14 @@ class App:
         # Here, so that requests are served before what answers people is loaded.
         from sidecar.admin.server import AdminServer
 
-        self.admin = AdminServer(self.plane, self.status, self.families, self.certificates)
+        self.admin = AdminServer(self.plane, self.status, self.families, self.certificates, self.explained)
         return await self.admin.start(self.settings.admin_port)
+
+    def explained(self, asked: "Asked") -> dict[str, Any]:
+        """What would become of a request. Raises SidecarError when it is none."""
+        from sidecar.explanation import explain
+
+        return explain(self.plane, self.control.world, self.control.role, asked)
 
     async def listeners_bound(self) -> dict[str, str]:
         """Wait until every listener of the snapshot is bound; returns their addresses by name."""

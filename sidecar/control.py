@@ -124,6 +124,11 @@ class Control:
         return {name: identity.certificate_chain for name, identity in self._keys.identities.items()}
 
     @property
+    def role(self) -> Role:
+        """What we are now."""
+        return self._role
+
+    @property
     def world(self) -> World:
         """What is in force."""
         return self._status.world

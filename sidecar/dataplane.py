@@ -87,9 +87,24 @@ class DataPlane:
         """The clusters to which requests were sent since this was last asked."""
         return frozenset(self._query(control.Query(used=control.UsedQuery())).used.clusters)
 
-    def failures(self, limit: int = 0) -> control.Failures:
-        """Exchanges that ended badly, newest first; 0 = all that are kept."""
-        return self._query(control.Query(failures=control.FailuresQuery(limit=limit))).failures
+    def failures(self, limit: int = 0) -> control.Exchanges:
+        """Exchanges that failed, newest first; 0 = all that are kept."""
+        return self._query(control.Query(failures=control.FailuresQuery(limit=limit))).exchanges
+
+    def slowest(self, limit: int = 0) -> control.Exchanges:
+        """The others that took longest of late, the slowest first; 0 = all that are kept."""
+        return self._query(control.Query(slowest=control.SlowestQuery(limit=limit))).exchanges
+
+    def exchange(self, name: str) -> control.Exchanges:
+        """What is kept of a request id or trace id, oldest first."""
+        return self._query(control.Query(exchange=control.ExchangeQuery(id=name))).exchanges
+
+    def explain(self, query: control.ExplainQuery) -> control.Explanation:
+        """What would become of a request. Raises SeamError when it is none, or the listener is not there."""
+        try:
+            return self._query(control.Query(explain=query)).explanation
+        except ValueError as error:
+            raise SeamError(str(error)) from error
 
     async def shutdown(self, grace: float) -> bool:
         """Stop accepting, let exchanges end for up to `grace` seconds, stop. True: none was cut off."""

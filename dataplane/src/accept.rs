@@ -29,7 +29,7 @@ use crate::scope::{Caller, Hop, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
 use crate::telemetry::excess::Excess;
 use crate::telemetry::metrics::OpenConnection;
-use crate::telemetry::record::Refused;
+use crate::telemetry::observer::Refused;
 use crate::tls;
 use crate::tls::server::{Accepted, Terms, fingerprint};
 use crate::tls::term::{Term, Trust, Verified};

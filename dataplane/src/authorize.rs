@@ -20,9 +20,25 @@ pub fn judge(rules: &Authorization, peer: Option<&str>, request: Option<&Parts>)
         None => Ok(()),
         Some(verdict) => {
             let cause = format_args!("{peer} is refused by {}.", verdict.by);
-            Err(Error::new(Reason::NotAllowed).because(cause))
+            Err(Error::new(Reason::NotAllowed).because(cause).decided_by(&verdict.by))
         }
     }
+}
+
+/// What each rule set says about this request.
+pub fn verdicts<'a>(rules: &'a Authorization, peer: &str, request: &Parts) -> Vec<&'a Verdict> {
+    let sets = rules.rule_sets.iter();
+    let of = |set| {
+        refusal(rules, std::slice::from_ref(set), peer, Some(request)).unwrap_or_else(|| {
+            decide(
+                set,
+                service(peer, &rules.trust_domain),
+                Some(request),
+                request.uri.path(),
+            )
+        })
+    };
+    sets.map(of).collect()
 }
 
 /// True when a candidate would refuse what is allowed.

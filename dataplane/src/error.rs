@@ -1,6 +1,7 @@
 //! Errors as values: a reason (which implies the side that caused it), whether another try may help, and the cause.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -19,8 +20,19 @@ pub enum Side {
     Upstream,
 }
 
+/// Which kind of setting an end hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// What a listener takes, and from whom.
+    Listener,
+    /// What is done to the requests of a route.
+    Route,
+    /// How a service is reached.
+    Cluster,
+}
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $side:ident, $status:literal, $grpc:literal, $sentence:literal, $next:literal;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $side:ident, $setting:ident, $status:literal, $grpc:literal, $sentence:literal, $next:literal;)+) => {
         /// Why the proxy answered by itself, or why an exchange ended before its end. Closed: metrics, logs, spans,
         /// replies and retries read this and never a string.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +43,15 @@ macro_rules! reasons {
             /// Every reason, in the order of the enum.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
 
+            /// That of this name.
+            pub fn named(name: &[u8]) -> Option<Reason> {
+                Self::ALL.iter().copied().find(|reason| reason.name().as_bytes() == name)
+            }
+
             /// Its name in logs, metrics and the `x-sidecar-reason` header.
             pub fn name(self) -> &'static str { match self { $(Reason::$variant => $name,)+ } }
+            /// What to look for in the configuration.
+            pub fn setting(self) -> Setting { match self { $(Reason::$variant => Setting::$setting,)+ } }
             /// Who caused it.
             pub fn side(self) -> Side { match self { $(Reason::$variant => Side::$side,)+ } }
             /// The HTTP status of a reply for it.
@@ -51,83 +70,83 @@ macro_rules! reasons {
 // 13 INTERNAL, 14 UNAVAILABLE, 1 CANCELLED (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
 reasons! {
     /// The message is not HTTP as the RFCs define it.
-    BadRequest = "bad-request", Downstream, 400, 13, "The request is not valid HTTP.", "Look at the detail; the client sent it.";
+    BadRequest = "bad-request", Downstream, Listener, 400, 13, "The request is not valid HTTP.", "Look at the detail; the client sent it.";
     /// Head larger than the listener's limits.
-    HeadTooLarge = "head-too-large", Downstream, 431, 8, "The request's header fields are larger than allowed.", "Send fewer or shorter fields, or raise the listener's limit.";
+    HeadTooLarge = "head-too-large", Downstream, Listener, 431, 8, "The request's header fields are larger than allowed.", "Send fewer or shorter fields, or raise the listener's limit.";
     /// Content larger than the route's limit.
-    BodyTooLarge = "body-too-large", Downstream, 413, 8, "The request's content is larger than allowed.", "Send less, or raise max_request_body of the route.";
+    BodyTooLarge = "body-too-large", Downstream, Route, 413, 8, "The request's content is larger than allowed.", "Send less, or raise max_request_body of the route.";
     /// The head or body did not arrive in time.
-    RequestTimeout = "request-timeout", Downstream, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
+    RequestTimeout = "request-timeout", Downstream, Listener, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
     /// The caller cancelled, reset or disconnected.
-    DownstreamReset = "downstream-reset", Downstream, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
+    DownstreamReset = "downstream-reset", Downstream, Listener, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
     /// The client's certificate does not prove an identity that is trusted here.
-    ClientUntrusted = "client-untrusted", Downstream, 403, 7, "The client proved no identity that is trusted here.", "Compare authority, trust domain and clock of the client with ours: the detail names what was expected and what was seen.";
+    ClientUntrusted = "client-untrusted", Downstream, Listener, 403, 7, "The client proved no identity that is trusted here.", "Compare authority, trust domain and clock of the client with ours: the detail names what was expected and what was seen.";
     /// More frames of a kind than one connection may send.
-    ClientFlood = "client-flood", Downstream, 429, 8, "The client sent more on its connection than any has use for.", "Look at the client; the detail names the kind of frames.";
+    ClientFlood = "client-flood", Downstream, Listener, 429, 8, "The client sent more on its connection than any has use for.", "Look at the client; the detail names the kind of frames.";
     /// The caller takes its response too slowly.
-    ReaderStalled = "reader-stalled", Downstream, 408, 4, "The caller does not take its response.", "Look at the caller, or raise limits.send_timeout of the listener.";
+    ReaderStalled = "reader-stalled", Downstream, Listener, 408, 4, "The caller does not take its response.", "Look at the caller, or raise limits.send_timeout of the listener.";
     /// CONNECT where no tunnels are opened.
-    MethodNotAllowed = "method-not-allowed", Downstream, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
+    MethodNotAllowed = "method-not-allowed", Downstream, Listener, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
     /// A legal feature of HTTP that this proxy does not carry.
-    NotImplemented = "not-implemented", Downstream, 501, 12, "The request uses a feature that this proxy does not carry.", "Look at the detail for the feature.";
+    NotImplemented = "not-implemented", Downstream, Listener, 501, 12, "The request uses a feature that this proxy does not carry.", "Look at the detail for the feature.";
     /// A rule about callers does not allow it.
-    NotAllowed = "not-allowed", Downstream, 403, 7, "The caller may not do this.", "Look at the rule that the detail names: an intention in Consul, or `allow` in the service's document.";
+    NotAllowed = "not-allowed", Downstream, Listener, 403, 7, "The caller may not do this.", "Look at the rule that the detail names: an intention in Consul, or `allow` in the service's document.";
     /// No route of the listener matches.
-    NoRoute = "no-route", Proxy, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
+    NoRoute = "no-route", Proxy, Listener, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
     /// The route's cluster has no endpoint at all.
-    NoEndpoints = "no-endpoints", Proxy, 503, 14, "The service has no endpoints.", "Check that an instance is registered, and the subset's filter.";
+    NoEndpoints = "no-endpoints", Proxy, Cluster, 503, 14, "The service has no endpoints.", "Check that an instance is registered, and the subset's filter.";
     /// Endpoints are known but none may be picked.
-    NoHealthyEndpoint = "no-healthy-endpoint", Proxy, 503, 14, "No endpoint of the service is healthy.", "Look at the health of the instances.";
+    NoHealthyEndpoint = "no-healthy-endpoint", Proxy, Cluster, 503, 14, "No endpoint of the service is healthy.", "Look at the health of the instances.";
     /// The endpoints of a service that is called for the first time did not arrive in time.
-    WarmTimeout = "warm-timeout", Proxy, 503, 14, "The endpoints of the service did not become known in time.", "Check the discovery source.";
+    WarmTimeout = "warm-timeout", Proxy, Cluster, 503, 14, "The endpoints of the service did not become known in time.", "Check the discovery source.";
     /// A new snapshot took the cluster away while the request waited for its endpoints, and the listener with it.
-    Superseded = "superseded", Proxy, 503, 14, "The configuration changed while the request waited.", "Try again.";
+    Superseded = "superseded", Proxy, Listener, 503, 14, "The configuration changed while the request waited.", "Try again.";
     /// A limit of the cluster is reached.
-    Overflow = "overflow", Proxy, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
+    Overflow = "overflow", Proxy, Cluster, 503, 14, "A limit of circuit_breaker is reached.", "Raise the limit or add instances.";
     /// The service takes no more requests at a time.
-    ConcurrencyLimit = "concurrency-limit", Proxy, 503, 8, "The service has as many requests in flight as it takes.", "Raise `concurrency` in its document, or add instances.";
+    ConcurrencyLimit = "concurrency-limit", Proxy, Listener, 503, 8, "The service has as many requests in flight as it takes.", "Raise `concurrency` in its document, or add instances.";
     /// The service takes no more requests of this kind for the moment.
-    RateLimited = "rate-limited", Downstream, 429, 8, "More requests have come than the service takes in this time.", "Come back when the answer says, or raise `rate_limit` in the service's document.";
+    RateLimited = "rate-limited", Downstream, Listener, 429, 8, "More requests have come than the service takes in this time.", "Come back when the answer says, or raise `rate_limit` in the service's document.";
     /// The cluster's circuit is open.
-    CircuitOpen = "circuit-open", Proxy, 503, 14, "Too many requests to the service have failed lately; it gets none for a while.", "Look at why they failed: `sidecar status` tells when it is tried again.";
+    CircuitOpen = "circuit-open", Proxy, Cluster, 503, 14, "Too many requests to the service have failed lately; it gets none for a while.", "Look at why they failed: `sidecar status` tells when it is tried again.";
     /// The fault of the route's service.
-    FaultInjected = "fault-injected", Proxy, 503, 14, "The request was failed on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
+    FaultInjected = "fault-injected", Proxy, Route, 503, 14, "The request was failed on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
     /// Likewise, and without an answer.
-    ResetInjected = "reset-injected", Proxy, 503, 14, "The request was broken off on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
+    ResetInjected = "reset-injected", Proxy, Route, 503, 14, "The request was broken off on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
     /// The listener holds as many connections as it may.
-    ConnectionLimit = "connection-limit", Proxy, 503, 14, "The listener's limit of open connections is reached.", "Raise limits.max_connections of the listener, or add instances.";
+    ConnectionLimit = "connection-limit", Proxy, Listener, 503, 14, "The listener's limit of open connections is reached.", "Raise limits.max_connections of the listener, or add instances.";
     /// The proxy is shutting down.
-    Draining = "draining", Proxy, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
+    Draining = "draining", Proxy, Listener, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
     /// Key material for the connection is missing or unusable.
-    NoIdentity = "no-identity", Proxy, 503, 14, "This proxy holds no certificate for the connection.", "Look at the certificate authority's state.";
+    NoIdentity = "no-identity", Proxy, Cluster, 503, 14, "This proxy holds no certificate for the connection.", "Look at the certificate authority's state.";
     /// The certificate at one end of a connection has ended, and with it what was on the connection.
-    CertificateEnded = "certificate-ended", Proxy, 503, 14, "A certificate that the connection was opened with has ended.", "Have what lasts longer than certificates live connect anew in time: HTTP/2 is told so by GOAWAY.";
+    CertificateEnded = "certificate-ended", Proxy, Cluster, 503, 14, "A certificate that the connection was opened with has ended.", "Have what lasts longer than certificates live connect anew in time: HTTP/2 is told so by GOAWAY.";
     /// Nothing moved on a connection for too long.
-    IdleTimeout = "idle-timeout", Proxy, 408, 4, "Nothing moved on the connection for too long.", "Raise idle_timeout in the service's document, or have an end send keep-alives.";
+    IdleTimeout = "idle-timeout", Proxy, Route, 408, 4, "Nothing moved on the connection for too long.", "Raise idle_timeout in the service's document, or have an end send keep-alives.";
     /// A mistake of this proxy.
-    Internal = "internal", Proxy, 500, 13, "This proxy made a mistake.", "Please report it with the log line.";
+    Internal = "internal", Proxy, Route, 500, 13, "This proxy made a mistake.", "Please report it with the log line.";
     /// TCP refused, unreachable.
-    ConnectFailure = "connect-failure", Upstream, 503, 14, "The connection to the endpoint failed.", "Check that the instance listens and is reachable.";
+    ConnectFailure = "connect-failure", Upstream, Cluster, 503, 14, "The connection to the endpoint failed.", "Check that the instance listens and is reachable.";
     /// TCP or TLS not established in time.
-    ConnectTimeout = "connect-timeout", Upstream, 503, 14, "The connection to the endpoint was not established in time.", "Check that the instance is reachable; a firewall may drop packets.";
+    ConnectTimeout = "connect-timeout", Upstream, Cluster, 503, 14, "The connection to the endpoint was not established in time.", "Check that the instance is reachable; a firewall may drop packets.";
     /// TLS to the endpoint failed.
-    TlsFailure = "tls-failure", Upstream, 503, 14, "TLS with the endpoint failed.", "Compare certificates and trust domains on both sides.";
+    TlsFailure = "tls-failure", Upstream, Cluster, 503, 14, "TLS with the endpoint failed.", "Compare certificates and trust domains on both sides.";
     /// The endpoint's certificate names another identity.
-    PeerMismatch = "peer-mismatch", Upstream, 503, 14, "The endpoint proved another identity than the service's.", "Check which service listens at the address.";
+    PeerMismatch = "peer-mismatch", Upstream, Cluster, 503, 14, "The endpoint proved another identity than the service's.", "Check which service listens at the address.";
     /// The endpoint refused the stream before processing it.
-    RefusedStream = "refused-stream", Upstream, 503, 14, "The endpoint refused the request without processing it.", "The instance is overloaded or shutting down.";
+    RefusedStream = "refused-stream", Upstream, Cluster, 503, 14, "The endpoint refused the request without processing it.", "The instance is overloaded or shutting down.";
     /// The endpoint reset the stream or connection before its response ended.
-    UpstreamReset = "upstream-reset", Upstream, 502, 14, "The endpoint broke off before its response was complete.", "Look at the instance's log for a crash or a timeout of its own.";
+    UpstreamReset = "upstream-reset", Upstream, Cluster, 502, 14, "The endpoint broke off before its response was complete.", "Look at the instance's log for a crash or a timeout of its own.";
     /// The endpoint's answer is not valid HTTP.
-    UpstreamProtocol = "upstream-protocol", Upstream, 502, 13, "The endpoint's answer is not valid HTTP.", "Check that protocol in the service's document is what the instance speaks.";
+    UpstreamProtocol = "upstream-protocol", Upstream, Cluster, 502, 13, "The endpoint's answer is not valid HTTP.", "Check that protocol in the service's document is what the instance speaks.";
     /// The endpoint answered with a status that is tried again; where it stays, the answer itself is passed on.
-    RetriedStatus = "retried-status", Upstream, 503, 14, "The endpoint answered with a status that is tried again.", "Look at the instance's log.";
+    RetriedStatus = "retried-status", Upstream, Route, 503, 14, "The endpoint answered with a status that is tried again.", "Look at the instance's log.";
     /// The answer to a call ended as if it were complete, and said no status.
-    MissingStatus = "missing-status", Upstream, 502, 2, "The endpoint ended its answer to a call without a grpc-status.", "Look at the instance's log, and for something between that drops trailers.";
+    MissingStatus = "missing-status", Upstream, Cluster, 502, 2, "The endpoint ended its answer to a call without a grpc-status.", "Look at the instance's log, and for something between that drops trailers.";
     /// An endpoint took longer than one try may.
-    TryTimeout = "per-try-timeout", Upstream, 504, 4, "No endpoint began its answer within per_try_timeout.", "Look at the instances' latency, or raise per_try_timeout.";
+    TryTimeout = "per-try-timeout", Upstream, Route, 504, 4, "No endpoint began its answer within per_try_timeout.", "Look at the instances' latency, or raise per_try_timeout.";
     /// The route's timeout is over, or the caller's.
-    Timeout = "timeout", Upstream, 504, 4, "The time for the call ended before its answer was complete.", "Look at the instance's latency, or raise the route's timeout or the caller's.";
+    Timeout = "timeout", Upstream, Route, 504, 4, "The time for the call ended before its answer was complete.", "Look at the instance's latency, or raise the route's timeout or the caller's.";
 }
 
 impl fmt::Display for Reason {
@@ -145,6 +164,15 @@ pub enum Again {
     No,
 }
 
+/// What is known of a failure beside its reason.
+#[derive(Clone, Debug, Default)]
+pub struct Particulars {
+    /// An address, a code, the operating system's words.
+    pub cause: Option<Box<str>>,
+    /// What somebody wrote that decided it, in words.
+    pub rule: Option<Arc<str>>,
+}
+
 /// One failure, anywhere on the path.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -152,8 +180,8 @@ pub struct Error {
     pub reason: Reason,
     /// May it be sent again?
     pub again: Again,
-    /// The particulars: an address, a code, the operating system's words.
-    pub cause: Option<Box<str>>,
+    /// Apart, since an exchange has room for several errors and seldom has one.
+    particulars: Option<Box<Particulars>>,
     /// The gRPC status, where more is known than the reason says.
     grpc_status: Option<u8>,
     /// The HTTP status, likewise.
@@ -168,7 +196,7 @@ impl Error {
         Error {
             reason,
             again: Again::No,
-            cause: None,
+            particulars: None,
             grpc_status: None,
             status: None,
             retry_after: 0,
@@ -213,17 +241,33 @@ impl Error {
         self.grpc_status.unwrap_or(self.reason.grpc_status())
     }
 
+    /// Somebody wrote this, and it decided.
+    pub fn decided_by(mut self, rule: &Arc<str>) -> Self {
+        self.particulars.get_or_insert_default().rule = Some(Arc::clone(rule));
+        self
+    }
+
     /// Adds the particulars.
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string().into_boxed_str());
+        self.particulars.get_or_insert_default().cause = Some(cause.to_string().into_boxed_str());
         self
+    }
+
+    /// What is known beside the reason.
+    pub fn particulars(&self) -> Option<&Particulars> {
+        self.particulars.as_deref()
+    }
+
+    /// An address, a code, the operating system's words.
+    pub fn cause(&self) -> Option<&str> {
+        self.particulars.as_ref()?.cause.as_deref()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.sentence())?;
-        match &self.cause {
+        match self.cause() {
             Some(cause) => write!(f, " {cause}"),
             None => Ok(()),
         }

@@ -8,15 +8,14 @@ mod ending;
 mod inject;
 mod mirror;
 mod patience;
+mod relay;
 
 use std::future::Future;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
 use attempt::{Received, TryTimer};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request};
 
 use crate::admission::Admitted;
 use crate::connect;
@@ -25,14 +24,11 @@ use crate::error::{Error, Reason};
 use crate::filter;
 use crate::filter::forwarded;
 use crate::forward::{self, Upload};
-use crate::http::body::{Body, ResetCode, Responder};
-use crate::http::grpc_web::{Form, Translation};
+use crate::http::body::{Body, Responder};
+use crate::http::grpc_web::Translation;
 use crate::http::path;
-use crate::http::pump::Pump;
-use crate::http::stall::Stall;
 use crate::random;
 use crate::retry::{self, Attempts};
-use crate::route::headers::modify;
 use crate::route::matcher::Asked;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
@@ -41,7 +37,6 @@ use crate::standing::Leave;
 use crate::telemetry::record::Record;
 use crate::telemetry::tracestate;
 use crate::upstream::{Permit, Picked};
-use crate::verdict;
 
 /// Carries out one exchange. What every exchange needs is made before the future, so that it stands in there once.
 pub fn exchange(
@@ -91,6 +86,7 @@ pub fn exchange(
             },
         };
         if let Err(error) = ended {
+            call.record.listened(&scope.origin);
             call.refuse(call.deadline.explain(error), &parts).await;
         }
         call.record.finish();
@@ -210,83 +206,6 @@ impl Call {
             };
             self.leave(received, picked);
             self.pause(wait, parts).await?;
-        }
-    }
-
-    /// Passes the response on while the rest of the request goes up; ends when the response has, or its reader takes
-    /// none of it for too long.
-    async fn relay(&mut self, answer: Answer<'_>, parts: &Parts, send_timeout: Duration) {
-        let Answer { destination, received, picked, permit } = answer;
-        let Received { head, first, body, mut lease } = received;
-        let (mut head, ()) = head.into_parts();
-        let judged = picked.judge().head(head.status, &head.headers);
-        self.record.response_head(&head);
-        let is_ok = head.status == StatusCode::OK;
-        let is_tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if is_tunnel {
-            // The timeout and the verdict are for the answer; what follows lasts as long as its two ends like.
-            picked.ended(judged);
-            permit.ended(judged);
-            self.deadline.lift();
-        }
-        let is_end = first.is_none() && body.is_end();
-        self.upload.commit();
-        let form = Form::of(&mut head.headers, self.web.as_deref());
-        modify(&destination.response_headers, &mut head.headers);
-        self.complete(parts, &mut head.headers);
-        let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
-            Ok(sink) => form.sink(sink),
-            Err(error) => return self.record.failed(&Error::new(Reason::DownstreamReset).because(error)),
-        };
-        let mut download = Pump::new(if is_end { Body::Empty } else { body }, sink);
-        first.into_iter().for_each(|data| download.ahead(data));
-        let mut stall = (!is_tunnel).then(|| Stall::of_reader(send_timeout));
-        let ended = std::future::poll_fn(|cx| {
-            // A request that breaks off takes the response with it, but for what has come of that.
-            let broken = self.upload.poll(cx, &mut self.deadline).err();
-            if let Poll::Ready(ended) = download.poll(cx, &mut self.record) {
-                return Poll::Ready(ended.map_err(|error| broken.unwrap_or_else(|| error.into())));
-            }
-            if let Some(error) = broken {
-                return Poll::Ready(Err(error));
-            }
-            if let Poll::Ready(error) = download.sink.poll_reset(cx) {
-                return Poll::Ready(Err(Error::new(Reason::DownstreamReset).because(error)));
-            }
-            if let Some(stall) = &mut stall
-                && stall.poll_reader(cx, &download).is_ready()
-            {
-                return Poll::Ready(Err(Error::new(Reason::ReaderStalled)));
-            }
-            self.poll_end(cx, parts).map(Err)
-        })
-        .await
-        .map_err(|error| self.deadline.explain(error));
-        if !is_tunnel {
-            let error = ended.as_ref().err();
-            let verdict = picked.judge().answered(judged, self.record.call(), error);
-            self.record.ejected(picked.ended(verdict));
-            self.record.tripped(permit.ended(verdict));
-        }
-        if ended.is_ok() && is_ok && self.record.call() == verdict::Call::Open {
-            self.record.failed(&Error::new(Reason::MissingStatus));
-        }
-        // A call is over with its status, whatever the caller still wanted to send.
-        if ended.is_ok() && !form.is_call() && !self.upload.is_done() {
-            let rest = self.upload.rest(&mut self.deadline, is_tunnel);
-            Box::pin(rest).await;
-        }
-        self.record.received(self.upload.moved());
-        self.record.sent(download.moved());
-        match ended {
-            Ok(()) if self.upload.is_done() => lease.completed(),
-            Ok(()) => {}
-            Err(error) if is_tunnel => {
-                self.record.failed(&error);
-                // "RST exceptions are represented with [...] the CANCEL error code" (RFC 8441 section 5).
-                download.sink.reset(ResetCode::CANCEL);
-            }
-            Err(error) => self.break_off(&error, download, form),
         }
     }
 }

@@ -16,6 +16,7 @@ mod connect;
 mod deadline;
 mod events;
 mod exchange;
+mod explain;
 mod filter;
 mod forward;
 mod hashing;

@@ -5,14 +5,23 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::error::{Error, Reason, X_SIDECAR_REASON};
 use crate::http::body::Responder;
 use crate::http::{grpc, grpc_web};
+use crate::telemetry::record::X_REQUEST_ID;
+
+mod retold;
+
+pub use retold::{retell, shorten, told};
 
 /// What a port may be asked beside CONNECT: the methods of RFC 9110 and PATCH; a service knows more about its own.
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+
+const HTML: &str = "text/html; charset=utf-8";
+/// RFC 9457.
+const PROBLEM: &str = "application/problem+json";
 
 /// A whole answer; `None` as content means that the head ends it.
 #[derive(Debug)]
@@ -41,9 +50,9 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
     {
         trailers_only(error, audience, kind.clone())
     } else if wants_html(request) {
-        with_content(error, "text/html; charset=utf-8", html(error, audience))
+        with_content(error, HTML, html(error, audience))
     } else {
-        with_content(error, "application/problem+json", problem(error, audience))
+        with_content(error, PROBLEM, problem(error, audience))
     };
     if let Some(wait) = error.retry_after() {
         let (name, amount) = match reply.head.headers().contains_key(grpc::GRPC_STATUS) {
@@ -54,6 +63,14 @@ pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply 
     }
     if error.reason == Reason::MethodNotAllowed {
         reply.head.headers_mut().insert(ALLOW, ALLOWED);
+    }
+    if request.method == Method::HEAD {
+        // Its fields tell of the content that GET would get (RFC 9110 section 9.3.2).
+        reply.content = None;
+    }
+    // By it the record is found again.
+    if let Ok(id) = HeaderValue::from_str(audience.request_id) {
+        reply.head.headers_mut().insert(X_REQUEST_ID, id);
     }
     if audience.trusted {
         let name = HeaderValue::from_static(error.reason.name());
@@ -85,7 +102,11 @@ fn trailers_only(error: &Error, audience: Audience<'_>, kind: HeaderValue) -> Re
 
 /// How a gRPC call ends that has begun to be answered.
 pub fn trailers(error: &Error, audience: Audience<'_>) -> HeaderMap {
-    grpc::trailers(error.grpc_status(), &sentence(error, audience))
+    let mut trailers = grpc::trailers(error.grpc_status(), &sentence(error, audience));
+    if audience.trusted {
+        trailers.insert(X_SIDECAR_REASON, HeaderValue::from_static(error.reason.name()));
+    }
+    trailers
 }
 
 fn with_content(error: &Error, kind: &'static str, content: String) -> Reply {
@@ -107,7 +128,6 @@ fn sentence(error: &Error, audience: Audience<'_>) -> String {
     }
 }
 
-/// RFC 9457.
 fn problem(error: &Error, audience: Audience<'_>) -> String {
     let mut json = String::with_capacity(256);
     json.push_str("{\"type\":\"about:blank\",\"title\":");
@@ -212,6 +232,18 @@ mod tests {
             "{text}"
         );
         assert_eq!(reply.head.headers()["content-length"], text.len().to_string().as_str());
+    }
+
+    #[test]
+    fn a_head_is_answered_without_content() {
+        let (head, ()) = Request::head("/").body(()).expect("a legal request").into_parts();
+        let (get, ()) = Request::get("/").body(()).expect("a legal request").into_parts();
+        let error = Error::new(Reason::NoRoute);
+        let [head, get] =
+            [head, get].map(|request| explain(&error, &request, Audience { trusted: true, request_id: "r-1" }));
+        assert!(head.content.is_none());
+        let length = get.content.expect("content").len();
+        assert_eq!(head.head.headers()["content-length"], length.to_string().as_str());
     }
 
     #[test]

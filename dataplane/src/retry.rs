@@ -15,7 +15,7 @@ use crate::error::{Again, Error, Reason, X_SIDECAR_REASON};
 use crate::http::grpc;
 use crate::random;
 use crate::snapshot::model::Retry;
-use crate::telemetry::finished::GrpcStatus;
+use crate::telemetry::grpc_status::GrpcStatus;
 use crate::telemetry::tracestate;
 
 /// Tries that one request may have at most, whatever its route says; bounds what is kept about them.

@@ -19,6 +19,7 @@ use crate::admission::{self, Gates};
 use crate::cluster::{MembersRejected, Registry};
 use crate::error::Error;
 use crate::events::Events;
+use crate::explain::{self, Unexplained};
 use crate::net;
 use crate::proto::{self, event::Kind, query, reply};
 use crate::snapshot::decode::{self, Rejected};
@@ -80,6 +81,9 @@ pub enum Refused {
     /// An unknown name of a format.
     #[error(transparent)]
     Form(#[from] UnknownForm),
+    /// A request that cannot be.
+    #[error(transparent)]
+    Unexplained(#[from] Unexplained),
     /// A query without a question.
     #[error("the query asks nothing; set one of its fields")]
     EmptyQuery,
@@ -260,7 +264,10 @@ impl Runtime {
             query::Kind::Listeners(_) => reply::Kind::Listeners(self.listeners()),
             query::Kind::Clusters(_) => reply::Kind::Clusters(self.clusters()),
             query::Kind::Used(_) => reply::Kind::Used(proto::Used { clusters: self.lock().registry.take_used() }),
-            query::Kind::Failures(query) => reply::Kind::Failures(self.hub.failures(query.limit as usize)),
+            query::Kind::Failures(query) => reply::Kind::Exchanges(self.hub.failures(query.limit)),
+            query::Kind::Slowest(query) => reply::Kind::Exchanges(self.hub.slowest(query.limit)),
+            query::Kind::Exchange(query) => reply::Kind::Exchanges(self.hub.exchange(&query.id)),
+            query::Kind::Explain(query) => reply::Kind::Explanation(explain::explain(&query)?),
         };
         Ok(proto::Reply { kind: Some(kind) }.encode_to_vec())
     }

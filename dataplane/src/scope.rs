@@ -14,13 +14,12 @@ use crate::admission::{Admitted, Gate, Source};
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::http::grpc;
-use crate::http::path::reading;
-use crate::route::matcher::{self, Asked};
+use crate::route::matcher::Asked;
 use crate::route::table::RouteTable;
-use crate::snapshot::model::{Direction, Forwarding, Mode, Route};
+use crate::snapshot::model::{Direction, Forwarding, Mode, Origin, Route};
 use crate::standing::{Leave, Standing};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
-use crate::telemetry::record::Observer;
+use crate::telemetry::observer::Observer;
 use crate::tls::term::Term;
 use crate::upstream::Upstream;
 
@@ -29,6 +28,8 @@ use crate::upstream::Upstream;
 pub struct Scope {
     /// Which listener.
     pub listener: Arc<ListenerLabel>,
+    /// Where it was written, and what it takes from whom.
+    pub origin: Arc<Origin>,
     /// What it takes.
     pub mode: Mode,
     /// Clients that do not begin with TLS, too.
@@ -114,17 +115,10 @@ impl Scope {
     /// The route of a request for `host`. Fails where there is none, and where an application may take the path for one
     /// that has another route.
     pub fn find(&self, host: &str, asked: &Asked<'_>) -> Result<&Target, Error> {
-        let found = self.routes.find(host, asked).ok_or_else(|| self.no_route(host))?;
-        if let Some(path) = reading(asked.path)
-            && !matcher::names_escapes(&found.route.matcher)
-        {
-            let other = self.routes.find(host, &Asked { path: &path, ..*asked });
-            if !other.is_some_and(|other| Rc::ptr_eq(other, found)) {
-                let words = format_args!("The path may be taken for {path:?}, which has another route.");
-                return Err(Error::new(Reason::BadRequest).because(words));
-            }
+        match self.routes.find_clear(host, asked) {
+            Ok(found) => found.map(|target| &**target).ok_or_else(|| self.no_route(host)),
+            Err(unclear) => Err(Error::new(Reason::BadRequest).because(unclear)),
         }
-        Ok(found)
     }
 
     /// Why a request for `host` finds no route.

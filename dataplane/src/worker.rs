@@ -28,7 +28,7 @@ use crate::snapshot::model::{self, Direction, Route, Snapshot};
 use crate::standing::Standing;
 use crate::telemetry::Hub;
 use crate::telemetry::metrics::RouteMetrics;
-use crate::telemetry::record::Observer;
+use crate::telemetry::observer::Observer;
 use crate::tls::Secrets;
 use crate::tls::server::Terms;
 use crate::tls::term::Trust;
@@ -230,6 +230,7 @@ impl Worker {
             routes,
             tcp,
             listener: registry.listener(listener),
+            origin: Arc::new(listener.origin.clone()),
             mode: listener.mode,
             takes_cleartext: listener.tls.as_ref().is_some_and(|tls| tls.cleartext),
             forwarding: Arc::clone(&listener.forwarding),

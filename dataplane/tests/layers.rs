@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["runtime"],
     &["worker"],
     &["accept"],
-    &["exchange", "l4"],
+    &["exchange", "l4", "explain"],
     &["filter", "connect"],
     &["retry", "forward", "reply", "scope", "health", "plugin"],
     &["upstream", "standing", "admission"],

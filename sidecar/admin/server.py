@@ -19,6 +19,7 @@ from sidecar.admin.metrics import Family, append
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, SidecarError
+from sidecar.explanation import Asked
 
 HOST = "127.0.0.1"
 # The media types of Prometheus's two text forms.
@@ -27,8 +28,8 @@ OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 METHODS = ("GET", "HEAD")
 # A scrape or a read in progress at the end of the process gets this many seconds.
 CLOSE_WITHIN = 1.0
-# Failures in one answer: the parameter's default and its bound.
-FAILURES, MAX_FAILURES = 100, 1000
+# Exchanges in one answer: the parameter's default and its bound.
+EXCHANGES, MAX_EXCHANGES = 100, 1000
 
 Handler = Callable[[BaseRequest], Awaitable[Response]]
 
@@ -37,12 +38,19 @@ class AdminServer:
     """Serves from `start` to `close`."""
 
     def __init__(
-        self, dataplane: DataPlane, status: Status, families: Iterable[Family], certificates: Certificates
+        self,
+        dataplane: DataPlane,
+        status: Status,
+        families: Iterable[Family],
+        certificates: Certificates,
+        explained: Callable[[Asked], views.Json],
     ) -> None:
+        """`explained` raises SidecarError when what is asked is no request."""
         self._dataplane = dataplane
         self._status = status
         self._families = tuple(families)
         self._certificates = certificates
+        self._explained = explained
         self._handlers: Mapping[str, Handler] = {
             "/live": self._live,
             "/ready": self._ready,
@@ -51,6 +59,9 @@ class AdminServer:
             "/api/v1/clusters": self._clusters,
             "/api/v1/listeners": self._listeners,
             "/api/v1/failures": self._failures,
+            "/api/v1/slowest": self._slowest,
+            "/api/v1/exchanges": self._exchanges,
+            "/api/v1/explain": self._explain,
             "/api/v1/certs": self._certs,
         }
         self._server = Server(self._handle, access_log=None)
@@ -86,7 +97,10 @@ class AdminServer:
             return _refused(request, HTTPStatus.NOT_FOUND)
         if request.method not in METHODS:
             return _refused(request, HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ",".join(METHODS)})
-        return await handler(request)
+        try:
+            return await handler(request)
+        except SidecarError as error:
+            return _problem(400, str(error))
 
     async def _live(self, _: BaseRequest) -> Response:
         return Response(text="live\n")
@@ -118,14 +132,29 @@ class AdminServer:
             return _problem(503, str(error))
 
     async def _failures(self, request: BaseRequest) -> Response:
-        text = request.query.get("limit", str(FAILURES))
-        if not text.isdecimal() or not 1 <= int(text) <= MAX_FAILURES:
-            return _problem(400, f"limit={text!r} is not a number from 1 to {MAX_FAILURES}")
-        return _json(views.failures(self._dataplane.failures(int(text))))
+        return _json(views.exchanges("failures", self._dataplane.failures(_limit(request))))
+
+    async def _slowest(self, request: BaseRequest) -> Response:
+        return _json(views.exchanges("slowest", self._dataplane.slowest(_limit(request))))
+
+    async def _exchanges(self, request: BaseRequest) -> Response:
+        if not (name := request.query.get("id", "")):
+            raise SidecarError("id=REQUEST-ID or id=TRACE-ID tells which exchanges are asked for")
+        return _json(views.exchanges("exchanges", self._dataplane.exchange(name)))
+
+    async def _explain(self, request: BaseRequest) -> Response:
+        return _json(self._explained(Asked.of_query(request.query.items())))
 
 
 def _refused(request: BaseRequest, status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:
     return _problem(status, f"{request.method} {request.path}: {status.phrase}", headers)
+
+
+def _limit(request: BaseRequest) -> int:
+    text = request.query.get("limit", str(EXCHANGES))
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_EXCHANGES:
+        raise SidecarError(f"limit={text!r} is not a number from 1 to {MAX_EXCHANGES}")
+    return int(text)
 
 
 def _is_loopback(host: str) -> bool:

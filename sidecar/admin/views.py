@@ -57,9 +57,9 @@ def listeners(state: control.Listeners) -> Json:
     return {"listeners": [{"name": listener.name, "address": listener.address} for listener in state.listeners]}
 
 
-def failures(state: control.Failures) -> Json:
-    """Exchanges that ended badly, newest first, each explained."""
-    return {"failures": [_failure(failure) for failure in state.failures]}
+def exchanges(name: str, state: control.Exchanges) -> Json:
+    """Exchanges, each explained, under this name."""
+    return {name: [_exchange(exchange) for exchange in state.exchanges]}
 
 
 def _refusals(world: World) -> list[Json]:
@@ -131,32 +131,66 @@ def _limits(limits: snapshot.ClusterLimits) -> Json:
     }
 
 
-def _failure(failure: control.Failure) -> Json:
+def _exchange(exchange: control.Exchange) -> Json:
     return {
-        "time": datetime.fromtimestamp(failure.unix_nanos / 1e9, UTC).isoformat(timespec="milliseconds"),
-        "request_id": failure.request_id,
-        "trace_id": failure.trace_id,
-        "method": failure.method,
-        "authority": failure.authority,
-        "path": failure.path,
-        "status": failure.status,
-        "grpc_status": failure.grpc_status,
-        "reason": failure.reason,
-        "detail": failure.detail,
-        "route": failure.route,
-        "cluster": failure.cluster,
-        "origin": failure.origin,
-        "attempts": [
-            {"endpoint": attempt.endpoint, "why": attempt.why, "ms": attempt.duration_us / 1000}
-            for attempt in failure.attempts
-        ],
+        "time": datetime.fromtimestamp(exchange.unix_nanos / 1e9, UTC).isoformat(timespec="milliseconds"),
+        "unix_nanos": exchange.unix_nanos,
+        "request_id": exchange.request_id,
+        "trace_id": exchange.trace_id,
+        # "": no span is made; "": the trace begins here.
+        "span_id": exchange.span_id,
+        "parent_id": exchange.parent_id,
+        "direction": exchange.direction,
+        "listener": exchange.listener,
+        # True: a connection whose bytes were passed on as they are; it has no method, path and status.
+        "tcp": exchange.tcp,
+        "method": exchange.method,
+        "authority": exchange.authority,
+        "path": exchange.path,
+        "client": exchange.client,
+        "peer": exchange.peer,
+        # 0: the caller got no answer.
+        "status": exchange.status,
+        "grpc_status": exchange.grpc_status,
+        # "": the proxy did what it was asked for.
+        "reason": exchange.reason,
+        "detail": exchange.detail,
+        "next": exchange.next,
+        "rule": exchange.rule,
+        # Where it is written what the outcome hangs on; the index is that of Consul's key.
+        "origin": exchange.origin,
+        "origin_index": exchange.origin_index or None,
+        # What a proxy of the mesh behind this one said of the answer that it made.
+        "told": {"reason": exchange.told, "detail": exchange.told_detail, "next": exchange.told_next}
+        if exchange.told
+        else None,
+        "route": exchange.route,
+        "cluster": exchange.cluster,
+        "attempts": [_attempt(attempt) for attempt in exchange.attempts],
         "candidates": {
-            "total": failure.candidates_total,
-            "healthy": failure.candidates_healthy,
-            "ejected": failure.candidates_ejected,
-            "ill": failure.candidates_ill,
-            "priority": failure.candidates_priority,
-            "panic": failure.candidates_panic,
+            "total": exchange.candidates_total,
+            "healthy": exchange.candidates_healthy,
+            "ejected": exchange.candidates_ejected,
+            "ill": exchange.candidates_ill,
+            "priority": exchange.candidates_priority,
+            "panic": exchange.candidates_panic,
         },
-        "ms": failure.duration_us / 1000,
+        "received": exchange.received,
+        "sent": exchange.sent,
+        "ms": exchange.duration_us / 1000,
+    }
+
+
+def _attempt(attempt: control.Attempt) -> Json:
+    return {
+        "endpoint": attempt.endpoint,
+        "address": attempt.address,
+        "peer": attempt.peer,
+        "span_id": attempt.span_id,
+        "why": attempt.why,
+        "status": attempt.status,
+        "grpc_status": attempt.grpc_status,
+        # Since the start of the exchange.
+        "at_ms": attempt.started_us / 1000,
+        "ms": attempt.duration_us / 1000,
     }

@@ -19,6 +19,8 @@ VERBS = {
     "config": "",
     "intentions": "",
     "status": "Tell how the sidecars of this host are.",
+    "why": "Tell why a request ended as it did.",
+    "explain": "Tell what would become of a request.",
     "certs": "Tell which certificates are shown and trusted.",
     "ca": "",
     "version": "Tell the version.",

@@ -187,18 +187,24 @@ class Panicked(_message.Message):
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class Query(_message.Message):
-    __slots__ = ("stats", "listeners", "clusters", "failures", "used")
+    __slots__ = ("stats", "listeners", "clusters", "failures", "used", "slowest", "exchange", "explain")
     STATS_FIELD_NUMBER: _ClassVar[int]
     LISTENERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
+    SLOWEST_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     stats: StatsQuery
     listeners: ListenersQuery
     clusters: ClustersQuery
     failures: FailuresQuery
     used: UsedQuery
-    def __init__(self, stats: _Optional[_Union[StatsQuery, _Mapping]] = ..., listeners: _Optional[_Union[ListenersQuery, _Mapping]] = ..., clusters: _Optional[_Union[ClustersQuery, _Mapping]] = ..., failures: _Optional[_Union[FailuresQuery, _Mapping]] = ..., used: _Optional[_Union[UsedQuery, _Mapping]] = ...) -> None: ...
+    slowest: SlowestQuery
+    exchange: ExchangeQuery
+    explain: ExplainQuery
+    def __init__(self, stats: _Optional[_Union[StatsQuery, _Mapping]] = ..., listeners: _Optional[_Union[ListenersQuery, _Mapping]] = ..., clusters: _Optional[_Union[ClustersQuery, _Mapping]] = ..., failures: _Optional[_Union[FailuresQuery, _Mapping]] = ..., used: _Optional[_Union[UsedQuery, _Mapping]] = ..., slowest: _Optional[_Union[SlowestQuery, _Mapping]] = ..., exchange: _Optional[_Union[ExchangeQuery, _Mapping]] = ..., explain: _Optional[_Union[ExplainQuery, _Mapping]] = ...) -> None: ...
 
 class StatsQuery(_message.Message):
     __slots__ = ()
@@ -222,19 +228,87 @@ class FailuresQuery(_message.Message):
     limit: int
     def __init__(self, limit: _Optional[int] = ...) -> None: ...
 
+class SlowestQuery(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class ExchangeQuery(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ExplainQuery(_message.Message):
+    __slots__ = ("snapshot", "listener", "method", "url", "headers", "peer", "client")
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    LISTENER_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    snapshot: bytes
+    listener: str
+    method: str
+    url: str
+    headers: _containers.RepeatedCompositeFieldContainer[Field]
+    peer: str
+    client: str
+    def __init__(self, snapshot: _Optional[bytes] = ..., listener: _Optional[str] = ..., method: _Optional[str] = ..., url: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., peer: _Optional[str] = ..., client: _Optional[str] = ...) -> None: ...
+
+class Field(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("host", "route", "missed", "verdicts", "answered", "target", "faulty", "refused")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    FAULTY_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    route: int
+    missed: _containers.RepeatedCompositeFieldContainer[Missed]
+    verdicts: _containers.RepeatedCompositeFieldContainer[_snapshot_pb2.Verdict]
+    answered: bool
+    target: str
+    faulty: bool
+    refused: str
+    def __init__(self, host: _Optional[str] = ..., route: _Optional[int] = ..., missed: _Optional[_Iterable[_Union[Missed, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[_snapshot_pb2.Verdict, _Mapping]]] = ..., answered: _Optional[bool] = ..., target: _Optional[str] = ..., faulty: _Optional[bool] = ..., refused: _Optional[str] = ...) -> None: ...
+
+class Missed(_message.Message):
+    __slots__ = ("route", "conditions")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    route: int
+    conditions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, route: _Optional[int] = ..., conditions: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Reply(_message.Message):
-    __slots__ = ("stats", "listeners", "clusters", "failures", "used")
+    __slots__ = ("stats", "listeners", "clusters", "exchanges", "used", "explanation")
     STATS_FIELD_NUMBER: _ClassVar[int]
     LISTENERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
-    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGES_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     stats: Stats
     listeners: Listeners
     clusters: Clusters
-    failures: Failures
+    exchanges: Exchanges
     used: Used
-    def __init__(self, stats: _Optional[_Union[Stats, _Mapping]] = ..., listeners: _Optional[_Union[Listeners, _Mapping]] = ..., clusters: _Optional[_Union[Clusters, _Mapping]] = ..., failures: _Optional[_Union[Failures, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ...) -> None: ...
+    explanation: Explanation
+    def __init__(self, stats: _Optional[_Union[Stats, _Mapping]] = ..., listeners: _Optional[_Union[Listeners, _Mapping]] = ..., clusters: _Optional[_Union[Clusters, _Mapping]] = ..., exchanges: _Optional[_Union[Exchanges, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
 
 class Used(_message.Message):
     __slots__ = ("clusters",)
@@ -340,14 +414,14 @@ class CheckState(_message.Message):
     error: str
     def __init__(self, well: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
 
-class Failures(_message.Message):
-    __slots__ = ("failures",)
-    FAILURES_FIELD_NUMBER: _ClassVar[int]
-    failures: _containers.RepeatedCompositeFieldContainer[Failure]
-    def __init__(self, failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
+class Exchanges(_message.Message):
+    __slots__ = ("exchanges",)
+    EXCHANGES_FIELD_NUMBER: _ClassVar[int]
+    exchanges: _containers.RepeatedCompositeFieldContainer[Exchange]
+    def __init__(self, exchanges: _Optional[_Iterable[_Union[Exchange, _Mapping]]] = ...) -> None: ...
 
-class Failure(_message.Message):
-    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "candidates_ejected", "origin", "duration_us", "candidates_priority", "candidates_panic", "candidates_ill")
+class Exchange(_message.Message):
+    __slots__ = ("unix_nanos", "request_id", "trace_id", "method", "authority", "path", "status", "grpc_status", "reason", "detail", "route", "cluster", "attempts", "candidates_total", "candidates_healthy", "origin", "duration_us", "candidates_ejected", "candidates_priority", "candidates_panic", "origin_index", "rule", "next", "told", "told_detail", "told_next", "direction", "listener", "client", "peer", "span_id", "parent_id", "received", "sent", "tcp", "candidates_ill")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -363,11 +437,26 @@ class Failure(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_HEALTHY_FIELD_NUMBER: _ClassVar[int]
-    CANDIDATES_EJECTED_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_EJECTED_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_PANIC_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    TOLD_FIELD_NUMBER: _ClassVar[int]
+    TOLD_DETAIL_FIELD_NUMBER: _ClassVar[int]
+    TOLD_NEXT_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    LISTENER_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    TCP_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_ILL_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     request_id: str
@@ -384,20 +473,47 @@ class Failure(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
     candidates_total: int
     candidates_healthy: int
-    candidates_ejected: int
     origin: str
     duration_us: int
+    candidates_ejected: int
     candidates_priority: int
     candidates_panic: bool
+    origin_index: int
+    rule: str
+    next: str
+    told: str
+    told_detail: str
+    told_next: str
+    direction: str
+    listener: str
+    client: str
+    peer: str
+    span_id: str
+    parent_id: str
+    received: int
+    sent: int
+    tcp: bool
     candidates_ill: int
-    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ..., candidates_priority: _Optional[int] = ..., candidates_panic: _Optional[bool] = ..., candidates_ill: _Optional[int] = ...) -> None: ...
+    def __init__(self, unix_nanos: _Optional[int] = ..., request_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., route: _Optional[str] = ..., cluster: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., candidates_total: _Optional[int] = ..., candidates_healthy: _Optional[int] = ..., origin: _Optional[str] = ..., duration_us: _Optional[int] = ..., candidates_ejected: _Optional[int] = ..., candidates_priority: _Optional[int] = ..., candidates_panic: _Optional[bool] = ..., origin_index: _Optional[int] = ..., rule: _Optional[str] = ..., next: _Optional[str] = ..., told: _Optional[str] = ..., told_detail: _Optional[str] = ..., told_next: _Optional[str] = ..., direction: _Optional[str] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., peer: _Optional[str] = ..., span_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., received: _Optional[int] = ..., sent: _Optional[int] = ..., tcp: _Optional[bool] = ..., candidates_ill: _Optional[int] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("endpoint", "why", "duration_us")
+    __slots__ = ("endpoint", "why", "duration_us", "address", "peer", "status", "grpc_status", "started_us", "span_id")
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    GRPC_STATUS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_US_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     endpoint: str
     why: str
     duration_us: int
-    def __init__(self, endpoint: _Optional[str] = ..., why: _Optional[str] = ..., duration_us: _Optional[int] = ...) -> None: ...
+    address: str
+    peer: str
+    status: int
+    grpc_status: str
+    started_us: int
+    span_id: str
+    def __init__(self, endpoint: _Optional[str] = ..., why: _Optional[str] = ..., duration_us: _Optional[int] = ..., address: _Optional[str] = ..., peer: _Optional[str] = ..., status: _Optional[int] = ..., grpc_status: _Optional[str] = ..., started_us: _Optional[int] = ..., span_id: _Optional[str] = ...) -> None: ...

@@ -216,7 +216,7 @@ def test_every_kind_of_question_has_its_answer(plane: DataPlane) -> None:
     assert ask(plane, stats=control.StatsQuery()).WhichOneof("kind") == "stats"
     assert ask(plane, listeners=control.ListenersQuery()).WhichOneof("kind") == "listeners"
     assert ask(plane, clusters=control.ClustersQuery()).WhichOneof("kind") == "clusters"
-    assert ask(plane, failures=control.FailuresQuery(limit=5)).WhichOneof("kind") == "failures"
+    assert ask(plane, failures=control.FailuresQuery(limit=5)).WhichOneof("kind") == "exchanges"
 
 
 @pytest.mark.parametrize("question", [b"", b"\xff\xff\xff"])
@@ -237,11 +237,15 @@ def test_a_failure_is_explained(plane: DataPlane) -> None:
     connection.close()
 
     # It stands there a moment after its answer does.
-    told = eventually("a failure", lambda: ask(plane, failures=control.FailuresQuery()).failures.failures)
+    told = eventually("a failure", lambda: ask(plane, failures=control.FailuresQuery()).exchanges.exchanges)
     (failure,) = told
     assert failure.status == answer.status == 404
     assert failure.reason == "no-route"
     assert (failure.method, failure.authority, failure.path) == ("GET", "nobody.mesh", "/cart")
+    # By its request id it is found again.
+    named = control.ExchangeQuery(id=answer.headers["x-request-id"])
+    assert list(ask(plane, exchange=named).exchanges.exchanges) == [failure]
+    assert not ask(plane, exchange=control.ExchangeQuery(id="another")).exchanges.exchanges
 
 
 def test_metrics_come_in_every_form(plane: DataPlane) -> None:

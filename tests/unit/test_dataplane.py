@@ -61,5 +61,5 @@ def test_each_query_answers_with_its_own_part() -> None:
     assert plane.stats().snapshot_version == 7
     seam.reply = control.Reply(clusters=control.Clusters(clusters=[control.ClusterState(name="orders")]))
     assert plane.clusters().clusters[0].name == "orders"
-    seam.reply = control.Reply(failures=control.Failures(failures=[control.Failure(reason="no-route")]))
-    assert plane.failures(10).failures[0].reason == "no-route"
+    seam.reply = control.Reply(exchanges=control.Exchanges(exchanges=[control.Exchange(reason="no-route")]))
+    assert plane.failures(10).exchanges[0].reason == "no-route"

@@ -57,7 +57,7 @@ fn the_first_rule_that_takes_the_request_decides() {
     let judged = |peer, request: &Parts| {
         judge(&rules, Some(peer), Some(request))
             .err()
-            .and_then(|error| error.cause)
+            .and_then(|error| error.cause().map(str::to_owned))
     };
 
     assert_eq!(judged(WEB, &get("/a")), None);
@@ -154,7 +154,7 @@ fn every_rule_set_must_allow() {
     });
     let error = judge(&both, Some(WEB), None).unwrap_err();
     assert_eq!((error.reason, error.grpc_status()), (Reason::NotAllowed, 7));
-    assert!(error.cause.unwrap().contains("allow"));
+    assert!(error.cause().unwrap().contains("allow"));
 }
 
 #[test]

@@ -21,7 +21,8 @@ use crate::http::upgrade::Upgrade;
 use crate::pool::Lease;
 use crate::retry::{Attempts, Failure, Standing};
 use crate::snapshot::model::{Destination, Retry, Route};
-use crate::telemetry::finished::{Candidates, GrpcStatus};
+use crate::telemetry::finished::Candidates;
+use crate::telemetry::grpc_status::GrpcStatus;
 use crate::upstream::{Permit, Picked};
 use crate::verdict;
 

@@ -1,12 +1,12 @@
-//! What an exchange says in the proxy's own name, and how it ends when it cannot go on.
+//! What an exchange says in the proxy's own name or retells of another's, and how it ends when it cannot go on.
 
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response, StatusCode, response};
 
 use super::Call;
 use crate::error::{Error, Reason};
 use crate::filter;
-use crate::http::body::ResetCode;
+use crate::http::body::{Body, ResetCode};
 use crate::http::grpc_web::Form;
 use crate::http::pump::{Observe, Pump};
 use crate::reply::{self, Audience, Reply};
@@ -43,6 +43,28 @@ impl Call {
         self.say(reply).await;
     }
 
+    /// True when what is known of an answer so far tells of a failure.
+    pub(super) fn has_failed(&self, status: StatusCode) -> bool {
+        status.as_u16() >= 400 || self.record.has_failed_call()
+    }
+
+    /// What the caller gets of an answer that failed. A proxy of the mesh explains to us what nobody outside is told:
+    /// such a caller gets it in short.
+    pub(super) fn retell(&mut self, head: &mut response::Parts, body: Body, request: &Parts) -> Body {
+        let Some(reason) = reply::told(&head.headers) else {
+            return body;
+        };
+        self.record.told(reason);
+        if self.trusted {
+            return body;
+        }
+        let request_id = self.record.request_id().to_string();
+        match reply::retell(reason, head, &request_id) {
+            Some(content) if !body.is_end() && request.method != Method::HEAD => body.instead(content),
+            _ => body,
+        }
+    }
+
     /// Brings what an answer says up to its route, and tells what is left of the caller's quota.
     pub(super) fn complete(&self, request: &Parts, answer: &mut HeaderMap) {
         filter::answered(self.record.route(), request, answer);
@@ -62,8 +84,23 @@ impl Call {
     }
 }
 
-impl Observe for Record {
+/// Sees what a caller is told.
+pub(super) struct Told<'a> {
+    pub(super) record: &'a mut Record,
+    /// It may know particulars.
+    pub(super) trusted: bool,
+}
+
+impl Observe for Told<'_> {
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        self.trailers(trailers);
+        self.record.trailers(trailers);
+        if self.record.has_failed_call()
+            && let Some(reason) = reply::told(trailers)
+        {
+            self.record.told(reason);
+            if !self.trusted {
+                reply::shorten(reason, trailers);
+            }
+        }
     }
 }

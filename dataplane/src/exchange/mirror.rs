@@ -25,7 +25,7 @@ use crate::http::upgrade::Upgrade;
 use crate::random;
 use crate::scope::Target;
 use crate::snapshot::model::{Destination, Mirror, Route};
-use crate::telemetry::finished::GrpcStatus;
+use crate::telemetry::grpc_status::GrpcStatus;
 use crate::telemetry::metrics::AttemptCounts;
 use crate::upstream::{Picked, Upstream};
 use crate::verdict::{self, Verdict};

@@ -16,7 +16,7 @@ use crate::http::body::Frame;
 use crate::http::grpc;
 use crate::pool::{Limits, Pool, Sessions, Transport};
 use crate::snapshot::model::{EndpointLimits, HealthCheck, Question};
-use crate::telemetry::finished::GrpcStatus;
+use crate::telemetry::grpc_status::GrpcStatus;
 use crate::telemetry::propagation::w3c::{TRACEPARENT, Traceparent};
 use crate::telemetry::trace;
 use crate::upstream::Upstream;

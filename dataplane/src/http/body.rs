@@ -3,7 +3,7 @@
 //! A message is a head, then a [`Body`] to read and a [`Sink`] to write. Backpressure is in the types: a body gives the
 //! next frame only when asked, a sink says how much it takes.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -101,9 +101,23 @@ pub enum Body {
     Text(Box<grpc_web::Text>),
     /// The trailer section alone, which has come already.
     Trailers(Box<HeaderMap>),
+    /// Other content than the one that comes, which is read to its end.
+    Instead(Box<Instead>),
+}
+
+/// Content that takes the place of another body's.
+#[derive(Debug)]
+pub struct Instead {
+    of: Body,
+    content: Option<Bytes>,
 }
 
 impl Body {
+    /// `content` in the place of this body's.
+    pub fn instead(self, content: Bytes) -> Body {
+        Body::Instead(Box::new(Instead { of: self, content: Some(content) }))
+    }
+
     /// The next frame; `None` after the last.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         match self {
@@ -117,6 +131,7 @@ impl Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::Trailers(trailers))))
             }
+            Body::Instead(instead) => instead.poll_frame(cx),
         }
     }
 
@@ -134,6 +149,7 @@ impl Body {
             Body::H2(incoming) => incoming.is_end(),
             Body::Text(text) => text.is_end(),
             Body::Trailers(_) => false,
+            Body::Instead(instead) => instead.content.is_none(),
         }
     }
 
@@ -143,6 +159,7 @@ impl Body {
         match self {
             Body::H2(incoming) => incoming.gather(cx),
             Body::Text(text) => text.gather(cx),
+            Body::Instead(instead) => instead.of.gather(cx),
             Body::Empty | Body::H1Request(_) | Body::H1Response(_) | Body::Trailers(_) => {}
         }
     }
@@ -152,6 +169,20 @@ impl Body {
         if let Body::H2(incoming) = self {
             incoming.release(n);
         }
+    }
+}
+
+impl Instead {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
+        while self.content.is_some() {
+            match ready!(self.of.poll_frame(cx)) {
+                Some(Ok(Frame::Data(data))) => self.of.release(data.len()),
+                Some(Ok(Frame::Trailers(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(self.content.take().map(|content| Ok(Frame::Data(content)))),
+            }
+        }
+        Poll::Ready(None)
     }
 }
 

@@ -207,6 +207,6 @@ pub async fn send_whole(sink: &mut Sink, mut data: Bytes) -> Result<(), StreamEr
 pub trait Observe {
     /// A piece of content is about to be sent.
     fn data(&mut self, _data: &Bytes) {}
-    /// The trailers are about to be sent.
+    /// The trailers are about to be sent, as this leaves them.
     fn trailers(&mut self, _trailers: &mut HeaderMap) {}
 }

@@ -88,6 +88,7 @@ pub async fn open(scope: &Rc<Scope>, caller: &Caller, target: &Rc<Target>) -> Re
             None => break Error::new(Reason::NoRoute),
         }
     };
+    record.listened(&scope.origin);
     record.failed(&error);
     let request_id = record.request_id().to_string();
     record.finish();

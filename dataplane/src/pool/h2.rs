@@ -190,7 +190,7 @@ impl Pool {
             return error;
         }
         // In TLS 1.3 a server judges our certificate when we already take the handshake for done.
-        let cause = error.cause.as_deref().unwrap_or("nobody knows how");
+        let cause = error.cause().unwrap_or("nobody knows how");
         Error::unprocessed(Reason::TlsFailure).because(format_args!(
             "The endpoint ended the connection right behind the handshake ({cause}): it may have refused our certificate, \
              which its own log says."

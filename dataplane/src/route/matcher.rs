@@ -93,7 +93,7 @@ pub fn path_matches(condition: &PathMatch, path: &str) -> bool {
     }
 }
 
-fn header_matches(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
+pub(super) fn header_matches(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
     let any = |holds: &dyn Fn(&HeaderValue) -> bool| {
         headers.get_all(&condition.name).iter().any(holds) != condition.is_inverted
             && (!condition.is_inverted || headers.contains_key(&condition.name))
@@ -109,7 +109,7 @@ fn header_matches(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
 }
 
 /// Of a value; `None`: there is none.
-fn value_matches(condition: &ValueMatch, value: Option<&str>) -> bool {
+pub(super) fn value_matches(condition: &ValueMatch, value: Option<&str>) -> bool {
     match (condition, value) {
         (ValueMatch::Present(present), value) => value.is_some() == *present,
         (ValueMatch::Exact(exact), Some(value)) => **exact == *value,

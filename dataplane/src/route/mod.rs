@@ -3,5 +3,6 @@
 pub mod fields;
 pub mod headers;
 pub mod matcher;
+pub mod missed;
 pub mod split;
 pub mod table;

@@ -5,7 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::matcher::{self, Asked, MAX_HOST, request_matches};
+use crate::http::path::reading;
 use crate::snapshot::model::{HostMatch, Route};
+
+/// The path may be taken for this one, too.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("The path may be taken for {0:?}, which has another route.")]
+pub struct Unclear(String);
 
 /// Routes in the order written, each with what a worker keeps for it. The first that matches wins.
 #[derive(Debug)]
@@ -49,12 +55,31 @@ impl<T> RouteTable<T> {
         self.search(host, |route| request_matches(&route.matcher, asked))
     }
 
+    /// The same; fails where an application may take the path for one that has another route.
+    pub fn find_clear(&self, host: &str, asked: &Asked<'_>) -> Result<Option<&Rc<T>>, Unclear> {
+        let found = self.entry(host, |route| request_matches(&route.matcher, asked));
+        if let Some((route, payload)) = found
+            && let Some(path) = reading(asked.path)
+            && !matcher::names_escapes(&route.matcher)
+        {
+            let other = self.find(host, &Asked { path: &path, ..*asked });
+            if !other.is_some_and(|other| Rc::ptr_eq(other, payload)) {
+                return Err(Unclear(path));
+            }
+        }
+        Ok(found.map(|(_, payload)| payload))
+    }
+
     /// The first route that takes requests for `host`, whatever else it asks of them.
     pub fn find_host(&self, host: &str) -> Option<&Rc<T>> {
         self.search(host, |_| true)
     }
 
     fn search(&self, host: &str, takes: impl Fn(&Route) -> bool) -> Option<&Rc<T>> {
+        self.entry(host, takes).map(|(_, payload)| payload)
+    }
+
+    fn entry(&self, host: &str, takes: impl Fn(&Route) -> bool) -> Option<&(Arc<Route>, Rc<T>)> {
         let mut buffer = [0; MAX_HOST];
         let host = matcher::host(host, &mut buffer);
         // The first match of all is the earliest among the first matches of each list.
@@ -71,7 +96,7 @@ impl<T> RouteTable<T> {
             }
         }
         best = self.first(&self.any, best, &takes);
-        best.map(|position| &self.entries[position as usize].1)
+        best.map(|position| &self.entries[position as usize])
     }
 
     /// The first of `positions` that `takes` the request, if it comes before `best`; else `best`.

@@ -47,7 +47,7 @@ pub struct Verdict {
     /// May it?
     pub allow: bool,
     /// For people: "intention web → orders (precedence 9)".
-    pub by: Box<str>,
+    pub by: Arc<str>,
 }
 
 /// What a rule asks of a request; all must hold.

@@ -42,7 +42,7 @@ pub fn write_line(out: &mut String, exchange: &Finished) {
     if let Some(reason) = exchange.reason {
         line.text("reason", reason.name());
     }
-    if let Some(detail) = &exchange.detail {
+    if let Some(detail) = exchange.detail() {
         line.text("detail", cut(detail, MAX_VALUE));
     }
     line.text_if("route", exchange.route_name());
@@ -198,7 +198,8 @@ mod tests {
     use super::*;
     use crate::error::Reason;
     use crate::snapshot::model::Direction;
-    use crate::telemetry::finished::{GrpcStatus, RequestId};
+    use crate::telemetry::finished::RequestId;
+    use crate::telemetry::grpc_status::GrpcStatus;
     use crate::telemetry::registry::Registry;
     use crate::telemetry::samples::{cluster, listener, root, route};
     use crate::telemetry::trace::TraceContext;
@@ -227,7 +228,7 @@ mod tests {
         exchange.status = Some(http::StatusCode::OK);
         exchange.grpc_status = Some(GrpcStatus::new(14));
         exchange.reason = Some(Reason::UpstreamReset);
-        exchange.detail = Some("code \"8\"".into());
+        exchange.failure.get_or_insert_default().particulars.cause = Some("code \"8\"".into());
         exchange.route = Some(route());
         exchange.cluster = Some(cluster());
         exchange.attempts.push(Attempt {
@@ -290,7 +291,7 @@ mod tests {
     fn hostile_values_stay_one_line_of_json() {
         let mut exchange = blank();
         exchange.host = Some(HeaderValue::from_bytes(b"a\xff\"\\\tb").unwrap());
-        exchange.detail = Some("x\n\r\u{0}\u{7f}\u{85}\u{2028}é".into());
+        exchange.failure.get_or_insert_default().particulars.cause = Some("x\n\r\u{0}\u{7f}\u{85}\u{2028}é".into());
         let line = line(&exchange);
         assert!(line.contains("\"authority\":\"a\u{fffd}\\\"\\\\\\tb\""), "{line}");
         assert!(line.contains(r#""detail":"x\n\r\u0000\u007f\u0085\u2028é""#), "{line}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::finished::GrpcStatus;
+use super::grpc_status::GrpcStatus;
 use super::metrics::{BOUNDS, Reading};
 use super::otlp::{self, Data, HistogramPoint, KeyValue, NumberPoint, copied, int};
 use super::registry::{DurationReading, Readings};

@@ -10,12 +10,19 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use http::{Method, StatusCode, Uri, Version};
 
+use super::bounded::cut;
+use super::grpc_status::GrpcStatus;
 use super::hex;
 use super::metrics::ListenerLabel;
 use super::propagation::never_index;
 use super::trace::TraceContext;
-use crate::error::Reason;
-use crate::snapshot::model::{Cluster, Route};
+use crate::error::{Particulars, Reason, Setting};
+use crate::snapshot::model::{Cluster, Origin, Route};
+
+/// Bytes of a target, of a field and of an error's words that are kept for long.
+const MAX_KEPT_URI: usize = 2048;
+const MAX_KEPT_FIELD: usize = 256;
+const MAX_KEPT_DETAIL: usize = 2048;
 
 /// One exchange. Everything in it is a number or shared with what made it; nothing is formatted yet.
 #[derive(Debug)]
@@ -66,12 +73,23 @@ pub struct Finished {
     pub grpc_status: Option<GrpcStatus>,
     /// Why it failed; None: it did not.
     pub reason: Option<Reason>,
-    /// The particulars of the failure.
-    pub detail: Option<Box<str>>,
+    /// What is known of the failure beside its reason.
+    pub failure: Option<Box<Failure>>,
+    /// Why a proxy of the mesh behind this one made the answer; None: it is the endpoint's own.
+    pub told: Option<Reason>,
     /// Bytes of the request's content.
     pub received: u64,
     /// Bytes of the response's content.
     pub sent: u64,
+}
+
+/// Apart, since most exchanges have none.
+#[derive(Debug, Default)]
+pub struct Failure {
+    /// What the error told.
+    pub particulars: Particulars,
+    /// Where the listener was written; None: nothing was refused.
+    pub listener: Option<Arc<Origin>>,
 }
 
 impl Finished {
@@ -101,7 +119,8 @@ impl Finished {
             status: None,
             grpc_status: None,
             reason: None,
-            detail: None,
+            failure: None,
+            told: None,
             received: 0,
             sent: 0,
         }
@@ -136,6 +155,78 @@ impl Finished {
     /// The trace, when it is sampled: spans are made.
     pub fn sampled(&self) -> Option<&TraceContext> {
         self.context.as_ref().filter(|context| context.sampled)
+    }
+
+    /// It was not answered as asked for: by a proxy's own reply, or by the service with an error of its own.
+    pub fn has_failed(&self) -> bool {
+        match (self.reason.or(self.told), self.grpc_status, self.status) {
+            (Some(_), ..) => true,
+            (None, Some(status), _) => status.is_server_error(),
+            (None, None, status) => status.is_some_and(|status| status.is_server_error()),
+        }
+    }
+
+    /// Has it this request id, or this trace id in 32 hexadecimal digits?
+    pub fn is_called(&self, id: &str) -> bool {
+        let trace = self.context.as_ref().map(|context| context.trace_id);
+        let asked = (id.len() == 32).then(|| u128::from_str_radix(id, 16).ok()).flatten();
+        asked.is_some() && asked == trace || self.request_id.to_string() == id
+    }
+
+    /// What somebody wrote that its outcome hangs on.
+    pub fn origin(&self) -> Option<&Origin> {
+        let route = || self.route.as_ref().map(|route| &route.origin);
+        match self.reason.map(Reason::setting) {
+            Some(Setting::Listener) => self.failure.as_ref()?.listener.as_deref(),
+            Some(Setting::Cluster) => {
+                let written = self.cluster.as_ref().map(|cluster| &cluster.origin);
+                written.filter(|origin| !origin.place.is_empty()).or_else(route)
+            }
+            Some(Setting::Route) | None => route(),
+        }
+    }
+
+    /// Makes it fit to be kept for long: what a caller chose is cut, and holds no buffer of a connection any more.
+    pub fn settle(&mut self) {
+        let uri = self.uri.to_string();
+        self.uri = cut(&uri, MAX_KEPT_URI).parse().unwrap_or_default();
+        let copied = |field: &HeaderValue, most| {
+            let bytes = field.as_bytes();
+            HeaderValue::from_bytes(&bytes[..bytes.len().min(most)]).ok()
+        };
+        self.host = self.host.take().and_then(|host| copied(&host, MAX_KEPT_FIELD));
+        self.user_agent = self.user_agent.take().and_then(|agent| copied(&agent, MAX_KEPT_FIELD));
+        if let RequestId::Given(field) = &mut self.request_id
+            && let Some(own) = copied(field, RequestId::MAX)
+        {
+            *field = own;
+        }
+        if let Some(context) = &mut self.context {
+            let states = context.tracestate.iter();
+            context.tracestate = states.filter_map(|field| copied(field, field.len())).collect();
+        }
+        if let Some(detail) = self
+            .failure
+            .as_mut()
+            .and_then(|failure| failure.particulars.cause.as_mut())
+            && detail.len() > MAX_KEPT_DETAIL
+        {
+            *detail = cut(detail, MAX_KEPT_DETAIL).into();
+        }
+    }
+
+    /// The particulars of its failure, in words.
+    pub fn detail(&self) -> Option<&str> {
+        self.failure.as_ref()?.particulars.cause.as_deref()
+    }
+
+    /// What somebody wrote that decided how it failed, in words; or nothing.
+    pub fn rule(&self) -> &str {
+        let rule = self
+            .failure
+            .as_ref()
+            .and_then(|failure| failure.particulars.rule.as_deref());
+        rule.unwrap_or("")
     }
 
     /// The name of the route, or nothing.
@@ -349,83 +440,6 @@ fn uuid(id: u128) -> [u8; 36] {
     text
 }
 
-/// How a gRPC call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GrpcStatus(u8);
-
-/// By number (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
-const GRPC_NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-impl GrpcStatus {
-    const UNKNOWN: GrpcStatus = GrpcStatus(2);
-
-    /// From its number; one that gRPC does not define is UNKNOWN.
-    pub fn new(number: u8) -> Self {
-        if usize::from(number) < GRPC_NAMES.len() {
-            GrpcStatus(number)
-        } else {
-            Self::UNKNOWN
-        }
-    }
-
-    /// From a `grpc-status` field; one that is no number is UNKNOWN.
-    pub fn parse(field: &HeaderValue) -> Self {
-        let number = field.to_str().ok().and_then(|text| text.parse().ok());
-        number.map_or(Self::UNKNOWN, Self::new)
-    }
-
-    /// What a client makes of a response without `grpc-status`
-    /// (<https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html>).
-    pub fn from_http(status: StatusCode) -> Self {
-        GrpcStatus(match status.as_u16() {
-            400 => 13,
-            401 => 16,
-            403 => 7,
-            404 => 12,
-            429 | 502 | 503 | 504 => 14,
-            _ => 2,
-        })
-    }
-
-    /// 0 to 16.
-    pub fn number(self) -> u8 {
-        self.0
-    }
-
-    /// "OK", "UNAVAILABLE", …
-    pub fn name(self) -> &'static str {
-        GRPC_NAMES[usize::from(self.0)]
-    }
-
-    /// The call did not end with OK.
-    pub fn is_error(self) -> bool {
-        self.0 != 0
-    }
-
-    /// The server is to blame, by OpenTelemetry's conventions for gRPC server spans.
-    pub fn is_server_error(self) -> bool {
-        matches!(self.0, 2 | 4 | 12 | 13 | 14 | 15)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,20 +462,5 @@ mod tests {
         assert_eq!(given(""), None);
         assert_eq!(given("a b"), None);
         assert_eq!(given(&"x".repeat(129)), None);
-    }
-
-    #[test]
-    fn a_grpc_status_has_a_name_whatever_was_sent() {
-        let parse = |text| GrpcStatus::parse(&HeaderValue::from_static(text)).name();
-        assert_eq!(parse("0"), "OK");
-        assert_eq!(parse("16"), "UNAUTHENTICATED");
-        assert_eq!(parse("17"), "UNKNOWN");
-        assert_eq!(parse("4000"), "UNKNOWN");
-        assert_eq!(parse("x"), "UNKNOWN");
-        assert_eq!(
-            GrpcStatus::from_http(StatusCode::SERVICE_UNAVAILABLE).name(),
-            "UNAVAILABLE"
-        );
-        assert_eq!(GrpcStatus::from_http(StatusCode::OK).name(), "UNKNOWN");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::finished::GrpcStatus;
+use super::grpc_status::GrpcStatus;
 use crate::error::Reason;
 use crate::snapshot::model::{Direction, Listener};
 

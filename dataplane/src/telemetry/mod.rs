@@ -1,11 +1,13 @@
 //! What is known about exchanges, and how it leaves: metrics, spans, log lines, explained failures.
 //!
-//! A worker writes a [`record::Record`] for each exchange through its [`record::Observer`]. Consumed, it changes
+//! A worker writes a [`record::Record`] for each exchange through its [`observer::Observer`]. Consumed, it changes
 //! metrics and, when somebody wants to know more, goes as one [`finished::Finished`] into the rings of the [`Hub`].
 //! Whoever drains the hub pays for the encoding.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
 
 use crate::clock;
 use crate::proto;
@@ -14,13 +16,18 @@ use crate::snapshot::model::{MeshTrace, Telemetry};
 mod access_log;
 mod bounded;
 pub mod excess;
+mod explained;
 pub mod exposition;
-mod failures;
 pub mod finished;
+pub mod grpc_status;
 mod hex;
+mod kept;
 pub mod metrics;
+pub mod observer;
 mod otlp;
 pub mod propagation;
+#[cfg(test)]
+mod reasons;
 pub mod record;
 pub mod registry;
 mod ring;
@@ -33,9 +40,11 @@ pub mod trace;
 pub mod tracestate;
 
 use excess::{Excess, ExcessCounts};
+use explained::explained;
 use exposition::{Period, TextForm, Totals};
-use failures::Failures;
 use finished::Finished;
+pub use kept::Keep;
+use kept::{Failures, Slowest};
 use registry::Registry;
 use ring::Ring;
 
@@ -58,6 +67,7 @@ pub struct Hub {
     spans: Ring<Arc<Finished>>,
     access_log: Ring<Arc<Finished>>,
     failures: Failures,
+    slowest: Slowest,
     registry: Registry,
     source: Mutex<Arc<Source>>,
     /// In the mesh's trace: the last change of certificates.
@@ -91,6 +101,7 @@ impl Hub {
             spans: Ring::new(or(options.span_buffer, DEFAULT_SPANS)),
             access_log: Ring::new(or(options.access_log_buffer, DEFAULT_ACCESS_LOG)),
             failures: Failures::new(or(options.failure_buffer, DEFAULT_FAILURES)),
+            slowest: Slowest::default(),
             registry: Registry::default(),
             source: Mutex::default(),
             rotation: AtomicU64::new(0),
@@ -120,13 +131,25 @@ impl Hub {
         &self.registry
     }
 
+    /// Whether an exchange that has ended is kept to be asked for.
+    fn keeps(&self, exchange: &Finished) -> Option<Keep> {
+        if exchange.has_failed() {
+            return Some(Keep::Failure);
+        }
+        // What tunnels and connections are passed on for ends when its two ends like.
+        let is_open_ended = exchange.tcp || exchange.status == Some(StatusCode::SWITCHING_PROTOCOLS);
+        (self.slowest.takes(exchange.duration) && !is_open_ended).then_some(Keep::Slow)
+    }
+
     /// Where a finished exchange goes. `logged`: it gets a line in the access log.
-    fn push(&self, exchange: Arc<Finished>, logged: bool) {
+    fn push(&self, exchange: Arc<Finished>, logged: bool, kept: Option<Keep>) {
         if exchange.sampled().is_some() {
             self.spans.push(Arc::clone(&exchange), spans::count(&exchange));
         }
-        if exchange.reason.is_some() {
-            self.failures.push(Arc::clone(&exchange));
+        match kept {
+            Some(Keep::Failure) => self.failures.push(Arc::clone(&exchange)),
+            Some(Keep::Slow) => self.slowest.push(Arc::clone(&exchange)),
+            None => {}
         }
         if logged {
             self.access_log.push(exchange, 1);
@@ -142,6 +165,8 @@ impl Hub {
 
     /// Up to `max` lines of JSON; empty when there are none.
     pub fn drain_access_log(&self, max: usize) -> Vec<u8> {
+        // Somebody comes by several times a second: what is slow is settled then.
+        self.slowest.slowest(clock::unix_nanos());
         let mut lines = String::new();
         for exchange in self.access_log.drain(max) {
             access_log::write_line(&mut lines, &exchange);
@@ -165,8 +190,21 @@ impl Hub {
     }
 
     /// The last failures, newest first; `limit` 0 = all that are kept.
-    pub fn failures(&self, limit: usize) -> proto::Failures {
-        proto::Failures { failures: self.failures.read(limit) }
+    pub fn failures(&self, limit: u32) -> proto::Exchanges {
+        first(&self.failures.newest(), limit)
+    }
+
+    /// The slowest of late, the slowest first; `limit` 0 = all that are kept.
+    pub fn slowest(&self, limit: u32) -> proto::Exchanges {
+        first(&self.slowest.slowest(clock::unix_nanos()), limit)
+    }
+
+    /// Those of them with this request id or trace id, the oldest first.
+    pub fn exchange(&self, id: &str) -> proto::Exchanges {
+        let kept = [self.failures.newest(), self.slowest.slowest(clock::unix_nanos())].concat();
+        let mut found: Vec<_> = kept.into_iter().filter(|exchange| exchange.is_called(id)).collect();
+        found.sort_by_key(|exchange| exchange.started_unix_nanos);
+        first(&found, 0)
     }
 
     /// The telemetry's part of the stats; the rest is left at 0.
@@ -217,4 +255,11 @@ impl Hub {
         // A panic while it was held cannot leave the pointer half changed.
         self.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// The first `limit` of them in words; 0 = all.
+fn first(exchanges: &[Arc<Finished>], limit: u32) -> proto::Exchanges {
+    let limit = if limit == 0 { usize::MAX } else { limit as usize };
+    let exchanges = exchanges.iter().take(limit);
+    proto::Exchanges { exchanges: exchanges.map(|exchange| explained(exchange)).collect() }
 }

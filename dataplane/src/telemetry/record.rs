@@ -1,24 +1,22 @@
 //! The outcome record of one exchange: a value that must be consumed. Dropping it records an exchange that was broken off.
 
-use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::Authority;
-use http::{Method, Response, StatusCode, Uri, request, response};
+use http::{Response, StatusCode, Uri, request, response};
 
-use super::Hub;
-use super::excess::Excess;
-use super::finished::{Attempt, Candidates, Finished, GrpcStatus, RequestId};
-use super::metrics::{DurationSeries, ListenerLabel, RouteMetrics, WorkerCounts};
-use super::trace::{Tracing, span_id};
+use super::finished::{Attempt, Candidates, Finished, RequestId};
+use super::grpc_status::GrpcStatus;
+use super::metrics::{ListenerLabel, RouteMetrics};
+use super::observer::Observer;
+use super::trace::span_id;
 use crate::clock::{self, Instant};
 use crate::error::{Error, Reason};
 use crate::random;
-use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
+use crate::snapshot::model::{Cluster, Direction, Origin, Route};
 use crate::verdict::Call;
 
 mod mesh;
@@ -26,109 +24,6 @@ mod mesh;
 /// Names one exchange between hops.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-
-/// How far a worker's idea of the wall clock may be behind a step of it.
-const WALL_CLOCK_AGE: Duration = Duration::from_secs(1);
-
-/// One worker's side of telemetry: the settings of the snapshot it runs, and its way to the hub.
-#[derive(Debug)]
-pub struct Observer {
-    hub: Arc<Hub>,
-    counts: Arc<WorkerCounts>,
-    /// By direction: exchanges without a route.
-    unrouted: [Arc<DurationSeries>; 3],
-    tracing: Cell<Tracing>,
-    access_log: Cell<bool>,
-    /// The grace is over: what is dropped now was cut off by us.
-    is_over: Cell<bool>,
-    /// A monotonic time and what the wall clock said then, so that most exchanges need not ask it.
-    wall: Cell<(Instant, u64)>,
-}
-
-impl Observer {
-    /// For one worker. Nothing is traced or logged until `apply`.
-    pub fn new(hub: &Arc<Hub>) -> Rc<Self> {
-        let unrouted = |direction| hub.registry().unrouted(direction);
-        Rc::new(Observer {
-            counts: hub.registry().worker(),
-            unrouted: [
-                unrouted(Direction::Inbound),
-                unrouted(Direction::Outbound),
-                unrouted(Direction::Edge),
-            ],
-            hub: Arc::clone(hub),
-            tracing: Cell::default(),
-            access_log: Cell::new(false),
-            is_over: Cell::new(false),
-            wall: Cell::new((clock::now(), clock::unix_nanos())),
-        })
-    }
-
-    /// Takes the settings of a new snapshot; exchanges that have begun keep theirs.
-    pub fn apply(&self, telemetry: &Telemetry) {
-        self.tracing.set(Tracing::of(telemetry));
-        self.access_log.set(telemetry.access_log);
-    }
-
-    /// The grace of a drain is over: exchanges that are still going on will be dropped.
-    pub fn end(&self) {
-        self.is_over.set(true);
-    }
-
-    /// A connection, or what came on it, was refused before there was a request: a failed handshake, broken HTTP.
-    pub fn refused(&self, listener: &Arc<ListenerLabel>, caller: (SocketAddr, Option<Arc<str>>), refused: Refused<'_>) {
-        let now = clock::now();
-        let (client, peer) = caller;
-        let unix_nanos = self.unix_nanos(now);
-        let exchange = Finished {
-            peer,
-            started_unix_nanos: unix_nanos,
-            request_id: RequestId::make(unix_nanos, (random::u64(), random::u64())),
-            status: refused.status,
-            method: refused.asked.as_ref().map_or(Method::GET, |_| Method::CONNECT),
-            uri: refused.asked.map(Uri::from).unwrap_or_default(),
-            reason: Some(refused.error.reason),
-            detail: refused.error.cause.clone(),
-            ..Finished::blank(listener, client)
-        };
-        let durations = &self.unrouted[listener.direction as usize];
-        durations.observe(exchange.duration, exchange.status, None, exchange.reason);
-        self.hub.push(Arc::new(exchange), self.access_log.get());
-    }
-
-    /// A client's connection was closed for what it did there.
-    pub fn exceeded(&self, excess: Excess) {
-        self.hub.exceeded(excess);
-    }
-
-    /// A candidate of the rules would refuse this caller that method.
-    pub fn would_refuse(&self, caller: &str, method: &str) {
-        self.hub.registry().would_refuse(caller, method);
-    }
-
-    /// What the wall clock says at `now`.
-    fn unix_nanos(&self, now: Instant) -> u64 {
-        let (then, unix_nanos) = self.wall.get();
-        let age = now.duration_since(then);
-        if age < WALL_CLOCK_AGE {
-            return unix_nanos + age.as_nanos() as u64;
-        }
-        let unix_nanos = clock::unix_nanos();
-        self.wall.set((now, unix_nanos));
-        unix_nanos
-    }
-}
-
-/// What a client was told instead of an exchange.
-#[derive(Clone, Debug)]
-pub struct Refused<'a> {
-    /// Why.
-    pub error: &'a Error,
-    /// The status sent; `None`: the connection was closed without one.
-    pub status: Option<StatusCode>,
-    /// Whom a tunnel was asked for; `None`: the connection is no tunnel.
-    pub asked: Option<Authority>,
-}
 
 /// One exchange in progress. Its methods are called in the order of a request's life; `finish` ends it.
 #[must_use = "an exchange that nobody finishes counts as broken off"]
@@ -241,6 +136,16 @@ impl Record {
     /// Names the exchange in replies and towards the upstream (`x-request-id`).
     pub fn request_id(&self) -> &RequestId {
         &self.exchange.request_id
+    }
+
+    /// A listener that was written there took it; asked for when it is refused.
+    pub fn listened(&mut self, origin: &Arc<Origin>) {
+        self.exchange.failure.get_or_insert_default().listener = Some(Arc::clone(origin));
+    }
+
+    /// The answer is one that a proxy of the mesh made, for this reason.
+    pub fn told(&mut self, reason: Reason) {
+        self.exchange.told = Some(reason);
     }
 
     /// A trusted proxy in front has told whose request it is.
@@ -375,6 +280,11 @@ impl Record {
         }
     }
 
+    /// True when the call has ended with another status than OK.
+    pub fn has_failed_call(&self) -> bool {
+        self.exchange.grpc_status.is_some_and(GrpcStatus::is_error)
+    }
+
     /// What is known of the call's status.
     pub fn call(&self) -> Call {
         match self.exchange.grpc_status {
@@ -387,7 +297,9 @@ impl Record {
     /// The failure that ends the exchange. A reply that the proxy makes for it is reported by `response_head`, as any.
     pub fn failed(&mut self, error: &Error) {
         self.exchange.reason = Some(error.reason);
-        self.exchange.detail.clone_from(&error.cause);
+        if let Some(particulars) = error.particulars() {
+            self.exchange.failure.get_or_insert_default().particulars = particulars.clone();
+        }
     }
 
     /// Bytes of the request's content came from the caller.
@@ -411,10 +323,13 @@ impl Record {
         self.observer.counts.ended();
         self.measure();
         let (sampled, logged) = (self.exchange.sampled().is_some(), self.observer.access_log.get());
-        let failed = self.exchange.reason.is_some();
-        if sampled || logged || failed {
-            let exchange = Arc::new(self.take());
-            self.observer.hub.push(exchange, logged);
+        let kept = self.observer.hub.keeps(&self.exchange);
+        if sampled || logged || kept.is_some() {
+            let mut exchange = self.take();
+            if kept.is_some() {
+                exchange.settle();
+            }
+            self.observer.hub.push(Arc::new(exchange), logged, kept);
         }
     }
 

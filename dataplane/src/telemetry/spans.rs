@@ -157,7 +157,7 @@ impl<'a> Shared<'a> {
 
     /// What the exchange's own span says of how it was carried out.
     fn describe_handling(&self, attributes: &mut Vec<KeyValue>) {
-        let Finished { candidates, touched, .. } = self.exchange;
+        let Finished { candidates, touched, .. } = &self.exchange;
         if let Some(route) = &self.exchange.route {
             attributes.push(text("sidecar.config.place", copied(&route.origin.place)));
             if route.origin.index > 0 {
@@ -233,7 +233,7 @@ fn server(shared: &Shared<'_>) -> Span {
         reason: exchange.reason,
         blame: server_blame,
     };
-    span.status = outcome.describe(attributes, exchange.detail.as_deref());
+    span.status = outcome.describe(attributes, exchange.detail());
     span
 }
 
@@ -266,7 +266,7 @@ fn connection(shared: &Shared<'_>) -> Span {
     attributes.push(int("sidecar.bytes.received", exchange.received as i64));
     attributes.push(int("sidecar.bytes.sent", exchange.sent as i64));
     let outcome = Outcome { status: None, grpc_status: None, reason: exchange.reason, blame: server_blame };
-    span.status = outcome.describe(attributes, exchange.detail.as_deref());
+    span.status = outcome.describe(attributes, exchange.detail());
     span
 }
 

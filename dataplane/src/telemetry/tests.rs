@@ -11,8 +11,9 @@ use prost::Message;
 use super::Hub;
 use super::finished::Candidates;
 use super::metrics::{ListenerLabel, RouteMetrics};
+use super::observer::Observer;
 use super::otlp::{self, Span};
-use super::record::{Observer, Record};
+use super::record::Record;
 use super::samples::{cluster, listener, route};
 use crate::error::{Error, Reason};
 use crate::proto;
@@ -220,7 +221,7 @@ async fn a_grpc_call_that_needs_two_tries_is_one_trace_of_three_spans() {
     ] {
         assert!(text.contains(&sample), "{sample} in\n{text}");
     }
-    assert!(bench.hub.failures(0).failures.is_empty(), "the second try succeeded");
+    assert!(bench.hub.failures(0).exchanges.is_empty(), "the second try succeeded");
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,7 +236,7 @@ async fn a_reply_of_the_proxy_is_explained() {
     record.response_head(&head(503));
     record.finish();
 
-    let failures = bench.hub.failures(0).failures;
+    let failures = bench.hub.failures(0).exchanges;
     let [failure] = &failures[..] else {
         panic!("{failures:?}")
     };
@@ -278,7 +279,7 @@ async fn an_exchange_that_nobody_finishes_was_broken_off_by_the_caller() {
     drop(record);
     let stats = bench.hub.stats();
     assert_eq!((stats.exchanges_active, stats.exchanges_total), (0, 1));
-    let failures = bench.hub.failures(0).failures;
+    let failures = bench.hub.failures(0).exchanges;
     assert_eq!(
         (failures[0].reason.as_str(), failures[0].status),
         ("downstream-reset", 0)
@@ -328,14 +329,54 @@ async fn without_tracing_the_context_passes_unchanged() {
 async fn an_unremarkable_exchange_leaves_numbers_only() {
     let bench = Bench::new(&telemetry(true, 0.0, false));
     let mut record = bench.routed(Request::get("/"));
-    record.response_head(&head(500));
+    record.response_head(&head(404));
     record.finish();
     assert!(bench.hub.drain_spans(10).is_empty() && bench.hub.drain_access_log(10).is_empty());
-    assert!(
-        bench.hub.failures(0).failures.is_empty(),
-        "an upstream's own 500 is its answer"
+    assert!(bench.hub.failures(0).exchanges.is_empty() && bench.hub.slowest(0).exchanges.is_empty());
+    assert!(bench.text().contains(r#"http_response_status_code="404""#));
+}
+
+#[tokio::test]
+async fn what_failed_elsewhere_is_kept_too() {
+    let bench = Bench::new(&telemetry(false, 0.0, false));
+    // By the service itself.
+    let mut record = bench.routed(Request::get("/own"));
+    record.response_head(&head(500));
+    record.finish();
+    // By a proxy that tells why.
+    let mut record = bench.routed(Request::get("/told"));
+    record.told(Reason::NotAllowed);
+    record.response_head(&head(403));
+    record.finish();
+    let kept = bench.hub.failures(0).exchanges;
+    let [told, own] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!(
+        (&*own.path, own.status, &*own.reason, &*own.told),
+        ("/own", 500, "", "")
     );
-    assert!(bench.text().contains(r#"http_response_status_code="500""#));
+    assert_eq!((&*told.reason, &*told.told), ("", "not-allowed"));
+    assert_eq!(told.told_next, Reason::NotAllowed.next_step());
+    assert_eq!(bench.hub.exchange(&own.request_id).exchanges, std::slice::from_ref(own));
+    assert!(bench.hub.exchange("another").exchanges.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_kept_is_bounded_whatever_a_caller_sends() {
+    let bench = Bench::new(&telemetry(true, 1.0, false));
+    let long = "x".repeat(60 * 1024);
+    for _ in 0..3 {
+        let request = Request::post(format!("http://orders/{long}")).header("x-request-id", "r-1");
+        let mut record = bench.start(request.header("user-agent", &long).header("traceparent", PARENT));
+        record.failed(&Error::new(Reason::BadRequest).because(&long));
+        record.finish();
+    }
+    let kept = bench.hub.exchange("r-1").exchanges;
+    assert_eq!(kept.len(), 3);
+    let size: usize = kept.iter().map(Message::encoded_len).sum();
+    assert!(size < 3 * 8 * 1024, "{size} bytes");
+    assert!(kept[0].path.starts_with("/xxx") && kept[0].detail.ends_with(Reason::BadRequest.next_step()));
+    let trace = bench.hub.exchange("0af7651916cd43dd8448eb211c80319c").exchanges;
+    assert_eq!(trace.len(), 3, "they are found by their trace, too");
 }
 
 #[tokio::test]
@@ -395,11 +436,11 @@ async fn what_the_buffers_drop_is_counted_exactly() {
         "three exchanges of two spans, two lines"
     );
     assert_eq!((bench.spans().len(), bench.lines().lines().count()), (4, 3));
-    let failures = bench.hub.failures(0).failures;
+    let failures = bench.hub.failures(0).exchanges;
     let paths: Vec<_> = failures.iter().map(|failure| &*failure.path).collect();
     assert_eq!(paths, ["/4", "/3"], "the newest are kept");
-    assert_eq!(bench.hub.failures(1).failures.len(), 1);
-    assert_eq!(bench.hub.failures(0).failures.len(), 2, "reading takes nothing away");
+    assert_eq!(bench.hub.failures(1).exchanges.len(), 1);
+    assert_eq!(bench.hub.failures(0).exchanges.len(), 2, "reading takes nothing away");
     assert!(bench.text().contains("sidecar_dropped_total{buffer=\"spans\"} 6\n"));
 }
 
@@ -412,7 +453,7 @@ async fn a_panic_is_not_the_callers_fault() {
         panic!("planted");
     }));
     assert!(result.is_err());
-    assert_eq!(bench.hub.failures(0).failures[0].reason, "internal");
+    assert_eq!(bench.hub.failures(0).exchanges[0].reason, "internal");
 }
 
 #[test]

@@ -195,7 +195,7 @@ async fn an_endpoint_that_is_not_the_expected_one_is_refused() {
             (Reason::PeerMismatch, Again::Unprocessed),
             "{shown:?}"
         );
-        let cause = error.cause.unwrap();
+        let cause = error.cause().unwrap();
         assert!(cause.contains(words), "{cause}");
         assert!(expected.iter().all(|id| cause.contains(id)), "{cause}");
         assert!(accepted.is_err());
@@ -239,7 +239,7 @@ async fn a_certificate_that_does_not_verify_is_refused_before_its_name_is_read()
         let (_, connected) = handshake((&server_tls(true), &bad), (&client, &good), Protocol::Http2).await;
         let error = connected.unwrap_err();
         assert_eq!((error.reason, error.again), (Reason::TlsFailure, Again::Unprocessed));
-        let cause = error.cause.unwrap();
+        let cause = error.cause().unwrap();
         let named = format!("Expected {ORDERS}, seen {ORDERS}: ");
         assert!(cause.starts_with(&named) && cause.contains(words), "{cause}");
 
@@ -248,7 +248,7 @@ async fn a_certificate_that_does_not_verify_is_refused_before_its_name_is_read()
             let (accepted, _) = handshake((&server_tls(required), &good), (&client, &bad), Protocol::Http2).await;
             let error = accepted.unwrap_err();
             assert_eq!(error.reason, Reason::ClientUntrusted);
-            let cause = error.cause.unwrap();
+            let cause = error.cause().unwrap();
             let named = format!("Expected a service of mesh.local, seen {ORDERS}: ");
             assert!(cause.starts_with(&named) && cause.contains(words), "{cause}");
         }
@@ -312,7 +312,7 @@ async fn a_client_must_be_of_a_trusted_domain() {
         match (accepted, expected) {
             (Ok(accepted), Ok(())) => assert_eq!(*accepted.peer.unwrap().uri, *shown[0]),
             (Err(error), Err(words)) => {
-                assert!(error.cause.as_deref().unwrap().contains(words), "{error}");
+                assert!(error.cause().unwrap().contains(words), "{error}");
                 // The client may have been let go before the server judged it.
                 if let Ok(Connected { mut io, .. }) = connected {
                     assert!(io.read_u8().await.is_err());
@@ -331,7 +331,7 @@ async fn a_client_without_a_certificate_is_welcome_only_where_it_is_optional() {
 
     let (accepted, _) = handshake((&server_tls(true), &orders), (&anonymous, &orders), Protocol::Http1).await;
     let error = accepted.unwrap_err();
-    assert!(error.cause.unwrap().contains("showed no certificate"));
+    assert!(error.cause().unwrap().contains("showed no certificate"));
 
     let (accepted, _) = handshake((&server_tls(false), &orders), (&anonymous, &orders), Protocol::Http1).await;
     assert_eq!(accepted.unwrap().peer, None);
@@ -388,7 +388,7 @@ async fn peers_that_do_not_speak_tls_are_named_as_such() {
     near.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     let error = server::accept(far, Arc::clone(&config), TIMEOUT).await.unwrap_err();
     assert_eq!(error.reason, Reason::BadRequest);
-    assert!(error.cause.unwrap().contains("cleartext HTTP"));
+    assert!(error.cause().unwrap().contains("cleartext HTTP"));
 
     let (near, far) = sockets().await;
     drop(near);
@@ -401,7 +401,7 @@ async fn peers_that_do_not_speak_tls_are_named_as_such() {
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     let error = client::connect(near, &tls, config).await.unwrap_err();
     assert_eq!(error.reason, Reason::TlsFailure);
-    assert!(error.cause.unwrap().contains("does not speak TLS"));
+    assert!(error.cause().unwrap().contains("does not speak TLS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -478,7 +478,7 @@ fn missing_key_material_is_named_and_shown_never() {
     tls.trust_bundle = "absent".into();
     let error = client::config(&tls, Protocol::Http1, &held).unwrap_err();
     assert_eq!(error.reason, Reason::NoIdentity);
-    assert!(error.cause.unwrap().contains("\"absent\""));
+    assert!(error.cause().unwrap().contains("\"absent\""));
 
     let shown = format!("{:?}", held.identity("leaf").unwrap());
     assert_eq!(shown, r#"Identity { name: "leaf", dns_names: [], .. }"#);

@@ -19,6 +19,7 @@ from sidecar.admin.server import AdminServer
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
 from sidecar.errors import SidecarError
+from sidecar.explanation import Asked
 from sidecar.identity.authority import Leaf
 from sidecar.identity.local_ca import LocalAuthority
 from sidecar.identity.process import LocalIssuer
@@ -57,11 +58,18 @@ def certificates(leaf: Leaf | None = None) -> Certificates:
     return Certificates(authority, lambda: shown, lambda: 2, lambda: {"edge/0": shown.certificate_chain}, lambda: NOW)
 
 
+def explained(asked: Asked) -> dict[str, Any]:
+    """What would become of a request, to the server under test."""
+    if asked.method != "GET":
+        raise SidecarError(f"{asked.method}: no such method")
+    return {"method": asked.method, "url": asked.url, "headers": asked.headers, "from": asked.source}
+
+
 @asynccontextmanager
 async def admin(shown: Certificates | None = None) -> AsyncIterator[Admin]:
     seam, status = SeamDouble(), Status("sidecar", "orders")
     families = [Family("sidecar_exported_spans", "counter", "Spans.", lambda: {'outcome="lost"': 12345678})]
-    server = AdminServer(DataPlane(seam), status, families, shown or certificates())
+    server = AdminServer(DataPlane(seam), status, families, shown or certificates(), explained)
     address = await server.start(0)
     async with ClientSession() as session:
         yield Admin(address, status, seam, session)
@@ -135,21 +143,26 @@ async def test_clusters_listeners_and_failures_come_from_the_data_plane() -> Non
         bound = control.ListenerBound(name="inbound", address="127.0.0.1:21000")
         server.seam.reply = control.Reply(listeners=control.Listeners(listeners=[bound]))
         listeners = await server.json("/api/v1/listeners")
-        failure = control.Failure(
+        failure = control.Exchange(
             unix_nanos=1_700_000_000_123_000_000,
             reason="no-route",
             duration_us=1500,
             attempts=[control.Attempt(endpoint="a", why="connect refused", duration_us=250)],
         )
-        server.seam.reply = control.Reply(failures=control.Failures(failures=[failure]))
+        server.seam.reply = control.Reply(exchanges=control.Exchanges(exchanges=[failure]))
         failures = await server.json("/api/v1/failures?limit=1")
+        slowest = await server.json("/api/v1/slowest")
+        of_one = await server.json("/api/v1/exchanges?id=4bf9")
 
     assert clusters["clusters"][0]["endpoints"][0]["requests_total"] == 2**60
     assert listeners == {"listeners": [{"name": "inbound", "address": "127.0.0.1:21000"}]}
-    (explained,) = failures["failures"]
-    assert explained["time"] == "2023-11-14T22:13:20.123+00:00"
-    assert (explained["reason"], explained["ms"]) == ("no-route", 1.5)
-    assert explained["attempts"] == [{"endpoint": "a", "why": "connect refused", "ms": 0.25}]
+    (told,) = failures["failures"]
+    assert told["time"] == "2023-11-14T22:13:20.123+00:00"
+    assert (told["reason"], told["ms"]) == ("no-route", 1.5)
+    (attempt,) = told["attempts"]
+    assert (attempt["endpoint"], attempt["why"], attempt["ms"]) == ("a", "connect refused", 0.25)
+    assert slowest == {"slowest": [told]}
+    assert of_one == {"exchanges": [told]}
 
 
 async def test_metrics_of_both_halves_are_one_exposition_in_either_form() -> None:
@@ -203,6 +216,18 @@ async def test_what_is_not_there_is_told() -> None:
     assert "/api/v1/nothing" in json.loads(body)["detail"]
 
 
+async def test_a_request_is_explained_as_it_was_asked() -> None:
+    async with admin() as server:
+        told = await server.json("/api/v1/explain?url=http://orders/a%3Fb&header=X-User:+ann&header=x-b:1&from=web")
+        status, body, _ = await server.ask("/api/v1/explain?url=http://orders/&method=BREW")
+        nameless, _, _ = await server.ask("/api/v1/explain?url=http://orders/&header=no-colon")
+
+    headers = [["x-user", "ann"], ["x-b", "1"]]
+    assert told == {"method": "GET", "url": "http://orders/a?b", "headers": headers, "from": "web"}
+    assert (status, json.loads(body)["detail"]) == (400, "BREW: no such method")
+    assert nameless == 400
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "many"])
 async def test_a_limit_out_of_bounds_is_refused(limit: str) -> None:
     async with admin() as server:
@@ -238,7 +263,7 @@ async def test_a_certificate_that_cannot_be_read_is_told() -> None:
 
 async def test_a_port_in_use_is_told_with_the_way_out() -> None:
     async with admin() as server:
-        second = AdminServer(DataPlane(SeamDouble()), Status("sidecar", "web"), [], certificates())
+        second = AdminServer(DataPlane(SeamDouble()), Status("sidecar", "web"), [], certificates(), explained)
         port = int(server.address.rpartition(":")[2])
         with pytest.raises(SidecarError, match=rf"cannot listen on 127.0.0.1:{port}: .*--admin-port N"):
             await second.start(port)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::MAX_VALUE;
 use crate::error::{Reason, Side};
 use crate::telemetry::bounded::cut;
-use crate::telemetry::finished::GrpcStatus;
+use crate::telemetry::grpc_status::GrpcStatus;
 use crate::telemetry::otlp::{self, KeyValue, Status, Text, copied, int, text};
 
 /// How one span ended.

@@ -139,7 +139,7 @@ async fn a_session_does_not_outlive_the_certificate_that_it_began_with() {
         clock::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(last, Some(HandshakeKind::Resumed));
-    let cause = error.cause.unwrap();
+    let cause = error.cause().unwrap();
     assert!(cause.contains("expired"), "{cause}");
 }
 

@@ -295,7 +295,7 @@ async fn ambiguous_heads_are_refused_with_400_and_a_reason() {
         let (refusal, answer) = refused(bytes).await;
         assert_eq!(refusal.error.reason, Reason::BadRequest, "{name}");
         assert_eq!(refusal.status.as_u16(), 400, "{name}");
-        let said = refusal.error.cause.as_deref().unwrap_or_default();
+        let said = refusal.error.cause().unwrap_or_default();
         assert!(said.contains(cause), "{name}: {said:?} does not say {cause:?}");
         assert!(
             answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains("\r\nconnection: close\r\n\r\n"),

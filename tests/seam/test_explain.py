@@ -1,0 +1,142 @@
+"""`sidecar explain --dir`: the data plane's own matcher says what a directory of documents does with a request."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.cli import main
+
+MESH = {
+    "services/orders": {
+        "protocol": "grpc",
+        "endpoints": [
+            {"address": "127.0.0.1:21001", "meta": {"version": "1"}},
+            {"address": "127.0.0.1:21002", "meta": {"version": "2"}},
+        ],
+        "subsets": {"v1": {"where": 'meta.version == "1"'}, "v2": {"where": 'meta.version == "2"'}},
+        "routes": [
+            {"name": "beta", "match": {"headers": {"x-beta": "1"}}, "to": {"subset": "v2"}},
+            {
+                "name": "canary",
+                "split": [{"weight": 95, "to": {"subset": "v1"}}, {"weight": 5, "to": {"subset": "v2"}}],
+                "timeout": "5s",
+                "retry": {"attempts": 2, "on": ["unavailable"], "per_try_timeout": "1s"},
+            },
+        ],
+        "allow": [{"from": "edge", "methods": ["POST"]}],
+    },
+    "services/web": {"endpoints": [{"address": "127.0.0.1:21003"}]},
+    "gateways/edge": {
+        "listeners": [{"port": 8080}],
+        "routes": [
+            {
+                "name": "api",
+                "match": {"host": "shop.example.com", "path": "/api/*"},
+                "rewrite": {"path": "/*"},
+                "to": {"service": "orders"},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Path:
+    for key, fields in MESH.items():
+        path = tmp_path / f"{key}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(fields))
+    return tmp_path
+
+
+def explain(mesh: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    """The exit code."""
+    monkeypatch.setattr("sys.argv", ["sidecar", "explain", *arguments, "--dir", str(mesh)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code
+
+
+def hops(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_request_is_followed_from_the_edge_to_the_service(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "http://shop.example.com:8080/api/shop.v1.Orders/Get?x=1"
+    assert explain(mesh, monkeypatch, "POST", url, "--json") == 0
+    edge, orders = hops(capsys)
+    assert (edge["role"], edge["name"], edge["listener"], edge["host"]) == (
+        "gateway",
+        "edge",
+        "edge-8080",
+        "shop.example.com",
+    )
+    assert "canary" in edge["route"]["name"]
+    (beta,) = edge["others"]
+    assert "beta" in beta["name"]
+    assert beta["conditions"] == ['header x-beta is not there, and should be "1"']
+    assert [(to["cluster"], to["share"]) for to in edge["destinations"]] == [
+        ("orders/v1", "95 %"),
+        ("orders/v2", "5 %"),
+    ]
+    assert edge["target"] == "/shop.v1.Orders/Get?x=1"
+    assert {"filter": "rewrite", "effect": f"/api{edge['target']} becomes {edge['target']}"} in edge["filters"]
+    # A gateway's route speaks for itself.
+    assert (orders["name"], orders["listener"], orders["refused"]) == ("orders", "inbound", "")
+    assert orders["from"].endswith("/svc/edge")
+    assert [rule["allow"] for rule in orders["rules"]] == [True]
+    assert [to["service"] for to in orders["destinations"]] == [""]
+
+
+def test_a_refusal_names_the_rule_and_ends_with_3(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(mesh, monkeypatch, "GET", "http://orders/", "--at", "web", "-H", "X-Beta: 1") == 3
+    text = capsys.readouterr().out
+    assert "at sidecar web, listener outbound, host orders" in text
+    assert "yes: route" in text
+    assert "100 % to orders/v2: grpc, least_request, mutual TLS with spiffe://mesh.local" in text
+    assert "refused by no rule of `allow` in services/orders.yaml:1:1 takes it" in text
+
+
+def test_timeout_and_retry_are_those_of_the_route(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(mesh, monkeypatch, "GET", "http://orders.mesh/", "--at", "web", "--json")
+    web = hops(capsys)[0]
+    assert web["timeout_ms"] == 5000
+    assert web["retry"] == {"attempts": 2, "on": ["connect-failure", "unavailable"], "per_try_timeout_ms": 1000}
+
+
+def test_where_no_route_takes_it_the_nearest_host_is_named(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(mesh, monkeypatch, "GET", "http://order/", "--at", "web") == 3
+    text = capsys.readouterr().out
+    assert "no route takes it; did you mean `orders`?" in text
+    assert "more, for other hosts" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("GET", "/path", "--at", "web"), "expected a URL with a host"),
+        (("GET", "http://orders/", "--at", "wep"), "did you mean `web`?"),
+        (("GET", "http://orders/", "--at", "web", "-H", "nothing"), "is not `name: value`"),
+        (("G T", "http://orders/", "--at", "web"), "G T: "),
+    ],
+)
+def test_what_is_no_request_is_told(
+    mesh: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    assert explain(mesh, monkeypatch, *arguments) == 1
+    assert words in capsys.readouterr().err
