@@ -31,8 +31,11 @@ class DataPlane:
     def poll_events(self, max_events: int, timeout: float) -> bytes:
         """Wait up to `timeout` seconds for events; returns an Events, maybe empty."""
 
-    def drain_spans(self, max_records: int) -> bytes:
-        """Take finished spans as one OTLP ExportTraceServiceRequest; empty bytes when there are none."""
+    def drain_spans(self, max_spans: int) -> bytes:
+        """Take finished spans as one OTLP ExportTraceServiceRequest; empty bytes when there are none.
+
+        The spans of one exchange stay together: the last may bring more than `max_spans`.
+        """
 
     def drain_access_log(self, max_records: int) -> bytes:
         """Take access-log lines, newline-delimited UTF-8 JSON."""

@@ -57,7 +57,7 @@ class SeamDouble:
             taken = [self._events.popleft() for _ in range(min(max_events, len(self._events)))]
         return control.Events(events=taken).SerializeToString()
 
-    def drain_spans(self, max_records: int) -> bytes:
+    def drain_spans(self, max_spans: int) -> bytes:
         return self.spans.popleft() if self.spans else b""
 
     def drain_access_log(self, max_records: int) -> bytes:

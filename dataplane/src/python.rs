@@ -79,8 +79,8 @@ impl DataPlane {
         Ok(PyBytes::new(py, &events))
     }
 
-    fn drain_spans<'py>(&self, py: Python<'py>, max_records: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let spans = self.detached(py, |runtime| runtime.drain_spans(max_records))?;
+    fn drain_spans<'py>(&self, py: Python<'py>, max_spans: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let spans = self.detached(py, |runtime| runtime.drain_spans(max_spans))?;
         Ok(PyBytes::new(py, &spans))
     }
 

@@ -59,7 +59,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Batching:
-    """How spans are gathered; times in seconds, sizes in spans. `export_timeout` covers all tries of one batch."""
+    """How spans are gathered; times in seconds, sizes in spans. `export_timeout` covers all tries of one batch.
+
+    Spans of one exchange stay together: the last of a batch may take it beyond `max_export_batch_size`.
+    """
 
     schedule_delay: float
     max_queue_size: int

@@ -54,8 +54,8 @@ use ring::Ring;
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
-/// Sampled exchanges that wait to be drained: four batches of the OpenTelemetry SDKs' default queue of 2048.
-const DEFAULT_SPANS: usize = 8192;
+/// Spans that wait to be drained: the default of OTEL_BSP_MAX_QUEUE_SIZE.
+const DEFAULT_SPANS: usize = 2048;
 /// Log lines that wait to be drained.
 const DEFAULT_ACCESS_LOG: usize = 8192;
 /// Failures that are kept.
@@ -64,7 +64,7 @@ const DEFAULT_FAILURES: usize = 1000;
 /// The telemetry of the process: what the workers' observers write into and what Python drains.
 #[derive(Debug)]
 pub struct Hub {
-    spans: Ring<Arc<Finished>>,
+    spans: spans::Queue,
     access_log: Ring<Arc<Finished>>,
     failures: Failures,
     slowest: Slowest,
@@ -98,7 +98,7 @@ impl Hub {
     pub fn new(options: &proto::Options) -> Arc<Self> {
         let or = |asked: u32, default: usize| if asked == 0 { default } else { asked as usize };
         Arc::new(Hub {
-            spans: Ring::new(or(options.span_buffer, DEFAULT_SPANS)),
+            spans: spans::Queue::new(or(options.span_buffer, DEFAULT_SPANS)),
             access_log: Ring::new(or(options.access_log_buffer, DEFAULT_ACCESS_LOG)),
             failures: Failures::new(or(options.failure_buffer, DEFAULT_FAILURES)),
             slowest: Slowest::default(),
@@ -144,7 +144,7 @@ impl Hub {
     /// Where a finished exchange goes. `logged`: it gets a line in the access log.
     fn push(&self, exchange: Arc<Finished>, logged: bool, kept: Option<Keep>) {
         if exchange.sampled().is_some() {
-            self.spans.push(Arc::clone(&exchange), spans::count(&exchange));
+            self.spans.push(Arc::clone(&exchange));
         }
         match kept {
             Some(Keep::Failure) => self.failures.push(Arc::clone(&exchange)),
@@ -152,11 +152,11 @@ impl Hub {
             None => {}
         }
         if logged {
-            self.access_log.push(exchange, 1);
+            self.access_log.push(exchange);
         }
     }
 
-    /// An ExportTraceServiceRequest with the spans of up to `max` exchanges; empty when there are none.
+    /// An ExportTraceServiceRequest with `max` spans and the rest of the last exchange's; empty when there are none.
     pub fn drain_spans(&self, max: usize) -> Vec<u8> {
         let source = Arc::clone(&self.lock_source());
         let rotation = self.rotation.load(Ordering::Relaxed);

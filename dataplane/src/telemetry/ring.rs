@@ -17,11 +17,21 @@ impl<T> Ring<T> {
         Ring { queue: ArrayQueue::new(capacity.max(1)), dropped: AtomicU64::new(0) }
     }
 
-    /// Adds a value that counts as `worth` when it has to be dropped.
-    pub fn push(&self, value: T, worth: u64) {
+    /// Adds a value, or counts it as dropped.
+    pub fn push(&self, value: T) {
         if self.queue.push(value).is_err() {
-            self.dropped.fetch_add(worth, Ordering::Relaxed);
+            self.lose(1);
         }
+    }
+
+    /// Counts what was not even pushed.
+    pub fn lose(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes the oldest.
+    pub fn pop(&self) -> Option<T> {
+        self.queue.pop()
     }
 
     /// Takes up to `max` values, oldest first.
@@ -29,7 +39,7 @@ impl<T> Ring<T> {
         std::iter::from_fn(|| self.queue.pop()).take(max)
     }
 
-    /// The worth of all values dropped so far.
+    /// How many were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -43,13 +53,14 @@ mod tests {
     fn what_does_not_fit_is_counted_exactly() {
         let ring = Ring::new(3);
         for n in 0..5 {
-            ring.push(n, 2);
+            ring.push(n);
         }
-        assert_eq!(ring.dropped(), 4);
+        assert_eq!(ring.dropped(), 2);
         assert_eq!(ring.drain(2).collect::<Vec<_>>(), [0, 1]);
-        ring.push(9, 1);
+        ring.push(9);
         assert_eq!(ring.drain(10).collect::<Vec<_>>(), [2, 9]);
-        assert_eq!(ring.dropped(), 4);
+        ring.lose(3);
+        assert_eq!(ring.dropped(), 5);
     }
 
     #[test]
@@ -57,7 +68,7 @@ mod tests {
         let ring = Ring::new(64);
         let drained = std::thread::scope(|scope| {
             let pushers: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..10_000).for_each(|n| ring.push(n, 1))))
+                .map(|_| scope.spawn(|| (0..10_000).for_each(|n| ring.push(n))))
                 .collect();
             let mut drained = 0;
             while pushers.iter().any(|pusher| !pusher.is_finished()) {

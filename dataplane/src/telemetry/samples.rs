@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::finished::{Attempt, Finished};
+use super::registry::Registry;
 use super::trace::{Sampler, TraceContext};
 use crate::snapshot::model::{
     BalancePolicy, Cluster, Destination, Direction, Listener, ListenerLimits, Matcher, Mode, Origin, Propagation, Route,
@@ -14,6 +16,28 @@ use crate::snapshot::samples::shared;
 /// A trace that begins here and is sampled.
 pub(super) fn root() -> TraceContext {
     TraceContext::start(&HeaderMap::new(), Propagation::default(), Sampler::new(1.0))
+}
+
+/// One that was tried so many times.
+pub(super) fn exchange_of_tries(tries: usize) -> Arc<Finished> {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let listener = Registry::default().listener(&listener(Direction::Outbound));
+    let mut exchange = Finished::blank(&listener, address);
+    for _ in 0..tries {
+        exchange.attempts.push(Attempt {
+            endpoint: "orders-1".into(),
+            address,
+            span_id: 1,
+            started: Duration::ZERO,
+            ended: None,
+            why: None,
+            peer: None,
+            status: None,
+            grpc_status: None,
+            ejection: 0,
+        });
+    }
+    Arc::new(exchange)
 }
 
 pub(super) fn route() -> Arc<Route> {

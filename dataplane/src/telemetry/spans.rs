@@ -18,9 +18,11 @@ use crate::snapshot::model::{Direction, Protocol};
 
 mod mesh;
 mod outcome;
+mod queue;
 
 use mesh::Mesh;
 use outcome::{Outcome, client_blame, server_blame};
+pub use queue::Queue;
 
 /// Bytes of an attribute value that a caller chooses.
 const MAX_VALUE: usize = 4096;
@@ -45,7 +47,7 @@ pub fn encode<E: AsRef<Finished>>(exchanges: impl Iterator<Item = E>, source: &S
 }
 
 /// How many spans an exchange makes.
-pub fn count(exchange: &Finished) -> u64 {
+fn count(exchange: &Finished) -> u64 {
     match exchange.tcp {
         true => 1,
         false => 1 + exchange.attempts.len() as u64,

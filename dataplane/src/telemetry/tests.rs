@@ -432,16 +432,16 @@ async fn what_the_buffers_drop_is_counted_exactly() {
     let stats = bench.hub.stats();
     assert_eq!(
         (stats.spans_dropped, stats.access_log_dropped),
-        (6, 2),
-        "three exchanges of two spans, two lines"
+        (8, 2),
+        "four exchanges of two spans, two lines"
     );
-    assert_eq!((bench.spans().len(), bench.lines().lines().count()), (4, 3));
+    assert_eq!((bench.spans().len(), bench.lines().lines().count()), (2, 3));
     let failures = bench.hub.failures(0).exchanges;
     let paths: Vec<_> = failures.iter().map(|failure| &*failure.path).collect();
     assert_eq!(paths, ["/4", "/3"], "the newest are kept");
     assert_eq!(bench.hub.failures(1).exchanges.len(), 1);
     assert_eq!(bench.hub.failures(0).exchanges.len(), 2, "reading takes nothing away");
-    assert!(bench.text().contains("sidecar_dropped_total{buffer=\"spans\"} 6\n"));
+    assert!(bench.text().contains("sidecar_dropped_total{buffer=\"spans\"} 8\n"));
 }
 
 #[tokio::test]
