@@ -74,9 +74,11 @@ class Jaeger:
             found = (await answer.json())["data"] if answer.status == 200 else []
         return [span for trace in found or () for span in _spans(trace)]
 
-    async def newest(self, service: str, operation: str, **tags: str) -> str:
-        """The id of the newest trace with such a span; "" when there is none."""
+    async def newest(self, service: str, operation: str, since: float = 0, **tags: str) -> str:
+        """The id of the newest trace with such a span that began after `since` (seconds); "" when there is none."""
         query = {"service": service, "operation": operation, "tags": json.dumps(tags), "limit": "1"}
+        if since:
+            query |= {"start": str(int(since * 1e6)), "end": str(int((since + 3600) * 1e6))}
         async with self._session.get(f"{self.api}/api/traces", params=query) as answer:
             found = (await answer.json())["data"] if answer.status == 200 else []
         return str(found[0]["traceID"]) if found else ""
