@@ -104,12 +104,13 @@ full: ## the long forms: real, fuzz, bench, bench-consul
 	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \
 	$(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
 
-lint: ## formats, lints, types, layers, the stub, the wire files
+lint: ## formats, lints, types, layers, licences, the stub, the wire files
 	$(timed) $(prerequisites) lint >/dev/null; $(built); \
 	cargo fmt --all --check; \
 	cargo clippy $(cargo_flags) --quiet --all-targets -- -D warnings; \
 	cargo clippy $(cargo_flags) --quiet --all-targets --features python -- -D warnings; \
 	cargo test $(cargo_flags) --quiet --lib -- layers; \
+	cargo deny --log-level error check licenses bans sources; \
 	ruff check --quiet; \
 	ruff format --check --quiet; \
 	mypy; \

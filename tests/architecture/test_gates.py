@@ -129,6 +129,27 @@ def test_clippy(tree: Path, fault: str, complaint: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        ('license = "GPL-3.0-only"', "failed to satisfy license requirements"),
+        ('license = "MIT"\n[dependencies]\nring = { path = "ring", version = "1" }', "banned"),
+    ],
+    ids=["a licence that binds", "a second library of cryptography"],
+)
+def test_what_we_take_from_others(tree: Path, fault: str, complaint: str) -> None:
+    shutil.copy(ROOT / "deny.toml", tree)
+    package = '[package]\nname = "{}"\nversion = "1.0.0"\nedition = "2024"\n{}\n'
+    for folder in (tree, tree / "ring"):
+        write(folder / "src/lib.rs", "")
+    write(tree / "ring/Cargo.toml", package.format("ring", 'license = "MIT"'))
+    deny = ["cargo", "deny", "--offline", "check", "licenses", "bans", "sources"]
+    write(tree / "Cargo.toml", package.format("planted", 'license = "MIT"'))
+    passed = gate(tree, *deny)
+    write(tree / "Cargo.toml", package.format("planted", fault))
+    seen(passed, gate(tree, *deny), complaint)
+
+
+@pytest.mark.parametrize(
     ("command", "name", "fault", "complaint"),
     [
         (["ruff", "check"], "app.py", '__all__ = ["b", "a"]\na = b = 1\n', "RUF022"),
