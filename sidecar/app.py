@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
-from sidecar import dataplane, rundir
+from sidecar import dataplane, descriptors, rundir
 from sidecar.admin.certificates import Certificates
 from sidecar.admin.metrics import Family
 from sidecar.admin.status import Status
@@ -126,7 +126,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         log.warning("%s", warning)
 
     status = Status(kind, name)
-    plane = dataplane.start(options(role, name, otlp))
+    plane = dataplane.start(options(role, name, otlp, descriptors.raise_limit()))
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
     status.details = lambda: {**details(role, engine, status), **export_state(plane, spans)}
     mesh = MeshTrace(kind, name, spans.offer if spans else None)
@@ -174,11 +174,12 @@ def export_state(plane: DataPlane, spans: SpanPump | None) -> Mapping[str, objec
     return {"spans": {**state, "problem": spans.problem} if spans.problem else state}
 
 
-def options(role: Role, name: str, otlp: OtlpSettings) -> control.Options:
-    """How the data plane starts."""
+def options(role: Role, name: str, otlp: OtlpSettings, open_files: int) -> control.Options:
+    """How the data plane starts, which may have so many files and connections open."""
     # An app holds one or two connections, so more workers would sit idle beside it; a gateway has many.
     workers = len(os.sched_getaffinity(0)) if isinstance(role, GatewayRole) else 1
-    return control.Options(workers=workers, service=name, span_buffer=otlp.batching.max_queue_size)
+    spans = otlp.batching.max_queue_size
+    return control.Options(workers=workers, service=name, span_buffer=spans, max_descriptors=open_files)
 
 
 def families(status: Status, spans: SpanPump | None) -> list[Family]:

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Sequence
 
+from sidecar import descriptors
 from sidecar.errors import SidecarError
 
 
@@ -21,7 +22,8 @@ class Child:
     async def start(cls, command: Sequence[str]) -> "Child":
         """Start `command` with our environment and streams. Raises SidecarError when there is no such program."""
         try:
-            return cls(await asyncio.create_subprocess_exec(*command, process_group=0))
+            with descriptors.as_given():
+                return cls(await asyncio.create_subprocess_exec(*command, process_group=0))
         except OSError as error:
             raise SidecarError(f"the application {command[0]!r} cannot be started: {error.strerror}") from error
 

@@ -125,10 +125,12 @@ class Mesh:
     """A configuration directory and the proxies on it; leaving the block stops them, and each must exit cleanly.
 
     With the address of a Consul agent the proxies have everything from there, and the directory is of no meaning.
+    `under` is a command that becomes the proxy, such as `prlimit --nofile=256`.
     """
 
-    def __init__(self, directory: Path, consul: str = "") -> None:
+    def __init__(self, directory: Path, consul: str = "", under: Sequence[str] = ()) -> None:
         self.config = directory / "config"
+        self._under = tuple(under)
         self._run = directory / "run"
         self._logs = directory / "logs"
         self._environment = {
@@ -190,7 +192,7 @@ class Mesh:
     def start(self, name: str, verb: str, *arguments: str, environ: Mapping[str, str]) -> Proxy:
         """Start `sidecar <verb>` on this mesh's documents and wait until it says that it is ready."""
         log = self._logs / f"{next(self._numbers)}-{name}.log"
-        command = [sys.executable, "-m", "sidecar", verb, *self._source, "--admin-port", "0", *arguments]
+        command = [*self._under, sys.executable, "-m", "sidecar", verb, *self._source, "--admin-port", "0", *arguments]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,

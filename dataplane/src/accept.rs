@@ -23,7 +23,7 @@ use crate::filter::forwarded;
 use crate::http::sniff;
 use crate::http::{h1, h2};
 use crate::l4::tcp;
-use crate::net::Io;
+use crate::net::{self, Io};
 use crate::random;
 use crate::scope::{Caller, Hop, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
@@ -88,13 +88,15 @@ impl Listening {
     }
 
     /// Counts one more connection; `None`, with a record of it, when there are as many as may be.
-    fn admit(&self, caller: &Caller) -> Option<OpenConnection> {
+    fn admit(&self, caller: &Caller, is_of_reserve: bool) -> Option<OpenConnection> {
         let open = self.scope.borrow().listener.connection();
         let most = self.limits.get().max_connections;
-        if open.number() <= u64::from(most) {
-            return Some(open);
-        }
-        let error = Error::new(Reason::ConnectionLimit).because(format_args!("max_connections: {most}."));
+        let error = Error::new(Reason::ConnectionLimit);
+        let error = match is_of_reserve {
+            false if open.number() <= u64::from(most) => return Some(open),
+            false => error.because(format_args!("max_connections: {most}.")),
+            true => error.because("The process has few descriptors left: raise its limit of open files."),
+        };
         self.refused(caller, &error, None);
         None
     }
@@ -118,9 +120,12 @@ pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
                 let local_port = stream.local_addr().map_or(0, |local| local.port());
                 let hop = Hop::new(address.ip(), local_port, false);
                 let caller = Caller { peer: None, term: None, address, hop, tunnel: None };
+                let is_of_reserve = net::is_of_reserve(&stream);
                 // The kernel has completed it already: closing it is all the answer there is.
-                if let Some(open) = listening.admit(&caller) {
+                if let Some(open) = listening.admit(&caller, is_of_reserve) {
                     tokio::task::spawn_local(connection(Rc::clone(&listening), open, stream, caller));
+                } else if is_of_reserve {
+                    clock::sleep(PAUSE).await;
                 }
             }
             Some(Err(error)) if is_exhausted(&error) => clock::sleep(PAUSE).await,

@@ -6,10 +6,11 @@ pub mod simulated;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 #[cfg(feature = "python")]
 use std::os::fd::{BorrowedFd, RawFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +28,23 @@ const UNSENT: u32 = 128 * 1024;
 /// "Bad file descriptor" on every Unix.
 #[cfg(feature = "python")]
 const EBADF: i32 = 9;
+
+/// Descriptors that clients do not get: with them those who are there are served, by new connections to endpoints too, and
+/// the admin address answers. Of a process with few it is a quarter.
+const RESERVED: u32 = 64;
+/// A descriptor of this number or above is one of those; the limit is the process's, and so is this.
+static RESERVE: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// Keeps some of so many descriptors in reserve; 0: their number is not known.
+pub fn reserve(descriptors: u32) {
+    let first = descriptors - RESERVED.min(descriptors / 4);
+    RESERVE.store(if descriptors == 0 { u32::MAX } else { first }, Ordering::Relaxed);
+}
+
+/// True when this connection has taken a descriptor of the reserve: the kernel gives the lowest that is free.
+pub fn is_of_reserve(stream: &TcpStream) -> bool {
+    u32::try_from(stream.as_raw_fd()).is_ok_and(|number| number >= RESERVE.load(Ordering::Relaxed))
+}
 
 /// Opens a listening socket that shares its port with the other workers'.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {

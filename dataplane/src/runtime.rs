@@ -135,6 +135,7 @@ impl Runtime {
                 options.workers
             )));
         }
+        net::reserve(options.max_descriptors);
         let hub = Hub::new(&options);
         let events = Arc::new(Events::new(options.event_buffer, Arc::clone(&hub)));
         let count = options.workers.max(1);

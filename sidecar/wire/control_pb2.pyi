@@ -8,20 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Options(_message.Message):
-    __slots__ = ("workers", "span_buffer", "access_log_buffer", "event_buffer", "failure_buffer", "service")
+    __slots__ = ("workers", "span_buffer", "access_log_buffer", "event_buffer", "failure_buffer", "service", "max_descriptors")
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     SPAN_BUFFER_FIELD_NUMBER: _ClassVar[int]
     ACCESS_LOG_BUFFER_FIELD_NUMBER: _ClassVar[int]
     EVENT_BUFFER_FIELD_NUMBER: _ClassVar[int]
     FAILURE_BUFFER_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
+    MAX_DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
     workers: int
     span_buffer: int
     access_log_buffer: int
     event_buffer: int
     failure_buffer: int
     service: str
-    def __init__(self, workers: _Optional[int] = ..., span_buffer: _Optional[int] = ..., access_log_buffer: _Optional[int] = ..., event_buffer: _Optional[int] = ..., failure_buffer: _Optional[int] = ..., service: _Optional[str] = ...) -> None: ...
+    max_descriptors: int
+    def __init__(self, workers: _Optional[int] = ..., span_buffer: _Optional[int] = ..., access_log_buffer: _Optional[int] = ..., event_buffer: _Optional[int] = ..., failure_buffer: _Optional[int] = ..., service: _Optional[str] = ..., max_descriptors: _Optional[int] = ...) -> None: ...
 
 class EndpointsUpdate(_message.Message):
     __slots__ = ("cluster", "version", "endpoints", "forgotten")

@@ -59,11 +59,11 @@ class Edge:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Edge]:
-    """A gateway before `App`."""
+def serving(folder: Path, *under: str) -> Iterator[Edge]:
+    """A gateway before `App`, started by this command."""
     tls = secured(folder, "edge.test")
     app = App()
-    with app.serve() as address, Mesh(folder / "mesh") as mesh:
+    with app.serve() as address, Mesh(folder / "mesh", under=under) as mesh:
         mesh.document("services/web", tls="disabled", endpoints=[{"address": address}])
         listeners = [{**LOOPBACK, "limits": LIMITS}, {**tls.listener, "limits": LIMITS}]
         mesh.document("gateways/edge", listeners=listeners, routes=[{"name": "all", "to": {"service": "web"}}])
@@ -209,23 +209,32 @@ def test_handshakes_that_do_not_come_to_their_end_hold_nobody_up(edge: Edge) -> 
     assert grown < MEMORY // 4
 
 
-def test_without_descriptors_it_waits_and_comes_back(tmp_path: Path, note: Callable[[str], None]) -> None:
-    with serving(tmp_path) as edge, Http1.connect(edge.clear) as known:
+def test_few_descriptors_are_enough_for_those_who_are_there_and_for_the_admin(
+    tmp_path: Path, note: Callable[[str], None]
+) -> None:
+    with serving(tmp_path, "prlimit", f"--nofile={DESCRIPTORS}") as edge, Http1.connect(edge.clear) as known:
         assert known.ask(Request(path="/small")).body == SMALL
-        resource.prlimit(edge.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         with ExitStack() as stack:
             crowd(stack, edge.clear)
-            eventually("none is left", lambda: descriptors_of(edge.pid) >= DESCRIPTORS - 1, PATIENCE)
+            most = eventually("few are left", lambda: nearly_all(edge.pid), PATIENCE)
             begun, used = time.monotonic(), cpu_nanoseconds(edge.pid)
             time.sleep(1.0)
             used, took = cpu_nanoseconds(edge.pid) - used, time.monotonic() - begun
             # Who is there is served on.
             assert known.ask(Request(path="/small")).body == SMALL
+            assert edge.proxy.get("/ready")[0] == 200
+            assert "raise its limit of open files" in edge.proxy.get("/api/v1/failures?limit=10")[1]
         assert used / 1e9 <= IDLE * took
         begun = time.monotonic()
         eventually("a new client is served", lambda: is_served(edge.clear), PATIENCE)
         back = time.monotonic() - begun
-        note(f"no descriptors: {used / 1e6:.0f} ms of processor in {took:.1f} s; back in {back:.2f} s")
+    note(f"{most} of {DESCRIPTORS} descriptors: {used / 1e6:.0f} ms of processor in {took:.1f} s; back in {back:.2f} s")
+
+
+def nearly_all(pid: int) -> int:
+    """How many descriptors a process has, when clients have taken what they may."""
+    count = descriptors_of(pid)
+    return count if count >= DESCRIPTORS * 5 // 8 else 0
 
 
 def descriptors_of(pid: int) -> int:

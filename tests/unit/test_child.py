@@ -1,11 +1,14 @@
 """The application beside us: signals reach it once, and its exit code is ours."""
 
 import asyncio
+import resource
 import signal
 import sys
+from unittest.mock import patch
 
 import pytest
 
+from sidecar import descriptors
 from sidecar.child import Child
 from sidecar.errors import SidecarError
 
@@ -50,3 +53,17 @@ async def test_signals_to_one_that_ended_do_nothing() -> None:
 async def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(SidecarError, match="application 'no-such-program' cannot be started: No such file"):
         await Child.start(["no-such-program"])
+
+
+async def test_a_program_has_the_limit_of_open_files_that_we_were_given() -> None:
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, given[1]))
+    with patch.object(descriptors, "_GIVEN", 100):
+        try:
+            assert descriptors.raise_limit() > 100
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (given[1], given[1])
+            child = await Child.start(["sh", "-c", "test $(ulimit -Sn) = 100"])
+            assert await child.wait() == 0
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (given[1], given[1])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, given)

@@ -94,7 +94,7 @@ pub(super) async fn serve_stream(
     (body, mut responder): (Body, Responder),
     asked: Asked,
 ) {
-    let Some(_open) = listening.admit(&caller) else {
+    let Some(_open) = listening.admit(&caller, false) else {
         return responder.reset(ResetCode::REFUSED_STREAM);
     };
     let _connection = listening.connections.guard();

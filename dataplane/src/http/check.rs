@@ -42,11 +42,14 @@ pub(super) fn check_authority(authority: &[u8]) -> Result<(), Malformed> {
                 _ => ("v6", rest.strip_prefix(':').ok_or(malformed)?),
             }
         }
-        None => text.split_once(':').unwrap_or((text, "0")),
+        None => text.split_once(':').unwrap_or((text, "80")),
     };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    match !host.is_empty() && host.bytes().all(is_name) && is_port {
+    let is_in_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_in_label);
+    // One dot at the end names the root.
+    let is_host = host.strip_suffix('.').unwrap_or(host).split('.').all(is_label);
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    match is_host && is_port {
         true => Ok(()),
         false => Err(malformed),
     }

@@ -48,6 +48,10 @@ def recording() -> Iterator[tuple[str, Recorded]]:
             before = len(reader.readings)
             answer = reader.feed(data)
             recorded.complete += reader.readings[before:]
+            # h11 takes any word for a target.
+            recorded.unreadable += [
+                reading.raw for reading in reader.readings[before:] if not reading.target.startswith(("/", "*"))
+            ]
             peer.socket.sendall(answer)
         if reader.is_confused:
             recorded.unreadable.append(reader.left)

@@ -62,6 +62,7 @@ TARGET = (
     taken("COMP-ABSOLUTE-FORM", get(target=b"http://a/")),
     taken("absolute-form-in-capitals", get(target=b"HTTP://a/")),
     taken("absolute-form-without-a-path", get(target=b"http://a")),
+    taken("absolute-form-with-a-query-alone", get(target=b"http://a?/x")),
     # The target's authority takes the place of Host (RFC 9112 section 3.2.2).
     taken("SMUG-ABSOLUTE-URI-HOST-MISMATCH", get(target=b"http://other.example.com/")),
     refused("absolute-form-beside-a-bad-host", lines(b"GET http://a/ HTTP/1.1", b"Host: a@b")),
@@ -125,6 +126,10 @@ HOST = (
     refused("host-with-two-ports", lines(b"GET / HTTP/1.1", b"Host: a:80:80")),
     refused("host-with-no-port-number", lines(b"GET / HTTP/1.1", b"Host: a:")),
     refused("host-with-a-port-too-large", lines(b"GET / HTTP/1.1", b"Host: a:65536")),
+    refused("host-with-port-zero", lines(b"GET / HTTP/1.1", b"Host: a:0")),
+    refused("host-of-a-dot", lines(b"GET / HTTP/1.1", b"Host: .")),
+    refused("host-with-an-empty-label", lines(b"GET / HTTP/1.1", b"Host: a..b")),
+    taken("host-with-a-dot-behind", lines(b"GET / HTTP/1.1", b"Host: a.")),
     refused("host-with-a-signed-port", lines(b"GET / HTTP/1.1", b"Host: a:+80")),
     refused("host-with-a-named-port", lines(b"GET / HTTP/1.1", b"Host: a:http")),
     refused("host-with-half-a-bracket", lines(b"GET / HTTP/1.1", b"Host: [::1")),

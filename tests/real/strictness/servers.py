@@ -1,5 +1,6 @@
 """Servers of others as origins, and proxies of others before one: each as it is by default."""
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -16,9 +17,12 @@ from tests.real.programs import debian, free_port
 
 # Seconds without a byte after which a proxy is taken to wait for more.
 SILENCE = 0.1
+# Seconds after which a server waits for what will not come: it has another reading of what did.
+HUNG = 2.0
 # The last request of a connection: whoever answers it alone has seen the end of the one before.
 LAST = get(b"Connection: close")
 _KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE"}
+_NUMBER = re.compile(rb"\r\nhost: \d+(:\d+)?\r\n")
 # A server's answer to what it cannot read.
 UNREADABLE = {400, 501, 505}
 
@@ -39,10 +43,11 @@ def origins(folder: Path, *others: str) -> Iterator[Mapping[str, str]]:
 def asked_of_all(request: bytes) -> bytes | None:
     """A request as any server takes it, of the same length and end; None: there is none.
 
-    Servers choose which methods they know, and nginx knows no `*`. Behind `Upgrade` another protocol may follow.
+    Servers choose which methods they know, nginx knows no `*`, and apache2 no host that is a number. Behind `Upgrade`
+    another protocol may follow.
     """
     method, target, _ = request.split(b" ", 2)
-    if target == b"*" or b"\r\nupgrade: " in request:
+    if target == b"*" or b"\r\nupgrade: " in request or _NUMBER.search(request):
         return None
     return request if method in _KNOWN else b"POST" + request[len(method) :]
 
@@ -61,6 +66,7 @@ def _answered(address: str, data: bytes) -> Sequence[int]:
     """The final answers on one connection, until the server closes it."""
     read = b""
     with closing(scripted.connect(address)) as connection, suppress(OSError):
+        connection.settimeout(HUNG)
         connection.sendall(data)
         while more := connection.recv(65536):
             read += more

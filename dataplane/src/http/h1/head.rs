@@ -377,10 +377,10 @@ fn target_uri(method: &Method, target: Bytes, fields: &Fields, scheme: Scheme) -
         return Uri::from_parts(parts).map_err(|_| malformed());
     }
     // Absolute form: its authority replaces `Host` (section 3.2.2).
-    let has_path = target
+    let behind_authority = target
         .splitn(3, |byte| *byte == b'/')
         .nth(2)
-        .is_some_and(|rest| rest.contains(&b'/'));
+        .and_then(|rest| rest.iter().copied().find(|byte| matches!(byte, b'/' | b'?')));
     let uri = Uri::from_maybe_shared(target).map_err(|_| malformed())?;
     match (uri.scheme_str(), uri.authority()) {
         (Some("http" | "https"), Some(authority)) => {
@@ -388,12 +388,15 @@ fn target_uri(method: &Method, target: Bytes, fields: &Fields, scheme: Scheme) -
         }
         _ => return Err(malformed()),
     }
-    if *method == Method::OPTIONS && !has_path && uri.query().is_none() {
-        let mut parts = uri.into_parts();
-        parts.path_and_query = Some(PathAndQuery::from_static("*"));
-        return Uri::from_parts(parts).map_err(|_| malformed());
-    }
-    Ok(uri)
+    let path = match (behind_authority, uri.path_and_query()) {
+        (None, _) if *method == Method::OPTIONS => PathAndQuery::from_static("*"),
+        // The query of an empty path, which goes on as "/" (section 3.2.1).
+        (Some(b'?'), Some(query)) => PathAndQuery::try_from(format!("/{query}")).map_err(|_| malformed())?,
+        _ => return Ok(uri),
+    };
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).map_err(|_| malformed())
 }
 
 /// The elements of a comma-separated list; empty ones are skipped (RFC 9110 section 5.6.1).

@@ -204,6 +204,17 @@ async fn ambiguous_heads_are_refused_with_400_and_a_reason() {
             "Host is not",
         ),
         (
+            "Host with port 0",
+            b"GET / HTTP/1.1\r\nHost: a:0\r\n\r\n",
+            "Host is not",
+        ),
+        (
+            "Host with an empty label",
+            b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n",
+            "Host is not",
+        ),
+        ("Host of the root", b"GET / HTTP/1.1\r\nHost: .\r\n\r\n", "Host is not"),
+        (
             "Host with bad brackets",
             b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
             "Host is not",
@@ -350,7 +361,10 @@ async fn targets_become_full_uris_and_host_leaves_the_map() {
         (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "http://a/"),
         (b"GET http://b:81/x HTTP/1.1\r\nHost: a\r\n\r\n", "http://b:81/x"),
         (b"GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "http://b/"),
+        (b"GET http://b?/c HTTP/1.1\r\nHost: a\r\n\r\n", "http://b/?/c"),
+        (b"GET / HTTP/1.1\r\nHost: a.b.:80\r\n\r\n", "http://a.b.:80/"),
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "http://a*"),
+        (b"OPTIONS http://b?c HTTP/1.1\r\nHost: a\r\n\r\n", "http://b/?c"),
         (b"OPTIONS http://b:81 HTTP/1.1\r\nHost: a\r\n\r\n", "http://b:81*"),
         (b"CONNECT orders:80 HTTP/1.1\r\nHost: orders:80\r\n\r\n", "orders:80"),
         (b"GET /a HTTP/1.0\r\n\r\n", "/a"),
