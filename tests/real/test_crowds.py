@@ -129,7 +129,7 @@ def all_end(what: str, clients: Sequence[socket.socket]) -> None:
     eventually(f"the end of {what}", are_gone, PATIENCE)
 
 
-def test_slow_heads_bodies_and_readers_hold_nobody_up(edge: Edge) -> None:
+def test_slow_heads_bodies_and_readers_hold_nobody_up(edge: Edge, note: Callable[[str], None]) -> None:
     with Bystander(edge.clear) as bystander, ExitStack() as stack:
         clients = crowd(stack, edge.clear)
         heads, bodies, readers = (clients[at::3] for at in range(3))
@@ -148,6 +148,7 @@ def test_slow_heads_bodies_and_readers_hold_nobody_up(edge: Edge) -> None:
     assert bystander.failure is None
     assert len(bystander.took) > 10
     assert most < MEMORY
+    note(f"{CROWD} slow clients: {most >> 20} MiB resident, p99 of another client {bystander.p99 * 1000:.0f} ms")
 
 
 def is_connecting(client: socket.socket) -> bool:

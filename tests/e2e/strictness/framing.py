@@ -133,9 +133,8 @@ CHUNKS = (
     taken("chunk-extension-quoted", chunked(b'5;ext="a;b"\r\nhello\r\n' + LAST), b"hello"),
     dropped("COMP-CHUNKED-NO-FINAL", chunked(HELLO)),
     dropped("chunk-cut-off", chunked(b"5\r\nhe")),
-    # No extension goes on, so none has to be understood.
-    taken("SMUG-CHUNK-BARE-SEMICOLON", chunked(b"5;\r\nhello\r\n" + LAST), b"hello"),
-    taken("SMUG-CHUNK-EXT-INVALID-TOKEN", chunked(b"5;bad[=x\r\nhello\r\n" + LAST), b"hello"),
+    broken("SMUG-CHUNK-BARE-SEMICOLON", b"5;\r\nhello\r\n" + LAST),
+    broken("SMUG-CHUNK-EXT-INVALID-TOKEN", b"5;bad[=x\r\nhello\r\n" + LAST),
     broken("SMUG-CHUNK-EXT-LF", b"5;\nhello\r\n" + LAST),
     broken("chunk-extension-hides-a-chunk", b"2;\nxx\r\n4c\r\n" + LAST),
     broken("SMUG-CHUNK-EXT-CTRL", b"5;\x01\r\nhello\r\n" + LAST),

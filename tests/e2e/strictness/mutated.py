@@ -34,12 +34,21 @@ _LARGEST = 2048
 
 # What `h11` refuses and RFC 9112 has servers take: an empty line before a request (section 2.2), and spaces before the
 # `;` of a chunk's extension (section 7.1.1). And what it judges and ours drops: fields of a trailer section that frame.
-_STRICTER = {"no request line received", "Only Transfer-Encoding: chunked is supported"}
-_SPACED = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+;")
+_EMPTY_LINE = "no request line received"
+_EXTENSION, _SPACED = "illegal chunk header", re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+;")
+_OF_TRAILERS = {
+    *("Only Transfer-Encoding: chunked is supported", "multiple Transfer-Encoding headers"),
+    *("bad Content-Length", "conflicting Content-Length headers"),
+}
+_TRAILERS = re.compile(rb"\r\n0+\r\n[^\r]")
 
 
 def _is_stricter(trouble: str, sent: bytes) -> bool:
-    return trouble in _STRICTER or (trouble.startswith("illegal chunk header") and bool(_SPACED.search(sent)))
+    return (
+        trouble == _EMPTY_LINE
+        or (trouble.startswith(_EXTENSION) and bool(_SPACED.search(sent)))
+        or (trouble in _OF_TRAILERS and bool(_TRAILERS.search(sent)))
+    )
 
 
 def _samples() -> list[bytes]:

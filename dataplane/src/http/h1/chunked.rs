@@ -123,6 +123,9 @@ impl Decoder {
         {
             return Err(Malformed("a chunk size is not hexadecimal"));
         }
+        if !is_extension(extension) {
+            return Err(Malformed("a chunk extension is not a name with an optional value"));
+        }
         self.extension_bytes += extension.len();
         if self.extension_bytes > EXTENSION_BYTES {
             return Err(Malformed("the chunk extensions are larger than allowed"));
@@ -130,6 +133,55 @@ impl Decoder {
         input.advance(line_feed + 1);
         Ok(Some(size))
     }
+}
+
+/// Extensions as RFC 9112 section 7.1.1 has them: `;name`, `;name=token`, `;name="text"`, with spaces around `;` and `=`.
+fn is_extension(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some((b';', after)) = rest.trim_ascii_start().split_first() else {
+            return false;
+        };
+        let name = after.trim_ascii_start();
+        let end = token(name);
+        if end == 0 {
+            return false;
+        }
+        rest = &name[end..];
+        let Some((b'=', after)) = rest.trim_ascii_start().split_first() else {
+            continue;
+        };
+        let value = after.trim_ascii_start();
+        let end = if value.first() == Some(&b'"') {
+            quoted(value)
+        } else {
+            token(value)
+        };
+        if end == 0 {
+            return false;
+        }
+        rest = &value[end..];
+    }
+    true
+}
+
+/// Bytes of the token that text begins with (RFC 9110 section 5.6.2).
+fn token(text: &[u8]) -> usize {
+    let is_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    text.iter().take_while(is_token).count()
+}
+
+/// Bytes of the quoted string that text begins with (section 5.6.4); 0 if it does not end.
+fn quoted(text: &[u8]) -> usize {
+    let mut is_escaped = false;
+    for (at, byte) in text.iter().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    0
 }
 
 fn hexadecimal(digits: &[u8]) -> Result<u64, Malformed> {

@@ -158,7 +158,7 @@ fn random_bytes_as_chunks_come_to_the_same_in_any_pieces() {
 #[tokio::test]
 async fn a_chunked_request_is_read_in_any_pieces() {
     let text = b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
-        5;ext=1\r\nhello\r\n00001 ;q=\"x\"\r\n \r\n5\r\nworld\r\n0\r\nX-Sum: 7\r\nContent-Length: 99\r\nHost: evil\r\n\r\n";
+        5;ext=1\r\nhello\r\n00001 ; q = \"x;\\\"\" ;r\r\n \r\n5\r\nworld\r\n0\r\nX-Sum: 7\r\nContent-Length: 99\r\nHost: evil\r\n\r\n";
     let (mut connection, mut client) = server().await;
     let writing = async {
         for byte in text {
