@@ -70,6 +70,11 @@ def test_every_vector_is_refused_or_forwarded_as_one_reading(edge: Edge, table: 
     assert not edge.recorded.unreadable
 
 
+def test_the_query_of_an_empty_path_goes_on_behind_a_slash(edge: Edge) -> None:
+    assert statuses(edge.address, get(target=b"http://a?/x=1")) == (200,)
+    assert [reading.target for reading in edge.recorded.taken()] == ["/?/x=1"]
+
+
 def test_a_server_that_takes_more_is_told_apart() -> None:
     with recording() as (address, recorded):
         complaints = [found for vector in HEADS if (found := complaint(address, recorded, vector))]

@@ -390,8 +390,8 @@ fn target_uri(method: &Method, target: Bytes, fields: &Fields, scheme: Scheme) -
     }
     let path = match (behind_authority, uri.path_and_query()) {
         (None, _) if *method == Method::OPTIONS => PathAndQuery::from_static("*"),
-        // The query of an empty path, which goes on as "/" (section 3.2.1).
-        (Some(b'?'), Some(query)) => PathAndQuery::try_from(format!("/{query}")).map_err(|_| malformed())?,
+        // The query of an empty path, which goes on as "/" (section 3.2.1); so the crate shows it, but does not hold it.
+        (Some(b'?'), Some(query)) => PathAndQuery::try_from(query.to_string()).map_err(|_| malformed())?,
         _ => return Ok(uri),
     };
     let mut parts = uri.into_parts();
