@@ -79,8 +79,9 @@ test-unit: $(extension)
 test-demo: $(extension)
 	$(timed) python examples/shop/check.py
 
-real: ## tests against real servers and suites, which it installs
+real: ## tests against real servers and suites, which it installs; each parser on half a million changed inputs
 	$(timed) $(built); \
+	FUZZ_SEED=10 FUZZ_ROUNDS=500000 cargo test $(cargo_flags) --quiet --lib -- random_bytes; \
 	tests/real/install.sh; \
 	python -m pytest --quiet tests/real
 
