@@ -21,5 +21,8 @@ class Wire(Protocol):
 
     place: str
 
-    async def attempt(self, request: bytes) -> bytes | Again:
-        """Send once; returns the reply. Raises ExportError when trying again is of no use."""
+    async def attempt(self, request: bytes, within: float) -> bytes | Again:
+        """Send once, in at most `within` seconds (above 0); returns the reply.
+
+        Raises ExportError when trying again is of no use.
+        """

@@ -34,19 +34,19 @@ class Exporter:
 
         Raises ExportError.
         """
-        problem = "no answer"
-        try:
-            async with asyncio.timeout(within):
-                wait = FIRST_WAIT
-                while True:
-                    reply = await self._wire.attempt(request)
-                    if isinstance(reply, bytes):
-                        return reply
-                    problem = reply.why
-                    await self._sleep(wait * (1 - self._jitter() / 2) if reply.after is None else reply.after)
-                    wait = min(wait * 2, LAST_WAIT)
-        except TimeoutError:
-            raise ExportError(f"{problem}, given up after {within:g} s") from None
+        # Each step is told what is left: of two time limits around one await that end together, one is lost.
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + within
+        problem, wait = "no answer", FIRST_WAIT
+        while (left := deadline - clock()) > 0:
+            reply = await self._wire.attempt(request, left)
+            if isinstance(reply, bytes):
+                return reply
+            problem = reply.why
+            pause = wait * (1 - self._jitter() / 2) if reply.after is None else reply.after
+            await self._sleep(min(pause, max(0.0, deadline - clock())))
+            wait = min(wait * 2, LAST_WAIT)
+        raise ExportError(f"{problem}, given up after {within:g} s")
 
 
 def _wire(session: aiohttp.ClientSession, target: Target) -> Wire:

@@ -45,14 +45,14 @@ class GrpcWire:
         self._metadata = tuple((name.lower(), value) for name, value in target.headers.items())
         self._channel: grpc.aio.Channel | None = None
 
-    async def attempt(self, request: bytes) -> bytes | Again:
+    async def attempt(self, request: bytes, within: float) -> bytes | Again:
         """Send once."""
         if self._channel is None:
             self._channel = self._open()
         # Without serializers bytes pass as they are.
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(METHODS[self._target.signal])
         try:
-            return await call(request, timeout=self._target.timeout, metadata=self._metadata)
+            return await call(request, timeout=min(self._target.timeout, within), metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             why = f"{error.code().name}: {error.details()}"
             after = _asked(error)

@@ -1,11 +1,13 @@
 """Sending OTLP: what may be tried again is, what may not is not, and every span is counted."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from aiohttp import ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -61,7 +63,7 @@ async def test_a_busy_receiver_is_tried_again_with_growing_waits() -> None:
     waits = Waits()
     async with receiver() as (received, session):
         received.statuses = [503, 502, 504, 429]
-        await Exporter(session, target(received), waits.sleep, lambda: 0.0).send(request(1), 5)
+        await Exporter(session, target(received), waits.sleep, lambda: 0.0).send(request(1), 60)
 
         assert waits.seconds == [1, 2, 4, 8]
         assert len(received.bodies) == 5
@@ -71,9 +73,9 @@ async def test_the_wait_is_shortened_by_chance_and_set_by_the_receiver() -> None
     waits = Waits()
     async with receiver() as (received, session):
         received.statuses = [503]
-        await Exporter(session, target(received), waits.sleep, lambda: 0.5).send(request(1), 5)
+        await Exporter(session, target(received), waits.sleep, lambda: 0.5).send(request(1), 60)
         received.statuses, received.headers = [429], {"Retry-After": "7"}
-        await Exporter(session, target(received), waits.sleep, lambda: 0.5).send(request(1), 5)
+        await Exporter(session, target(received), waits.sleep, lambda: 0.5).send(request(1), 60)
 
     assert waits.seconds == [0.75, 7]
 
@@ -92,7 +94,7 @@ async def test_the_wait_may_be_said_as_a_date(said: Callable[[], str], least: fl
     waits = Waits()
     async with receiver() as (received, session):
         received.statuses, received.headers = [503], {"Retry-After": said()}
-        await Exporter(session, target(received), waits.sleep, lambda: 0.0).send(request(1), 5)
+        await Exporter(session, target(received), waits.sleep, lambda: 0.0).send(request(1), 60)
 
     assert least <= waits.seconds[0] <= most
 
@@ -118,6 +120,14 @@ def test_where_it_goes_is_told_without_credentials() -> None:
     secret = Target("https://user:pass@collector.example.com:443/v1/traces?key=k", {}, 5.0, gzip=False)
 
     assert Exporter(None, secret).place == "https://collector.example.com:443/v1/traces"  # type: ignore[arg-type]
+
+
+async def test_the_time_of_all_tries_is_kept_when_it_is_that_of_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with ClientSession() as session, asyncio.timeout(20):
+            with pytest.raises(ExportError, match=r"no answer in .* s, given up after 0.2 s"):
+                await Exporter(session, Target(url, {}, timeout=0.2, gzip=False)).send(request(1), 0.2)
 
 
 @pytest.mark.parametrize(("scopes", "spans"), [((), 0), ((3,), 3), ((2, 0, 5), 7)])
