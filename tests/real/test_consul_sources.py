@@ -29,7 +29,7 @@ pytestmark = pytest.mark.real
 T = TypeVar("T")
 # Seconds; an answer that has not come by then will not come. An agent spreads new leaves over half a minute when a root
 # is new (Consul's caChangeJitterWindow).
-PATIENCE, ROTATION = 15, 45
+PATIENCE, ROTATION = 40, 45
 
 
 @asynccontextmanager
