@@ -2,38 +2,23 @@
 
 import asyncio
 import os
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 from layout import CONSUL_PORT, CONSUL_PORTS, CONSUL_SERF_PORT, CONSUL_SERVER_PORT, FOLDER, Ports
-from processes import POLL_EVERY, Process, ShopError, check_free
+from processes import POLL_EVERY, Process, ShopError, check_free, find_program
 
 # Seconds.
 LEADER_WITHIN = 30.0
-
-
-def find_consul() -> str:
-    """The program `consul`: on PATH, or where `make real` builds it. ShopError: it is nowhere."""
-    if found := shutil.which("consul"):
-        return found
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidecar-mesh" / "tools"
-    built = sorted(cache.glob("consul-*/consul"))
-    if not built:
-        raise ShopError(
-            f"missing: consul, on PATH or in {cache}; get it: `tests/real/install.sh consul` builds it, "
-            "or https://developer.hashicorp.com/consul/install"
-        )
-    return str(built[-1])
 
 
 class Agent:
     """`consul agent -dev`, on the documented ports or on those in use instead."""
 
     def __init__(self, directory: Path, ports: Ports) -> None:
-        self.program = find_consul()
+        self.program = find_program("consul", "https://developer.hashicorp.com/consul/install")
         self.address = f"127.0.0.1:{ports[CONSUL_PORT]}"
         self._ports = ports
         flags = {

@@ -1,11 +1,8 @@
 """The shop on real Consul: services register themselves, and a key that is put moves the calls, live on the screen."""
 
-import argparse
 import asyncio
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
@@ -14,13 +11,13 @@ from typing import Any
 
 import grpc.aio
 from agent import Agent
-from layout import CONSUL_CONFIG, FOLDER, GATEWAY_PORT, INSTANCES, Ports, free_ports, write_config
+from layout import CONSUL_CONFIG, GATEWAY_PORT, INSTANCES, Ports, write_config
 from processes import Shop, ShopError, environment_for
-from screen import bold, say, until_stopped
+from program import main
+from screen import bold, say
 from shop.v1 import orders_pb2
 from shop.v1.shop_pb2_grpc import ShopStub
 
-ROOT = FOLDER.parent.parent
 KEY = "sidecar/services/orders"
 
 # Of a hundred calls how many version 2 gets, one step of the canary after the other.
@@ -121,7 +118,7 @@ async def first_of(*work: Coroutine[Any, Any, None]) -> None:
 class Demo:
     """The story. `hurried`: without the time that a person needs to look, and every step is checked."""
 
-    def __init__(self, directory: Path, ports: Ports, *, hurried: bool) -> None:
+    def __init__(self, directory: Path, ports: Ports, hurried: bool) -> None:
         self.directory = directory
         self.agent = Agent(directory, ports)
         environment = environment_for(None)
@@ -265,36 +262,5 @@ def indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
-async def run(directory: Path, ports: Ports, *, hurried: bool) -> int:
-    """The whole demo; returns the exit code."""
-    # What an earlier run kept is of another Consul.
-    shutil.rmtree(directory / "state", ignore_errors=True)
-    try:
-        demo = Demo(directory, ports, hurried=hurried)
-    except ShopError as error:
-        print(f"demo-consul: {error}", file=sys.stderr)
-        return 1
-    try:
-        return await until_stopped("demo-consul", demo.tell())
-    finally:
-        say("\nStopping ...")
-        await demo.stop()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--free-ports", action="store_true", help="take any free ports instead of the documented ones")
-    parser.add_argument("--check", action="store_true", help="check every step, on free ports, and end")
-    parser.add_argument(
-        "--directory", type=Path, default=ROOT / ".build" / "shop-consul", help="for documents and logs"
-    )
-    arguments = parser.parse_args()
-    if not arguments.check:
-        ports = free_ports() if arguments.free_ports else Ports()
-        return asyncio.run(run(arguments.directory.resolve(), ports, hurried=False))
-    with tempfile.TemporaryDirectory(prefix="shop-consul-") as directory:
-        return asyncio.run(run(Path(directory), free_ports(), hurried=True))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("consul", __doc__, "check every step, on free ports, and end", Demo))

@@ -1,27 +1,24 @@
 """The shop with real Jaeger, and on Consul if that is there: a call, and its trace as Jaeger tells it."""
 
-import argparse
 import asyncio
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import grpc.aio
-from agent import Agent, find_consul
+from agent import Agent
 from jaeger import Jaeger
-from layout import CONSUL_CONFIG, FOLDER, GATEWAY, GATEWAY_PORT, Ports, free_ports, write_config
+from layout import CONSUL_CONFIG, GATEWAY, GATEWAY_PORT, Ports, write_config
 from processes import Shop, ShopError, environment_for
+from program import main
 from receiver import Span
-from screen import bold, say, until_stopped
+from screen import bold, say
 from shop.v1 import orders_pb2
 from shop.v1.shop_pb2_grpc import ShopStub
 from trace_tree import draw
 
-ROOT = FOLDER.parent.parent
 # Seconds for the first good call, and for all spans of a trace; nothing new for so long, and it is whole.
 FIRST_WITHIN, WHOLE_WITHIN, AT_REST = 20.0, 15.0, 1.0
 # Spans of one call through the gateway, web, orders and inventory.
@@ -31,7 +28,7 @@ SPANS_OF_A_CALL = 17
 class Demo:
     """The story: all is started, a call is made, and Jaeger is asked."""
 
-    def __init__(self, directory: Path, ports: Ports, *, hurried: bool) -> None:
+    def __init__(self, directory: Path, ports: Ports, hurried: bool) -> None:
         self.directory, self._ports, self._hurried = directory, ports, hurried
         self.jaeger = Jaeger(directory, ports)
         self.agent = _agent(directory, ports)
@@ -116,42 +113,10 @@ class Demo:
 def _agent(directory: Path, ports: Ports) -> Agent | None:
     """Consul, if it is there."""
     try:
-        find_consul()
+        return Agent(directory, ports)
     except ShopError:
         return None
-    return Agent(directory, ports)
-
-
-async def run(directory: Path, ports: Ports, *, hurried: bool) -> int:
-    """The whole demo; returns the exit code."""
-    # What an earlier run kept is of another Consul.
-    shutil.rmtree(directory / "state", ignore_errors=True)
-    try:
-        demo = Demo(directory, ports, hurried=hurried)
-    except ShopError as error:
-        print(f"demo-jaeger: {error}", file=sys.stderr)
-        return 1
-    try:
-        return await until_stopped("demo-jaeger", demo.tell())
-    finally:
-        say("\nStopping ...")
-        await demo.stop()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--free-ports", action="store_true", help="take any free ports instead of the documented ones")
-    parser.add_argument("--check", action="store_true", help="check that the traces are whole, on free ports, and end")
-    parser.add_argument(
-        "--directory", type=Path, default=ROOT / ".build" / "shop-jaeger", help="for documents and logs"
-    )
-    arguments = parser.parse_args()
-    if not arguments.check:
-        ports = free_ports() if arguments.free_ports else Ports()
-        return asyncio.run(run(arguments.directory.resolve(), ports, hurried=False))
-    with tempfile.TemporaryDirectory(prefix="shop-jaeger-") as directory:
-        return asyncio.run(run(Path(directory), free_ports(), hurried=True))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("jaeger", __doc__, "check that the traces are whole, on free ports, and end", Demo))

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,25 +10,11 @@ from typing import Any
 
 import aiohttp
 from layout import FOLDER, JAEGER_HEALTH_PORT, JAEGER_OTLP_PORT, JAEGER_PORTS, JAEGER_QUERY_PORT, Ports
-from processes import POLL_EVERY, Process, ShopError, check_free
+from processes import POLL_EVERY, Process, ShopError, check_free, find_program
 from receiver import Span
 
 # Seconds.
 READY_WITHIN = 30.0
-
-
-def find_jaeger() -> str:
-    """The program `jaeger`: on PATH, or where `make demo-jaeger` builds it. ShopError: it is nowhere."""
-    if found := shutil.which("jaeger"):
-        return found
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidecar-mesh" / "tools"
-    built = sorted(cache.glob("jaeger-*/jaeger"))
-    if not built:
-        raise ShopError(
-            f"missing: jaeger, on PATH or in {cache}; get it: `tests/real/install.sh jaeger` builds it, "
-            "or https://www.jaegertracing.io/download"
-        )
-    return str(built[-1])
 
 
 class Jaeger:
@@ -41,7 +26,8 @@ class Jaeger:
         self._health = f"http://127.0.0.1:{ports[JAEGER_HEALTH_PORT]}/status"
         self._ports = ports
         self._config = directory / "jaeger.yaml"
-        command = [find_jaeger(), f"--config={self._config}"]
+        program = find_program("jaeger", "https://www.jaegertracing.io/download")
+        command = [program, f"--config={self._config}"]
         self._process = Process("jaeger", command, os.environ, directory / "logs" / "jaeger.log", lambda *_: None)
 
     async def start(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections import deque
@@ -26,6 +27,19 @@ OnCall = Callable[[str, Mapping[str, Any]], None]
 
 class ShopError(Exception):
     """A part of the shop did not come up or ended; the message says which, and what it said last."""
+
+
+def find_program(name: str, page: str) -> str:
+    """The program: on PATH, or where `tests/real/install.sh NAME` puts it. ShopError: it is nowhere; `page` has it."""
+    if found := shutil.which(name):
+        return found
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sidecar-mesh" / "tools"
+    built = sorted(cache.glob(f"{name}-*/{name}"))
+    if not built:
+        raise ShopError(
+            f"missing: {name}, on PATH or in {cache}; get it: `tests/real/install.sh {name}` builds it, or {page}"
+        )
+    return str(built[-1])
 
 
 class Process:
