@@ -62,9 +62,10 @@ class Phases:
 class Figures:
     """What callers and endpoints saw while a fault lasted. Shares of one, times in seconds; None: cannot be told.
 
-    `failed` is a number of calls.
+    `failed` is a number of `calls`.
     """
 
+    calls: float
     failed: float
     success: float
     p50: float
@@ -149,6 +150,7 @@ class Rig:
         at_faulty = arrivals[0] if len(cell.faulty) == 1 < len(cell.ports) and cell.fault.reach is Reach.YES else []
         failed = sum(bool(call.why) for call in calls)
         return Figures(
+            calls=len(calls),
             failed=failed,
             success=1 - failed / len(calls),
             p50=quantile(calls, 0.5),
