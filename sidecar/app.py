@@ -29,6 +29,7 @@ from sidecar.identity.lifetime import Lifetime
 from sidecar.snapshot import GatewayRole, Role, SidecarRole, is_open, summary, untold
 from sidecar.snapshot.cluster import APP
 from sidecar.telemetry.export import Exporter
+from sidecar.telemetry.log_file import LogFile
 from sidecar.telemetry.mesh import MeshTrace
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
 from sidecar.telemetry.pump import AccessLogPump, MetricPump, SpanPump, write_stdout
@@ -67,6 +68,8 @@ class Settings:
     announcement: Announcement = field(default_factory=Announcement)
     # Who signs our certificate; None: Consul with Consul, else the local CA.
     identity: Choice | None = None
+    # Where the access log goes; None: standard output.
+    access_log: Path | None = None
     # Instead of what the environment says; "" for that.
     consul_address: str = ""
     consul_token_file: str = ""
@@ -131,14 +134,16 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
     status.details = lambda: {**details(role, engine, status), **export_state(plane, spans)}
     mesh = MeshTrace(kind, name, spans.offer if spans else None)
     metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
-    pumps = [pump for pump in (AccessLogPump(plane, write_stdout), spans, metrics) if pump is not None]
+    log_file = LogFile(settings.access_log) if settings.access_log is not None else None
+    access_log = AccessLogPump(plane, log_file.write if log_file else write_stdout)
+    pumps = [pump for pump in (access_log, spans, metrics) if pump is not None]
     controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant, mesh)
     authority = begun.authority
     lifetime = Lifetime(lambda: controlled.leaf, authority)
     certificates = Certificates(
         authority, lambda: controlled.leaf, lambda: controlled.rotations, lambda: controlled.chains
     )
-    found = [*families(status, spans), *identity_families(controlled, lifetime), *engine.families()]
+    found = [*families(status, spans, log_file), *identity_families(controlled, lifetime), *engine.families()]
     return App(
         settings=settings,
         engine=engine,
@@ -151,6 +156,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         families=found,
         certificates=certificates,
         pumps=pumps,
+        log_file=log_file,
     )
 
 
@@ -182,7 +188,7 @@ def options(role: Role, name: str, otlp: OtlpSettings, open_files: int) -> contr
     return control.Options(workers=workers, service=name, span_buffer=spans, max_descriptors=open_files)
 
 
-def families(status: Status, spans: SpanPump | None) -> list[Family]:
+def families(status: Status, spans: SpanPump | None, log_file: LogFile | None) -> list[Family]:
     """The metrics of the control side."""
     found = [
         Family(
@@ -198,6 +204,15 @@ def families(status: Status, spans: SpanPump | None) -> list[Family]:
             lambda: {"": status.version},
         ),
     ]
+    if log_file is not None:
+        found.append(
+            Family(
+                "sidecar_access_log_lost_lines",
+                "counter",
+                "Lines that could not be written to the access log's file.",
+                lambda: {"": log_file.lost},
+            )
+        )
     if spans is not None:
         found.append(
             Family(
@@ -250,6 +265,7 @@ class App:
     families: Sequence[Family]
     certificates: Certificates
     pumps: Sequence[Pump]
+    log_file: LogFile | None = None
     admin: "AdminServer | None" = None
     child: Child | None = None
     run_file: Path | None = None
@@ -260,7 +276,7 @@ class App:
     async def become_ready(self) -> None:
         """Bind, apply, announce; then the application may start."""
         settings, status = self.settings, self.status
-        self.signals = Signals(self.end_at_once)
+        self.signals = Signals(self.end_at_once, self.reopen_log)
         self.control.start(self.begun.world, self.begun.leaf)
         if isinstance(self.begun.role, SidecarRole):
             # Every inbound request needs it, and it is known.
@@ -286,6 +302,11 @@ class App:
             # are garbage.
             gc.freeze()
             gc.enable()
+
+    def reopen_log(self) -> None:
+        """Somebody has moved the file of the access log away."""
+        if self.log_file is not None:
+            self.log_file.reopen()
 
     async def start_admin(self) -> str:
         """Serve people and their tools; returns the address."""
@@ -392,14 +413,18 @@ class App:
 
 
 class Signals:
-    """SIGINT and SIGTERM: the first one resolves `first` with its number, `second` is called for every later one."""
+    """SIGINT and SIGTERM: the first one resolves `first` with its number, `second` is called for every later one.
 
-    def __init__(self, second: Callable[[int], None]) -> None:
+    `reopen` is called for each SIGUSR1.
+    """
+
+    def __init__(self, second: Callable[[int], None], reopen: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         self.first: asyncio.Future[int] = loop.create_future()
         self._second = second
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._arrived, number)
+        loop.add_signal_handler(signal.SIGUSR1, reopen)
 
     def _arrived(self, number: int) -> None:
         if self.first.done():

@@ -167,7 +167,9 @@ async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: Tcp
         }
         Some(terms) => {
             let config = Arc::clone(&terms.config);
-            let accepted = match tls::server::accept(stream, config, limits.header_timeout).await {
+            let accepted = tls::server::accept(stream, config, limits.header_timeout).await;
+            listening.scope.borrow().listener.handshake(accepted.is_ok());
+            let accepted = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => return listening.refused(&caller, &error, None),
             };

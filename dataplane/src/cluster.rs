@@ -18,6 +18,7 @@ use crate::clock;
 use crate::hashing::Table;
 use crate::proto;
 use crate::snapshot::model::{self, Hashing};
+use crate::telemetry::metrics::EndpointMetrics;
 use crate::verdict::Verdict;
 
 pub use checked::Checked;
@@ -36,6 +37,8 @@ pub struct Cluster {
     pub circuit: Circuit,
     /// For that.
     pub window: Window,
+    /// What has happened to it, for metrics.
+    pub events: Happened,
     /// Requests that wait for a connection, for `max_pending`.
     pub pending: Gauge,
     /// Connections, for `max_connections`.
@@ -43,6 +46,19 @@ pub struct Cluster {
     wanted: AtomicBool,
     used: AtomicBool,
     changes: Arc<Changes>,
+}
+
+/// How often what rarely happens has happened to a cluster.
+#[derive(Debug, Default)]
+pub struct Happened {
+    /// Endpoints that were ejected.
+    pub ejections: AtomicU64,
+    /// Its circuit opened.
+    pub trips: AtomicU64,
+    /// Retries that were made.
+    pub retries: AtomicU64,
+    /// Retries for which there was no room: `max_retries`, or the budget.
+    pub retries_refused: AtomicU64,
 }
 
 /// How often an endpoint of a service has become available, or ceased to be.
@@ -135,14 +151,21 @@ pub struct Counts {
     out: AtomicBool,
     /// What its health checks say, where there are any.
     pub check: Checked,
+    /// How attempts there ended.
+    pub metrics: Arc<EndpointMetrics>,
     changes: Arc<Changes>,
 }
 
 impl Counts {
     /// Of one of a service's endpoints.
-    fn new(changes: &Arc<Changes>, is_first_list: bool) -> Self {
+    fn new(changes: &Arc<Changes>, is_first_list: bool, label: &str) -> Self {
         let since = if is_first_list { 0 } else { clock::millis() };
-        Counts { since: AtomicU64::new(since), changes: Arc::clone(changes), ..Counts::default() }
+        Counts {
+            since: AtomicU64::new(since),
+            changes: Arc::clone(changes),
+            metrics: EndpointMetrics::new(label),
+            ..Counts::default()
+        }
     }
 
     /// Whether it was found here to be broken.
@@ -318,6 +341,18 @@ impl Registry {
             .map(|(name, entry)| (name, entry.cluster.as_ref(), entry.members.as_ref()))
     }
 
+    /// The endpoints of all clusters, with their service.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Endpoint>)> {
+        let entries = self.clusters.values();
+        entries.flat_map(|entry| {
+            entry
+                .members
+                .endpoints
+                .iter()
+                .map(|endpoint| (&entry.service, endpoint))
+        })
+    }
+
     /// Takes a list unless a newer one is held; returns the one that is now in force, and whether it is new.
     pub fn update(&mut self, update: &proto::EndpointsUpdate) -> Result<(Arc<Members>, bool), MembersRejected> {
         let Some((name, entry)) = self.clusters.get_key_value(update.cluster.as_str()) else {
@@ -369,7 +404,7 @@ impl Registry {
         let slot = self.counts.entry((Arc::clone(service), address)).or_default();
         let counts = slot
             .upgrade()
-            .unwrap_or_else(|| Arc::new(Counts::new(&changes, is_first_list)));
+            .unwrap_or_else(|| Arc::new(Counts::new(&changes, is_first_list, &wire.address)));
         *slot = Arc::downgrade(&counts);
         Ok(Endpoint {
             id: wire.id.as_str().into(),

@@ -186,7 +186,7 @@ impl Call {
             let picked = upstream.pick(&key, attempts.tried())?;
             attempts.made(picked.index());
             self.record
-                .attempt_started(&picked.endpoint().label, picked.endpoint().address);
+                .attempt_started(&picked.endpoint().counts.metrics, picked.endpoint().address);
             let mut received = self.attempt(&picked, (route, destination), parts, &attempts).await;
             match &mut received {
                 Ok(received) => picked.answered(&key, received.head.headers_mut(), self.is_tls),

@@ -1,6 +1,7 @@
 //! The data plane as a whole: its workers, and the control side's way to them. Everything here is rare; requests never
 //! come by.
 
+mod families;
 mod report;
 mod terms;
 
@@ -254,7 +255,8 @@ impl Runtime {
 
     /// Writes all metrics.
     pub fn metrics(&self, form: &str) -> Result<Vec<u8>, Refused> {
-        Ok(self.hub.metrics(form)?)
+        let clusters = || families::families(&self.lock().registry);
+        Ok(self.hub.metrics(form, clusters)?)
     }
 
     /// Answers a question about the live state.

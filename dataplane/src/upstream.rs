@@ -268,7 +268,10 @@ impl Upstream {
         let (span_id, circuit) = (span_id(), &endpoint.counts.circuit);
         let (cause, left) = match change {
             Change::Returned => (String::new(), None),
-            Change::Ejected(cause) => (cause.to_string(), circuit.left()),
+            Change::Ejected(cause) => {
+                self.cluster.events.ejections.fetch_add(1, Relaxed);
+                (cause.to_string(), circuit.left())
+            }
         };
         circuit.tell(span_id);
         self.events.push(Kind::Ejection(proto::Ejection {

@@ -89,6 +89,16 @@ Identity = Annotated[
         "(the Workload API at $SPIFFE_ENDPOINT_SOCKET, or spire:ADDRESS).",
     ),
 ]
+AccessLog = Annotated[
+    Path | None,
+    typer.Option(
+        "--access-log",
+        envvar="SIDECAR_ACCESS_LOG",
+        metavar="FILE",
+        show_default="standard output",
+        help="File for the access log; SIGUSR1 begins a new one of its name after the old one was moved.",
+    ),
+]
 Grace = Annotated[
     str, typer.Option(metavar="DURATION", help="How long requests may take to end after a signal: 500ms, 30s, 2m.")
 ]
@@ -182,6 +192,7 @@ def start(
     consul_address: str,
     consul_token_file: str,
     identity: str,
+    access_log: Path | None,
     command: Sequence[str] = (),
 ) -> None:
     """Run to the end in this process."""
@@ -209,6 +220,7 @@ def start(
         announcement=announcement,
         consul_address=consul_address,
         consul_token_file=consul_token_file,
+        access_log=access_log,
         identity=choice.parse(identity, os.environ, with_consul=config is None),
     )
     raise typer.Exit(asyncio.run(app.run(settings)))

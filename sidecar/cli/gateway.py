@@ -20,6 +20,9 @@ Examples:
 \b
   # on a host that already runs a sidecar
   sidecar gateway --name edge --admin-port 0
+\b
+  # lines in a file, which logrotate moves away before it sends SIGUSR1
+  sidecar gateway --name edge --access-log /var/log/sidecar/edge.log
 
 Its listeners, certificates and routes are in its document; its name is its service in the mesh.
 """
@@ -32,6 +35,7 @@ def gateway(
     state_dir: arguments.StateDir = None,
     identity: arguments.Identity = "",
     grace: arguments.Grace = "30s",
+    access_log: arguments.AccessLog = None,
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
     consul_token_file: arguments.ConsulTokenFile = "",
@@ -56,4 +60,5 @@ def gateway(
         consul_addr,
         consul_token_file,
         identity,
+        access_log,
     )

@@ -67,6 +67,7 @@ def run(
     state_dir: arguments.StateDir = None,
     identity: arguments.Identity = "",
     grace: arguments.Grace = "30s",
+    access_log: arguments.AccessLog = None,
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
     consul_token_file: arguments.ConsulTokenFile = "",
@@ -122,5 +123,6 @@ def run(
         consul_addr,
         consul_token_file,
         identity,
+        access_log,
         command or (),
     )

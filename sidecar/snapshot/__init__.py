@@ -10,6 +10,7 @@ from sidecar.config.document import Key
 from sidecar.config.model import Gateway
 from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot import route
+from sidecar.snapshot.access_log import access_log
 from sidecar.snapshot.admission import admission
 from sidecar.snapshot.authorization import authorization, is_open, summary
 from sidecar.snapshot.cluster import (
@@ -330,5 +331,5 @@ def _telemetry(world: World, role: Role) -> telemetry_pb2.Telemetry:
         tracing=telemetry_pb2.Tracing(
             enabled=mesh.tracing.enabled, ratio=float(mesh.tracing.ratio), resource={"service.name": name}
         ),
-        access_log=telemetry_pb2.AccessLog(enabled=mesh.access_log.enabled),
+        access_log=access_log(mesh.access_log),
     )

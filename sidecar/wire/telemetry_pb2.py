@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csidecar/wire/telemetry.proto\x12\x0csidecar.wire\"`\n\tTelemetry\x12&\n\x07tracing\x18\x01 \x01(\x0b\x32\x15.sidecar.wire.Tracing\x12+\n\naccess_log\x18\x02 \x01(\x0b\x32\x17.sidecar.wire.AccessLog\"\xff\x01\n\x07Tracing\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\r\n\x05ratio\x18\x02 \x01(\x01\x12\x35\n\x08resource\x18\x03 \x03(\x0b\x32#.sidecar.wire.Tracing.ResourceEntry\x12\x16\n\x0eignores_parent\x18\n \x01(\x08\x12-\n\x0bpropagators\x18\x0b \x03(\x0e\x32\x18.sidecar.wire.Propagator\x12%\n\x04mesh\x18\x0c \x01(\x0b\x32\x17.sidecar.wire.MeshTrace\x1a/\n\rResourceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\tMeshTrace\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63onfig_span_id\x18\x02 \x01(\x06\x12\x15\n\rdrain_span_id\x18\x03 \x01(\x06\"\x1c\n\tAccessLog\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08*\x9c\x01\n\nPropagator\x12\x1a\n\x16PROPAGATOR_UNSPECIFIED\x10\x00\x12\x1b\n\x17PROPAGATOR_TRACECONTEXT\x10\x01\x12\x11\n\rPROPAGATOR_B3\x10\x02\x12\x16\n\x12PROPAGATOR_B3MULTI\x10\x03\x12\x15\n\x11PROPAGATOR_JAEGER\x10\x04\x12\x13\n\x0fPROPAGATOR_NONE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csidecar/wire/telemetry.proto\x12\x0csidecar.wire\"`\n\tTelemetry\x12&\n\x07tracing\x18\x01 \x01(\x0b\x32\x15.sidecar.wire.Tracing\x12+\n\naccess_log\x18\x02 \x01(\x0b\x32\x17.sidecar.wire.AccessLog\"\xff\x01\n\x07Tracing\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\r\n\x05ratio\x18\x02 \x01(\x01\x12\x35\n\x08resource\x18\x03 \x03(\x0b\x32#.sidecar.wire.Tracing.ResourceEntry\x12\x16\n\x0eignores_parent\x18\n \x01(\x08\x12-\n\x0bpropagators\x18\x0b \x03(\x0e\x32\x18.sidecar.wire.Propagator\x12%\n\x04mesh\x18\x0c \x01(\x0b\x32\x17.sidecar.wire.MeshTrace\x1a/\n\rResourceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\tMeshTrace\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63onfig_span_id\x18\x02 \x01(\x06\x12\x15\n\rdrain_span_id\x18\x03 \x01(\x06\"\x89\x01\n\tAccessLog\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12\x13\n\x06sample\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x12\n\nmin_status\x18\x04 \x01(\r\x12\x16\n\x0eslower_than_ms\x18\x05 \x01(\r\x12\x0e\n\x06redact\x18\x06 \x03(\tB\t\n\x07_sample*\x9c\x01\n\nPropagator\x12\x1a\n\x16PROPAGATOR_UNSPECIFIED\x10\x00\x12\x1b\n\x17PROPAGATOR_TRACECONTEXT\x10\x01\x12\x11\n\rPROPAGATOR_B3\x10\x02\x12\x16\n\x12PROPAGATOR_B3MULTI\x10\x03\x12\x15\n\x11PROPAGATOR_JAEGER\x10\x04\x12\x13\n\x0fPROPAGATOR_NONE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRACING_RESOURCEENTRY']._loaded_options = None
   _globals['_TRACING_RESOURCEENTRY']._serialized_options = b'8\001'
-  _globals['_PROPAGATOR']._serialized_start=511
-  _globals['_PROPAGATOR']._serialized_end=667
+  _globals['_PROPAGATOR']._serialized_start=621
+  _globals['_PROPAGATOR']._serialized_end=777
   _globals['_TELEMETRY']._serialized_start=46
   _globals['_TELEMETRY']._serialized_end=142
   _globals['_TRACING']._serialized_start=145
@@ -43,6 +43,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACING_RESOURCEENTRY']._serialized_end=400
   _globals['_MESHTRACE']._serialized_start=402
   _globals['_MESHTRACE']._serialized_end=478
-  _globals['_ACCESSLOG']._serialized_start=480
-  _globals['_ACCESSLOG']._serialized_end=508
+  _globals['_ACCESSLOG']._serialized_start=481
+  _globals['_ACCESSLOG']._serialized_end=618
 # @@protoc_insertion_point(module_scope)

@@ -64,7 +64,17 @@ class MeshTrace(_message.Message):
     def __init__(self, trace_id: _Optional[bytes] = ..., config_span_id: _Optional[int] = ..., drain_span_id: _Optional[int] = ...) -> None: ...
 
 class AccessLog(_message.Message):
-    __slots__ = ("enabled",)
+    __slots__ = ("enabled", "pattern", "sample", "min_status", "slower_than_ms", "redact")
     ENABLED_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    MIN_STATUS_FIELD_NUMBER: _ClassVar[int]
+    SLOWER_THAN_MS_FIELD_NUMBER: _ClassVar[int]
+    REDACT_FIELD_NUMBER: _ClassVar[int]
     enabled: bool
-    def __init__(self, enabled: _Optional[bool] = ...) -> None: ...
+    pattern: str
+    sample: int
+    min_status: int
+    slower_than_ms: int
+    redact: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, enabled: _Optional[bool] = ..., pattern: _Optional[str] = ..., sample: _Optional[int] = ..., min_status: _Optional[int] = ..., slower_than_ms: _Optional[int] = ..., redact: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -220,10 +220,13 @@ async def test_a_fault_of_ours_ends_the_process_with_a_drain(
 
 async def test_the_second_signal_ends_at_once() -> None:
     second: list[int] = []
-    signals = app.Signals(second.append)
+    signals = app.Signals(second.append, lambda: second.append(0))
 
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(signals.first, 5) == signal.SIGTERM
     assert second == []
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await eventually(lambda: second == [0])
+    second.clear()
     os.kill(os.getpid(), signal.SIGINT)
     await eventually(lambda: second == [signal.SIGINT])

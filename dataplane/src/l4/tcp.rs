@@ -115,7 +115,7 @@ async fn connect(record: &mut Record, target: &Target) -> Result<Upstream, Error
     loop {
         let picked = upstream.pick(&key, attempts.tried())?;
         attempts.made(picked.index());
-        record.attempt_started(&picked.endpoint().label, picked.endpoint().address);
+        record.attempt_started(&picked.endpoint().counts.metrics, picked.endpoint().address);
         match picked.connect().await {
             Ok(connection) => {
                 record.attempt_connected(connection.peer.clone());

@@ -13,6 +13,7 @@ use super::model::{
 };
 use crate::proto;
 
+mod access_log;
 mod admission;
 mod authorization;
 mod breaking;

@@ -1,5 +1,6 @@
 //! What a snapshot is once it is checked: no dangling name, no default left to decide, ready to be read per request.
 
+mod access_log;
 mod admission;
 mod balance;
 mod check;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+pub use access_log::{AccessLog, Field, Line, Logged, Only, Piece};
 pub use admission::{Admission, Rate, RateKey, RateLimit};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};

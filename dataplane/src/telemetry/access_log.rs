@@ -1,19 +1,51 @@
-//! Finished exchanges as log lines: one JSON object each.
+//! Finished exchanges as log lines: one JSON object each, or text by a pattern.
 
+use std::collections::HashSet;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use http::Version;
+use time::timestamp;
 
 use super::bounded::cut;
-use super::finished::{Attempt, Finished};
+use super::finished::{Attempt, Candidates, Finished};
+use crate::snapshot::model::{AccessLog, Line, Origin};
+
+mod pattern;
+mod time;
 
 /// Bytes of a value that a caller chooses.
 const MAX_VALUE: usize = 4096;
+/// What stands in the place of a value that is not told.
+const REDACTED: &str = "redacted";
 
-/// Adds the line of `exchange`, with its line feed. The query is left out: it may hold credentials.
-pub fn write_line(out: &mut String, exchange: &Finished) {
-    let mut line = Object::open(out);
+/// Fields whose value is not told.
+type Redacted = HashSet<Box<str>>;
+
+/// Writes lines as one snapshot wants them.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    format: &'a AccessLog,
+}
+
+impl<'a> Writer<'a> {
+    /// As this asks for.
+    pub fn new(format: &'a AccessLog) -> Self {
+        Writer { format }
+    }
+
+    /// Adds the line of `exchange`, with its line feed. The query is left out: it may hold credentials.
+    pub fn write(&self, out: &mut String, exchange: &Finished) {
+        match &self.format.line {
+            Line::Json => write_json(out, exchange, &self.format.redacted),
+            Line::Pattern(pieces) => pattern::write(out, exchange, pieces, &self.format.redacted),
+        }
+        out.push('\n');
+    }
+}
+
+fn write_json(out: &mut String, exchange: &Finished, redacted: &Redacted) {
+    let mut line = Object::open(out, redacted);
     line.text("time", &timestamp(exchange.started_unix_nanos));
     line.text("direction", exchange.listener.direction.name());
     line.text("listener", &exchange.listener.name);
@@ -45,17 +77,30 @@ pub fn write_line(out: &mut String, exchange: &Finished) {
     if let Some(detail) = exchange.detail() {
         line.text("detail", cut(detail, MAX_VALUE));
     }
+    line.text_if("rule", exchange.rule());
+    if let Some(told) = exchange.told {
+        line.text("told", told.name());
+    }
+    if exchange.has_failed() {
+        if let Some(origin) = exchange.origin() {
+            line.text_if("config", &config(origin));
+        }
+        if exchange.candidates.total > 0 {
+            line.key("candidates");
+            write_candidates(line.out, &exchange.candidates);
+        }
+    }
     line.text_if("route", exchange.route_name());
     line.text_if("cluster", exchange.cluster_name());
     if let Some(last) = exchange.attempts.last() {
-        line.text("endpoint", &last.endpoint);
+        line.text("endpoint", &last.endpoint.label);
         line.key("attempts");
         line.out.push('[');
         for (index, attempt) in exchange.attempts.iter().enumerate() {
             if index > 0 {
                 line.out.push(',');
             }
-            write_attempt(line.out, attempt);
+            write_attempt(line.out, attempt, redacted);
         }
         line.out.push(']');
     }
@@ -73,12 +118,27 @@ pub fn write_line(out: &mut String, exchange: &Finished) {
         }
     }
     line.close();
-    out.push('\n');
 }
 
-fn write_attempt(out: &mut String, attempt: &Attempt) {
-    let mut object = Object::open(out);
-    object.text("endpoint", &attempt.endpoint);
+/// Where it is written what the outcome hangs on.
+fn config(origin: &Origin) -> String {
+    match origin.index {
+        0 => origin.place.to_string(),
+        index => format!("{} (index {index})", origin.place),
+    }
+}
+
+fn write_candidates(out: &mut String, candidates: &Candidates) {
+    let Candidates { total, healthy, ejected, ill, priority, is_panic } = candidates;
+    let _ = write!(
+        out,
+        r#"{{"total":{total},"healthy":{healthy},"ejected":{ejected},"ill":{ill},"priority":{priority},"panic":{is_panic}}}"#
+    );
+}
+
+fn write_attempt(out: &mut String, attempt: &Attempt, redacted: &Redacted) {
+    let mut object = Object::open(out, redacted);
+    object.text("endpoint", &attempt.endpoint.label);
     if let Some(why) = attempt.why {
         object.text("why", why.name());
     }
@@ -99,40 +159,21 @@ fn millis(duration: Duration) -> impl Display {
     duration.as_micros() as f64 / 1000.0
 }
 
-/// RFC 3339 in UTC with microseconds.
-fn timestamp(unix_nanos: u64) -> String {
-    let (seconds, micros) = (unix_nanos / 1_000_000_000, unix_nanos / 1000 % 1_000_000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
-}
-
-/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Counted from 0000-03-01, so that the leap day is the last of its year; 719468 days lie between.
-    let day = days + 719_468;
-    // A cycle of 400 years has 146097 days; 1460, 36524 and 146096 are where a leap day falls in or out.
-    let (cycle, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    // From March on, five months have 153 days.
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (cycle * 400 + year + carry, month, day)
-}
-
 /// One JSON object that is being written.
 struct Object<'a> {
     out: &'a mut String,
+    redacted: &'a Redacted,
     empty: bool,
 }
 
 impl<'a> Object<'a> {
-    fn open(out: &'a mut String) -> Self {
+    fn open(out: &'a mut String, redacted: &'a Redacted) -> Self {
         out.push('{');
-        Object { out, empty: true }
+        Object { out, redacted, empty: true }
+    }
+
+    fn is_told(&self, key: &str) -> bool {
+        self.redacted.is_empty() || !self.redacted.contains(key)
     }
 
     /// `key` is one of ours and needs no escape.
@@ -148,7 +189,7 @@ impl<'a> Object<'a> {
 
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        write_string(self.out, value);
+        write_string(self.out, if self.is_told(key) { value } else { REDACTED });
     }
 
     fn text_if(&mut self, key: &str, value: &str) {
@@ -159,6 +200,9 @@ impl<'a> Object<'a> {
 
     /// A value that is JSON already.
     fn plain(&mut self, key: &str, value: impl Display) {
+        if !self.is_told(key) {
+            return self.text(key, REDACTED);
+        }
         self.key(key);
         // Writing to a String cannot fail.
         let _ = write!(self.out, "{value}");
@@ -200,6 +244,7 @@ mod tests {
     use crate::snapshot::model::Direction;
     use crate::telemetry::finished::RequestId;
     use crate::telemetry::grpc_status::GrpcStatus;
+    use crate::telemetry::metrics::EndpointMetrics;
     use crate::telemetry::registry::Registry;
     use crate::telemetry::samples::{cluster, listener, root, route};
     use crate::telemetry::trace::TraceContext;
@@ -210,8 +255,12 @@ mod tests {
     }
 
     fn line(exchange: &Finished) -> String {
+        by(&AccessLog::default(), exchange)
+    }
+
+    fn by(format: &AccessLog, exchange: &Finished) -> String {
         let mut out = String::new();
-        write_line(&mut out, exchange);
+        Writer::new(format).write(&mut out, exchange);
         out
     }
 
@@ -229,10 +278,12 @@ mod tests {
         exchange.grpc_status = Some(GrpcStatus::new(14));
         exchange.reason = Some(Reason::UpstreamReset);
         exchange.failure.get_or_insert_default().particulars.cause = Some("code \"8\"".into());
+        exchange.failure.get_or_insert_default().particulars.rule = Some("a rule".into());
+        exchange.candidates = Candidates { total: 3, healthy: 2, ejected: 1, ..Candidates::default() };
         exchange.route = Some(route());
         exchange.cluster = Some(cluster());
         exchange.attempts.push(Attempt {
-            endpoint: "orders-1".into(),
+            endpoint: EndpointMetrics::new("orders-1"),
             address: "10.0.0.7:21000".parse().unwrap(),
             span_id: 1,
             started: Duration::from_millis(1),
@@ -254,6 +305,8 @@ mod tests {
                 r#""trace_id":"00000000000000000000000000000abc","span_id":"0000000000000def","#,
                 r#""method":"POST","authority":"orders.mesh","path":"/a/b","protocol":"HTTP/2","status":200,"#,
                 r#""grpc_status":"UNAVAILABLE","reason":"upstream-reset","detail":"code \"8\"","#,
+                r#""rule":"a rule","config":"services/orders.yaml:12:3","#,
+                r#""candidates":{"total":3,"healthy":2,"ejected":1,"ill":0,"priority":0,"panic":false},"#,
                 r#""route":"api","cluster":"orders","endpoint":"orders-1","#,
                 r#""attempts":[{"endpoint":"orders-1","why":"upstream-reset","ms":2.5}],"#,
                 r#""duration_ms":12.345,"bytes_received":5,"bytes_sent":6,"#,
@@ -262,6 +315,23 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn what_is_redacted_is_not_told_and_the_rest_is() {
+        let mut exchange = blank();
+        exchange.uri = "/secret".parse().unwrap();
+        let redacted = ["path", "client", "trace_id"].map(Into::into).into();
+        let line = by(&AccessLog { redacted, ..AccessLog::default() }, &exchange);
+        assert!(
+            line.contains(r#""path":"redacted","#) && line.contains(r#""client":"redacted""#),
+            "{line}"
+        );
+        assert!(
+            !line.contains("secret") && !line.contains("5000") && !line.contains("trace_id"),
+            "{line}"
+        );
+        assert!(line.contains(r#""method":"GET""#));
     }
 
     #[test]
@@ -303,22 +373,6 @@ mod tests {
         let mut exchange = blank();
         exchange.uri = format!("/{}", "a".repeat(9000)).parse().unwrap();
         assert!(line(&exchange).len() < MAX_VALUE + 400);
-    }
-
-    #[test]
-    fn a_time_is_written_as_rfc_3339() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000000Z"),
-            (951_782_399, "2000-02-28T23:59:59.000000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000000Z"),
-            (951_868_800, "2000-03-01T00:00:00.000000Z"),
-            (1_735_689_599, "2024-12-31T23:59:59.000000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000000Z"),
-            (4_107_456_000, "2100-02-28T00:00:00.000000Z"),
-        ] {
-            assert_eq!(timestamp(seconds * 1_000_000_000), text);
-        }
-        assert_eq!(timestamp(1_999), "1970-01-01T00:00:00.000001Z");
     }
 
     #[test]

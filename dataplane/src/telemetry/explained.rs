@@ -76,7 +76,7 @@ fn detail(reason: Reason, exchange: &Finished) -> String {
 
 fn attempt(attempt: &Attempt) -> proto::Attempt {
     proto::Attempt {
-        endpoint: attempt.endpoint.to_string(),
+        endpoint: attempt.endpoint.label.to_string(),
         address: attempt.address.to_string(),
         peer: attempt.peer.as_deref().unwrap_or("").to_owned(),
         why: attempt.why.map_or("", |reason| reason.name()).to_owned(),

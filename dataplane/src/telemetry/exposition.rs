@@ -4,15 +4,16 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use prost::Message;
+use prost::bytes::Bytes;
 
-use super::grpc_status::GrpcStatus;
-use super::metrics::{BOUNDS, Reading};
 use super::otlp::{self, Data, HistogramPoint, KeyValue, NumberPoint, copied, int};
-use super::registry::{DurationReading, Readings};
-use crate::snapshot::model::Direction;
+use super::outcomes::{BOUNDS, Exemplar, Reading};
 
+mod families;
 #[cfg(test)]
 mod tests;
+
+pub use families::{Totals, families, outcome_labels};
 
 /// All points of one name. Names have dots and no unit, as OpenTelemetry wants them; the text forms derive theirs.
 pub struct Family {
@@ -24,223 +25,73 @@ pub struct Family {
     points: Vec<Point>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// How the numbers of a family behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grow.
     Counter,
+    /// Go up and down.
     Gauge,
+    /// Durations in buckets.
     Histogram,
+    /// How many durations, and their sum.
+    Summary,
 }
 
+/// Labels by name.
+pub type Labels = Vec<(&'static str, Label)>;
+
 struct Point {
-    labels: Vec<(&'static str, Label)>,
+    labels: Labels,
     value: Value,
 }
 
-enum Label {
+/// The value of a label.
+#[derive(Clone, Debug)]
+pub enum Label {
+    /// One of ours.
     Static(&'static str),
+    /// One that somebody wrote.
     Shared(Arc<str>),
+    /// A status.
     Number(u16),
 }
 
-enum Value {
+/// What stands at one point.
+pub enum Value {
+    /// Of a counter or a gauge.
     Number(u64),
+    /// Of a histogram.
     Histogram(Box<Reading>),
-}
-
-/// Single numbers that stand beside the registry's cells.
-#[derive(Clone, Debug, Default)]
-pub struct Totals {
-    /// By buffer.
-    pub dropped: [(&'static str, u64); 3],
-    /// Of connection tasks.
-    pub panics: u64,
-    /// Connections of clients that went beyond a budget, by budget.
-    pub excesses: Vec<(&'static str, u64)>,
-    /// The one applied last.
-    pub snapshot_version: u64,
-}
-
-/// Everything there is, in the order it is written.
-pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
-    let gauge = |name, help, value| Family::new(name, help, Kind::Gauge).with(vec![], value);
-    let mut families = vec![
-        durations(&readings),
-        Family::new(
-            "sidecar.attempts",
-            "Tries of upstream endpoints, by outcome.",
-            Kind::Counter,
-        ),
-        gauge(
-            "sidecar.exchanges.active",
-            "Exchanges in flight.",
-            readings.exchanges_active,
-        ),
-        Family::new(
-            "sidecar.connections.active",
-            "Open connections from callers.",
-            Kind::Gauge,
-        ),
-        Family::new(
-            "sidecar.dropped",
-            "Records that did not fit into a buffer and were lost.",
-            Kind::Counter,
-        ),
-        Family::new(
-            "sidecar.panics",
-            "Connections that ended by a mistake of this proxy.",
-            Kind::Counter,
-        )
-        .with(vec![], totals.panics),
-        gauge(
-            "sidecar.snapshot.version",
-            "Number of the configuration in use.",
-            totals.snapshot_version,
-        ),
-        Family::new("sidecar.build.info", "The version of this program.", Kind::Gauge)
-            .with(vec![("version", Label::Static(env!("CARGO_PKG_VERSION")))], 1),
-        connections(&readings),
-        bytes(&readings),
-        Family::new(
-            "sidecar.cleartext.connections",
-            "Connections in the clear to listeners that take mutual TLS too.",
-            Kind::Counter,
-        ),
-        Family::new(
-            "sidecar.candidate.refusals",
-            "What the candidate of `allow` would refuse, by caller and method.",
-            Kind::Counter,
-        ),
-        Family::new(
-            "sidecar.mirrored",
-            "Copies of requests, by what became of them.",
-            Kind::Counter,
-        ),
-        excesses(totals.excesses),
-    ];
-    for (index, counted) in [(1, readings.attempts), (12, readings.mirrored)] {
-        for (cluster, outcome, count) in counted {
-            let labels = vec![("cluster", Label::Shared(cluster)), ("outcome", Label::Static(outcome))];
-            families[index].push(labels, count);
-        }
-    }
-    for (listener, open) in readings.connections {
-        families[3].push(vec![("listener", Label::Shared(listener))], open);
-    }
-    for (listener, count) in readings.cleartext {
-        families[10].push(vec![("listener", Label::Shared(listener))], count);
-    }
-    for ((source, method), count) in readings.candidates {
-        let labels = vec![
-            ("source", Label::Shared(source.into())),
-            ("method", Label::Shared(method.into())),
-        ];
-        families[11].push(labels, count);
-    }
-    for (buffer, dropped) in totals.dropped {
-        families[4].push(vec![("buffer", Label::Static(buffer))], dropped);
-    }
-    families
-}
-
-fn excesses(counts: Vec<(&'static str, u64)>) -> Family {
-    let mut family = Family::new(
-        "sidecar.http2.excesses",
-        "HTTP/2 connections that were closed because the client went beyond a budget.",
-        Kind::Counter,
-    );
-    for (budget, count) in counts {
-        family.push(vec![("budget", Label::Static(budget))], count);
-    }
-    family
-}
-
-fn durations(readings: &Readings) -> Family {
-    let mut family = Family::new(
-        "http.server.request.duration",
-        "Duration of exchanges, by how they ended.",
-        Kind::Histogram,
-    );
-    family.unit = "s";
-    family.points.extend(readings.durations.iter().map(|duration| Point {
-        labels: duration_labels(duration),
-        value: Value::Histogram(Box::new(duration.reading.clone())),
-    }));
-    family
-}
-
-fn connections(readings: &Readings) -> Family {
-    let mut family = Family::new(
-        "sidecar.tcp.connection.duration",
-        "Duration of connections that were passed on as they are, by how they ended.",
-        Kind::Histogram,
-    );
-    family.unit = "s";
-    family.points.extend(readings.tcp.iter().map(|duration| {
-        let reason = duration.outcome.reason().map_or("", |reason| reason.name());
-        let mut labels = tcp_labels(duration.direction, &duration.route, &duration.cluster);
-        labels.push(("sidecar.reason", Label::Static(reason)));
-        Point { labels, value: Value::Histogram(Box::new(duration.reading.clone())) }
-    }));
-    family
-}
-
-fn bytes(readings: &Readings) -> Family {
-    let mut family = Family::new(
-        "sidecar.tcp.bytes",
-        "Bytes from callers (received) and to them (sent) on connections that have ended.",
-        Kind::Counter,
-    );
-    for bytes in &readings.bytes {
-        for (way, count) in [("received", bytes.received), ("sent", bytes.sent)] {
-            let mut labels = tcp_labels(bytes.direction, &bytes.route, &bytes.cluster);
-            labels.push(("way", Label::Static(way)));
-            family.push(labels, count);
-        }
-    }
-    family
-}
-
-fn tcp_labels(direction: Direction, route: &Arc<str>, cluster: &Arc<str>) -> Vec<(&'static str, Label)> {
-    vec![
-        ("sidecar.direction", Label::Static(direction.name())),
-        ("sidecar.route", Label::Shared(Arc::clone(route))),
-        ("sidecar.cluster", Label::Shared(Arc::clone(cluster))),
-    ]
-}
-
-fn duration_labels(duration: &DurationReading) -> Vec<(&'static str, Label)> {
-    let outcome = duration.outcome;
-    let status = match outcome.status {
-        _ if outcome.is_other() => Label::Static("_OTHER"),
-        0 => Label::Static(""),
-        status => Label::Number(status),
-    };
-    let grpc_status = outcome.grpc_status.map_or("", |number| GrpcStatus::new(number).name());
-    vec![
-        ("sidecar.direction", Label::Static(duration.direction.name())),
-        ("http.route", Label::Shared(Arc::clone(&duration.route))),
-        ("sidecar.cluster", Label::Shared(Arc::clone(&duration.cluster))),
-        ("http.response.status_code", status),
-        ("rpc.response.status_code", Label::Static(grpc_status)),
-        (
-            "sidecar.reason",
-            Label::Static(outcome.reason().map_or("", |reason| reason.name())),
-        ),
-    ]
+    /// Of a summary: how many, and how many seconds in all.
+    Summary(u64, f64),
 }
 
 impl Family {
-    fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
-        Family { name, help, unit: "", kind, points: Vec::new() }
+    /// Without points. Histograms and summaries are of seconds.
+    pub fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
+        let unit = if matches!(kind, Kind::Histogram | Kind::Summary) {
+            "s"
+        } else {
+            ""
+        };
+        Family { name, help, unit, kind, points: Vec::new() }
     }
 
-    fn with(mut self, labels: Vec<(&'static str, Label)>, value: u64) -> Self {
-        self.push(labels, value);
+    /// With these points.
+    pub fn of(self, points: impl IntoIterator<Item = (Labels, u64)>) -> Self {
+        self.of_values(
+            points
+                .into_iter()
+                .map(|(labels, number)| (labels, Value::Number(number))),
+        )
+    }
+
+    /// With these points.
+    pub fn of_values(mut self, points: impl IntoIterator<Item = (Labels, Value)>) -> Self {
+        self.points
+            .extend(points.into_iter().map(|(labels, value)| Point { labels, value }));
         self
-    }
-
-    fn push(&mut self, labels: Vec<(&'static str, Label)>, value: u64) {
-        self.points.push(Point { labels, value: Value::Number(value) });
     }
 
     /// "http_server_request_duration_seconds"
@@ -280,6 +131,7 @@ fn write_family(out: &mut String, family: &Family, form: TextForm) {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
         Kind::Histogram => "histogram",
+        Kind::Summary => "summary",
     };
     // A counter's sample ends in `_total`; OpenMetrics names the family without it, Prometheus text with it.
     let total = if family.kind == Kind::Counter { "_total" } else { "" };
@@ -298,7 +150,11 @@ fn write_family(out: &mut String, family: &Family, form: TextForm) {
         let labels = label_text(&point.labels);
         match &point.value {
             Value::Number(number) => write_sample(out, &name, total, &labels, *number),
-            Value::Histogram(reading) => write_histogram(out, &name, &labels, reading),
+            Value::Histogram(reading) => write_histogram(out, &name, &labels, reading, form),
+            Value::Summary(count, sum) => {
+                write_sample(out, &name, "_sum", &labels, sum);
+                write_sample(out, &name, "_count", &labels, count);
+            }
         }
     }
 }
@@ -310,18 +166,32 @@ fn write_sample(out: &mut String, name: &str, suffix: &str, labels: &str, value:
     };
 }
 
-fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &Reading) {
+fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &Reading, form: TextForm) {
     let mut count = 0;
+    let exemplars = reading.exemplars.as_deref().filter(|_| form == TextForm::OpenMetrics);
     for (index, bucket) in reading.buckets.iter().enumerate() {
         count += bucket;
         // `le` is written as a float in both forms ("1.0"), so that a series is the same in either.
         let _ = match BOUNDS.get(index) {
-            Some(bound) => writeln!(out, "{name}_bucket{{{labels},le=\"{bound:?}\"}} {count}"),
-            None => writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}"),
+            Some(bound) => write!(out, "{name}_bucket{{{labels},le=\"{bound:?}\"}} {count}"),
+            None => write!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}"),
         };
+        if let Some(exemplar) = exemplars.and_then(|exemplars| exemplars[index]) {
+            write_exemplar(out, &exemplar);
+        }
+        out.push('\n');
     }
     write_sample(out, name, "_sum", labels, reading.sum);
     write_sample(out, name, "_count", labels, count);
+}
+
+fn write_exemplar(out: &mut String, exemplar: &Exemplar) {
+    let Exemplar { trace_id, span_id, duration, unix_nanos } = exemplar;
+    let (value, time) = (duration.as_secs_f64(), *unix_nanos as f64 / 1e9);
+    let _ = write!(
+        out,
+        " # {{trace_id=\"{trace_id:032x}\",span_id=\"{span_id:016x}\"}} {value} {time:.3}"
+    );
 }
 
 /// `a="x",b="y"`
@@ -388,7 +258,7 @@ fn metric(family: &Family, period: Period) -> otlp::Metric {
     let data = match family.kind {
         Kind::Gauge => Data::Gauge(otlp::Gauge { points: numbers() }),
         Kind::Counter => Data::Sum(otlp::Sum { points: numbers(), temporality: otlp::CUMULATIVE, monotonic: true }),
-        Kind::Histogram => Data::Histogram(otlp::Histogram {
+        Kind::Histogram | Kind::Summary => Data::Histogram(otlp::Histogram {
             points: family
                 .points
                 .iter()
@@ -415,19 +285,40 @@ fn number_point(point: &Point, period: Period) -> Option<NumberPoint> {
     })
 }
 
+/// A summary is a histogram without buckets, as OTLP has it.
 fn histogram_point(point: &Point, period: Period) -> Option<HistogramPoint> {
-    let Value::Histogram(reading) = &point.value else {
-        return None;
+    let (count, sum) = match &point.value {
+        Value::Histogram(reading) => (reading.buckets.iter().sum(), reading.sum),
+        Value::Summary(count, sum) => (*count, *sum),
+        Value::Number(_) => return None,
     };
-    Some(HistogramPoint {
+    let mut made = HistogramPoint {
         start_time_unix_nano: period.start,
         time_unix_nano: period.end,
-        count: reading.buckets.iter().sum(),
-        sum: Some(reading.sum),
-        bucket_counts: reading.buckets.to_vec(),
-        explicit_bounds: BOUNDS.to_vec(),
+        count,
+        sum: Some(sum),
         attributes: attributes(&point.labels),
-    })
+        ..HistogramPoint::default()
+    };
+    if let Value::Histogram(reading) = &point.value {
+        made.bucket_counts = reading.buckets.to_vec();
+        made.explicit_bounds = BOUNDS.to_vec();
+        let exemplars = reading
+            .exemplars
+            .iter()
+            .flat_map(|exemplars| exemplars.iter().flatten());
+        made.exemplars = exemplars.map(exemplar).collect();
+    }
+    Some(made)
+}
+
+fn exemplar(exemplar: &Exemplar) -> otlp::Exemplar {
+    otlp::Exemplar {
+        time_unix_nano: exemplar.unix_nanos,
+        value: Some(exemplar.duration.as_secs_f64()),
+        span_id: Bytes::copy_from_slice(&exemplar.span_id.to_be_bytes()),
+        trace_id: Bytes::copy_from_slice(&exemplar.trace_id.to_be_bytes()),
+    }
 }
 
 /// Without those that are empty: an attribute that is not there says the same.

@@ -13,7 +13,7 @@ use http::{Method, StatusCode, Uri, Version};
 use super::bounded::cut;
 use super::grpc_status::GrpcStatus;
 use super::hex;
-use super::metrics::ListenerLabel;
+use super::metrics::{EndpointMetrics, ListenerLabel};
 use super::propagation::never_index;
 use super::trace::TraceContext;
 use crate::error::{Particulars, Reason, Setting};
@@ -49,8 +49,8 @@ pub struct Finished {
     pub uri: Uri,
     /// The `Host` field, when the target has no authority.
     pub host: Option<HeaderValue>,
-    /// Kept for spans only.
-    pub user_agent: Option<HeaderValue>,
+    /// Kept where spans or lines tell of it, and so it has a place of its own.
+    pub agent: Option<Box<Agent>>,
     /// Of the downstream connection.
     pub version: Version,
     /// The request's content type is gRPC's.
@@ -83,6 +83,15 @@ pub struct Finished {
     pub sent: u64,
 }
 
+/// The program at the client.
+#[derive(Debug, Default)]
+pub struct Agent {
+    /// What it calls itself.
+    pub name: Option<HeaderValue>,
+    /// The page that it came from.
+    pub referer: Option<HeaderValue>,
+}
+
 /// Apart, since most exchanges have none.
 #[derive(Debug, Default)]
 pub struct Failure {
@@ -107,7 +116,7 @@ impl Finished {
             method: Method::GET,
             uri: Uri::default(),
             host: None,
-            user_agent: None,
+            agent: None,
             version: Version::HTTP_11,
             grpc: false,
             tcp: false,
@@ -195,7 +204,11 @@ impl Finished {
             HeaderValue::from_bytes(&bytes[..bytes.len().min(most)]).ok()
         };
         self.host = self.host.take().and_then(|host| copied(&host, MAX_KEPT_FIELD));
-        self.user_agent = self.user_agent.take().and_then(|agent| copied(&agent, MAX_KEPT_FIELD));
+        if let Some(agent) = &mut self.agent {
+            for field in [&mut agent.name, &mut agent.referer] {
+                *field = field.take().and_then(|field| copied(&field, MAX_KEPT_FIELD));
+            }
+        }
         if let RequestId::Given(field) = &mut self.request_id
             && let Some(own) = copied(field, RequestId::MAX)
         {
@@ -302,8 +315,8 @@ impl Breaker {
 /// One try.
 #[derive(Debug)]
 pub struct Attempt {
-    /// The instance's name.
-    pub endpoint: Arc<str>,
+    /// Which instance.
+    pub endpoint: Arc<EndpointMetrics>,
     /// The instance's socket.
     pub address: SocketAddr,
     /// Of its CLIENT span; 0 when no span is made.

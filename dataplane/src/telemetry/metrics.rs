@@ -1,151 +1,34 @@
 //! Counters and histograms that exchanges change: shared by all workers, by relaxed atomics alone.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use http::StatusCode;
-
-use super::grpc_status::GrpcStatus;
+use super::outcomes::{Histogram, Series, Tally};
 use crate::error::Reason;
 use crate::snapshot::model::{Direction, Listener};
 
-/// Upper bounds of the duration buckets in seconds, as OpenTelemetry advises for HTTP
-/// (<https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>).
-pub const BOUNDS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
-const BOUND_NANOS: [u64; BOUNDS.len()] = {
-    let mut nanos = [0; BOUNDS.len()];
-    let mut index = 0;
-    while index < BOUNDS.len() {
-        // Every bound is a whole number of milliseconds; rounding undoes the binary fraction.
-        nanos[index] = (BOUNDS[index] * 1000.0 + 0.5) as u64 * 1_000_000;
-        index += 1;
-    }
-    nanos
-};
-/// The buckets of [`BOUNDS`] and the one above them.
-pub const BUCKETS: usize = BOUNDS.len() + 1;
+/// Durations of the exchanges of one route and destination.
+pub type DurationSeries = Series<Histogram>;
 
-/// Outcomes of one route and destination that get a series of their own; the others share one.
-const MAX_OUTCOMES: usize = 32;
-
-/// How an exchange ended, as far as metrics tell outcomes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Outcome {
-    /// 0: the caller got no response.
-    pub status: u16,
-    /// None: no gRPC.
-    pub grpc_status: Option<u8>,
-    /// None: the upstream's own answer. Index in `Reason::ALL`.
-    reason: Option<u8>,
-}
-
-impl Outcome {
-    /// All that did not get a series of their own.
-    const OTHER: Outcome = Outcome { status: u16::MAX, grpc_status: None, reason: None };
-
-    /// True for the series that the outcomes without one share.
-    pub fn is_other(self) -> bool {
-        self == Self::OTHER
-    }
-
-    /// Why the proxy answered or the exchange broke off.
-    pub fn reason(self) -> Option<Reason> {
-        self.reason
-            .and_then(|index| Reason::ALL.get(usize::from(index)).copied())
-    }
-}
-
-/// Durations of the exchanges with one outcome.
+/// Attempts at one endpoint, whatever cluster mentions it.
 #[derive(Debug)]
-pub struct Histogram {
-    outcome: Outcome,
-    buckets: [AtomicU64; BUCKETS],
-    sum_nanos: AtomicU64,
-    next: OnceLock<Box<Histogram>>,
+pub struct EndpointMetrics {
+    /// Its address as text, for records.
+    pub label: Arc<str>,
+    /// By how they ended.
+    pub attempts: Series<Tally>,
 }
 
-/// A histogram at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
-    /// Not cumulative.
-    pub buckets: [u64; BUCKETS],
-    /// Seconds.
-    pub sum: f64,
-}
-
-impl Histogram {
-    fn new(outcome: Outcome) -> Box<Self> {
-        Box::new(Histogram {
-            outcome,
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            sum_nanos: AtomicU64::new(0),
-            next: OnceLock::new(),
-        })
-    }
-
-    fn observe(&self, duration: Duration) {
-        let nanos = duration.as_nanos() as u64;
-        let bucket = BOUND_NANOS
-            .iter()
-            .position(|bound| nanos <= *bound)
-            .unwrap_or(BOUNDS.len());
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Reading {
-        Reading {
-            buckets: std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed)),
-            sum: self.sum_nanos.load(Ordering::Relaxed) as f64 / 1e9,
-        }
+impl Default for EndpointMetrics {
+    fn default() -> Self {
+        EndpointMetrics { label: "".into(), attempts: Series::default() }
     }
 }
 
-/// Durations of one route and destination by outcome: a list that only grows, at most to [`MAX_OUTCOMES`] and one for
-/// the rest. The first call of a new outcome adds to it; all others only read it.
-#[derive(Debug, Default)]
-pub struct DurationSeries {
-    first: OnceLock<Box<Histogram>>,
-}
-
-impl DurationSeries {
-    /// Counts one exchange.
-    pub fn observe(
-        &self,
-        duration: Duration,
-        status: Option<StatusCode>,
-        grpc_status: Option<GrpcStatus>,
-        reason: Option<Reason>,
-    ) {
-        let outcome = Outcome {
-            status: status.map_or(0, |status| status.as_u16()),
-            grpc_status: grpc_status.map(GrpcStatus::number),
-            reason: reason.map(|reason| reason as u8),
-        };
-        self.histogram(outcome).observe(duration);
-    }
-
-    fn histogram(&self, outcome: Outcome) -> &Histogram {
-        let mut slot = &self.first;
-        for _ in 0..MAX_OUTCOMES {
-            let histogram = slot.get_or_init(|| Histogram::new(outcome));
-            if histogram.outcome == outcome {
-                return histogram;
-            }
-            slot = &histogram.next;
-        }
-        slot.get_or_init(|| Histogram::new(Outcome::OTHER))
-    }
-
-    /// Every outcome there was.
-    pub(super) fn read(&self) -> impl Iterator<Item = (Outcome, Reading)> {
-        let first = self.first.get();
-        std::iter::successors(first, |histogram| histogram.next.get())
-            .map(|histogram| (histogram.outcome, histogram.read()))
+impl EndpointMetrics {
+    /// Of the endpoint at this address.
+    pub fn new(label: &str) -> Arc<Self> {
+        Arc::new(EndpointMetrics { label: label.into(), attempts: Series::default() })
     }
 }
 
@@ -238,6 +121,8 @@ pub struct ListenerLabel {
     connections: AtomicU64,
     /// Where it takes them: those in the clear.
     cleartext: Option<AtomicU64>,
+    /// Handshakes that ended well, and others.
+    handshakes: [AtomicU64; 2],
 }
 
 /// Counts one open connection for as long as it lives.
@@ -263,6 +148,7 @@ impl ListenerLabel {
             tls: listener.tls.is_some(),
             connections: AtomicU64::new(0),
             cleartext: takes_cleartext(listener).then(AtomicU64::default),
+            handshakes: Default::default(),
         }
     }
 
@@ -276,6 +162,16 @@ impl ListenerLabel {
     /// How many connections came in the clear; `None` where none may.
     pub(super) fn in_the_clear(&self) -> Option<u64> {
         self.cleartext.as_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Counts a handshake.
+    pub fn handshake(&self, is_ok: bool) {
+        self.handshakes[usize::from(!is_ok)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Handshakes that ended well, and others.
+    pub(super) fn handshakes(&self) -> [u64; 2] {
+        [0, 1].map(|way| self.handshakes[way].load(Ordering::Relaxed))
     }
 
     /// How many connections are open.
@@ -330,57 +226,5 @@ impl WorkerCounts {
     /// With one writer a load and a store are enough, and cheaper than an atomic addition.
     fn add(count: &AtomicU64) {
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status(code: u16) -> Option<StatusCode> {
-        Some(StatusCode::from_u16(code).unwrap())
-    }
-
-    #[test]
-    fn a_duration_falls_into_the_bucket_whose_bound_it_does_not_exceed() {
-        let series = DurationSeries::default();
-        for nanos in [0, 5_000_000, 5_000_001, 75_000_000, 10_000_000_000, 10_000_000_001] {
-            series.observe(Duration::from_nanos(nanos), status(200), None, None);
-        }
-        let (outcome, reading) = series.read().next().unwrap();
-        assert_eq!(outcome.status, 200);
-        assert_eq!(reading.buckets, [2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-        assert!((reading.sum - 20.085_000_002).abs() < 1e-9, "{}", reading.sum);
-    }
-
-    #[test]
-    fn outcomes_are_told_apart_up_to_a_bound() {
-        let series = DurationSeries::default();
-        for code in 200..300 {
-            series.observe(Duration::ZERO, status(code), None, None);
-        }
-        let readings: Vec<_> = series.read().collect();
-        assert_eq!(readings.len(), MAX_OUTCOMES + 1);
-        let (other, reading) = &readings[MAX_OUTCOMES];
-        assert!(other.is_other());
-        assert_eq!(reading.buckets[0], 100 - MAX_OUTCOMES as u64);
-        series.observe(Duration::ZERO, status(200), None, Some(Reason::Timeout));
-        assert_eq!(series.read().count(), MAX_OUTCOMES + 1);
-    }
-
-    #[test]
-    fn many_threads_make_one_series_of_each_outcome() {
-        let series = DurationSeries::default();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for code in (200..220).cycle().take(2_000) {
-                        series.observe(Duration::ZERO, status(code), None, None);
-                    }
-                });
-            }
-        });
-        let counts: Vec<u64> = series.read().map(|(_, reading)| reading.buckets.iter().sum()).collect();
-        assert_eq!(counts, [400; 20]);
     }
 }

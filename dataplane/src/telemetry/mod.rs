@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use crate::clock;
 use crate::proto;
-use crate::snapshot::model::{MeshTrace, Telemetry};
+use crate::snapshot::model::{AccessLog, MeshTrace, Telemetry};
 
 mod access_log;
 mod bounded;
@@ -25,6 +25,7 @@ mod kept;
 pub mod metrics;
 pub mod observer;
 mod otlp;
+pub mod outcomes;
 pub mod propagation;
 #[cfg(test)]
 mod reasons;
@@ -41,7 +42,7 @@ pub mod tracestate;
 
 use excess::{Excess, ExcessCounts};
 use explained::explained;
-use exposition::{Period, TextForm, Totals};
+use exposition::{Family, Period, TextForm, Totals};
 use finished::Finished;
 pub use kept::Keep;
 use kept::{Failures, Slowest};
@@ -72,6 +73,8 @@ pub struct Hub {
     source: Mutex<Arc<Source>>,
     /// In the mesh's trace: the last change of certificates.
     rotation: AtomicU64,
+    /// How lines are written.
+    lines: Mutex<Arc<AccessLog>>,
     started_unix_nanos: u64,
     snapshot_version: AtomicU64,
     events_dropped: AtomicU64,
@@ -105,6 +108,7 @@ impl Hub {
             registry: Registry::default(),
             source: Mutex::default(),
             rotation: AtomicU64::new(0),
+            lines: Mutex::default(),
             started_unix_nanos: clock::unix_nanos(),
             snapshot_version: AtomicU64::new(0),
             events_dropped: AtomicU64::new(0),
@@ -118,6 +122,7 @@ impl Hub {
     pub fn apply(&self, version: u64, telemetry: &Telemetry) {
         self.snapshot_version.store(version, Ordering::Relaxed);
         *self.lock_source() = Arc::new(Source { resource: telemetry.resource.clone(), mesh: telemetry.mesh });
+        *self.lock_lines() = Arc::new(telemetry.access_log.clone());
         self.registry.sweep();
     }
 
@@ -160,23 +165,32 @@ impl Hub {
     pub fn drain_spans(&self, max: usize) -> Vec<u8> {
         let source = Arc::clone(&self.lock_source());
         let rotation = self.rotation.load(Ordering::Relaxed);
-        spans::encode(self.spans.drain(max), &source, rotation)
+        let exchanges: Vec<_> = self.spans.drain(max).collect();
+        self.registry.exemplify(&exchanges);
+        spans::encode(exchanges.into_iter(), &source, rotation)
     }
 
-    /// Up to `max` lines of JSON; empty when there are none.
+    /// Up to `max` lines; empty when there are none.
     pub fn drain_access_log(&self, max: usize) -> Vec<u8> {
         // Somebody comes by several times a second: what is slow is settled then.
         self.slowest.slowest(clock::unix_nanos());
+        let format = Arc::clone(&self.lock_lines());
+        let writer = access_log::Writer::new(&format);
         let mut lines = String::new();
         for exchange in self.access_log.drain(max) {
-            access_log::write_line(&mut lines, &exchange);
+            writer.write(&mut lines, &exchange);
         }
         lines.into_bytes()
     }
 
-    /// All metrics as "text" (Prometheus 0.0.4), "openmetrics" (1.0.0) or "otlp" (ExportMetricsServiceRequest).
-    pub fn metrics(&self, form: &str) -> Result<Vec<u8>, UnknownForm> {
-        let families = || exposition::families(self.registry.read(), self.totals());
+    /// All metrics, and `others` behind them, as "text" (Prometheus 0.0.4), "openmetrics" (1.0.0) or "otlp"
+    /// (ExportMetricsServiceRequest).
+    pub fn metrics(&self, form: &str, others: impl FnOnce() -> Vec<Family>) -> Result<Vec<u8>, UnknownForm> {
+        let families = || {
+            let mut all = exposition::families(self.registry.read(), self.totals());
+            all.extend(others());
+            all
+        };
         match form {
             "text" => Ok(exposition::text(&families(), TextForm::Prometheus).into_bytes()),
             "openmetrics" => Ok(exposition::text(&families(), TextForm::OpenMetrics).into_bytes()),
@@ -254,6 +268,11 @@ impl Hub {
     fn lock_source(&self) -> std::sync::MutexGuard<'_, Arc<Source>> {
         // A panic while it was held cannot leave the pointer half changed.
         self.source.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn lock_lines(&self) -> std::sync::MutexGuard<'_, Arc<AccessLog>> {
+        // As above.
+        self.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -323,6 +323,26 @@ pub struct HistogramPoint {
     /// What it measures.
     #[prost(message, repeated, tag = "9")]
     pub attributes: Vec<KeyValue>,
+    /// Of its buckets.
+    #[prost(message, repeated, tag = "8")]
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// `metrics.v1.Exemplar`
+#[derive(Clone, PartialEq, Message)]
+pub struct Exemplar {
+    /// When it was measured.
+    #[prost(fixed64, tag = "2")]
+    pub time_unix_nano: u64,
+    /// `as_double`; in a oneof there, and always chosen here.
+    #[prost(double, optional, tag = "3")]
+    pub value: Option<f64>,
+    /// Eight bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub span_id: Bytes,
+    /// Sixteen bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub trace_id: Bytes,
 }
 
 /// One attribute with a text.

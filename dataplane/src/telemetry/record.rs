@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::uri::Authority;
 use http::{Response, StatusCode, Uri, request, response};
 
-use super::finished::{Attempt, Candidates, Finished, RequestId};
+use super::finished::{Agent, Attempt, Candidates, Finished, RequestId};
 use super::grpc_status::GrpcStatus;
-use super::metrics::{ListenerLabel, RouteMetrics};
+use super::metrics::{EndpointMetrics, ListenerLabel, RouteMetrics};
 use super::observer::Observer;
 use super::trace::span_id;
 use crate::clock::{self, Instant};
@@ -65,6 +65,11 @@ impl Record {
         let sampled = context.as_ref().is_some_and(|context| context.sampled);
         let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let is_kind = |name: &[u8]| kind.starts_with(name);
+        let needs_agent = observer.logged.get().is_some_and(|logged| logged.needs_agent);
+        let agent = (sampled || needs_agent).then(|| {
+            let referer = needs_agent.then(|| headers.get(REFERER).cloned()).flatten();
+            Box::new(Agent { name: headers.get(USER_AGENT).cloned(), referer })
+        });
         let exchange = Finished {
             peer,
             started_unix_nanos,
@@ -76,11 +81,7 @@ impl Record {
             } else {
                 None
             },
-            user_agent: if sampled {
-                headers.get(USER_AGENT).cloned()
-            } else {
-                None
-            },
+            agent,
             version: parts.version,
             grpc: is_kind(b"application/grpc"),
             touched: tracing.touched(context.as_ref()),
@@ -186,7 +187,7 @@ impl Record {
     }
 
     /// An endpoint was picked and is tried; an attempt that still goes on ends here.
-    pub fn attempt_started(&mut self, endpoint: &Arc<str>, address: SocketAddr) {
+    pub fn attempt_started(&mut self, endpoint: &Arc<EndpointMetrics>, address: SocketAddr) {
         let now = clock::now().duration_since(self.started);
         if let Some(open) = self.exchange.attempts.open() {
             open.ended = Some(now);
@@ -322,7 +323,7 @@ impl Record {
         self.close();
         self.observer.counts.ended();
         self.measure();
-        let (sampled, logged) = (self.exchange.sampled().is_some(), self.observer.access_log.get());
+        let (sampled, logged) = (self.exchange.sampled().is_some(), self.observer.logs(&self.exchange));
         let kept = self.observer.hub.keeps(&self.exchange);
         if sampled || logged || kept.is_some() {
             let mut exchange = self.take();
@@ -372,6 +373,9 @@ impl Record {
         if let Some(destination) = destination {
             for attempt in exchange.attempts.iter() {
                 destination.attempts.count(attempt.why);
+                let (status, grpc_status) = (attempt.status, attempt.grpc_status);
+                let attempts = &attempt.endpoint.attempts;
+                attempts.observe(attempt.duration(), status, grpc_status, attempt.why);
             }
             if let Some(bytes) = &destination.bytes {
                 bytes.count(exchange.received, exchange.sent);

@@ -6,10 +6,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::bounded::cut;
+use super::finished::Finished;
 use super::metrics::{
-    AttemptCounts, ByteCounts, DestinationMetrics, DurationSeries, ListenerLabel, Outcome, Reading, RouteMetrics,
-    WorkerCounts, takes_cleartext,
+    AttemptCounts, ByteCounts, DestinationMetrics, DurationSeries, ListenerLabel, RouteMetrics, WorkerCounts,
+    takes_cleartext,
 };
+use super::outcomes::{Exemplar, Outcome, Reading};
 use crate::snapshot::model::{Direction, Listener, Route};
 
 #[expect(
@@ -110,6 +112,8 @@ pub struct Readings {
     pub connections: Vec<(Arc<str>, u64)>,
     /// Listener: connections in the clear, where they are taken beside TLS.
     pub cleartext: Vec<(Arc<str>, u64)>,
+    /// Listener: handshakes that ended well, and others, where it speaks TLS.
+    pub handshakes: Vec<(Arc<str>, [u64; 2])>,
     /// What a candidate would refuse.
     pub candidates: Vec<(CallerMethod, u64)>,
     /// Exchanges in flight.
@@ -189,6 +193,39 @@ impl Registry {
         *cells.candidates.entry(key).or_default() += 1;
     }
 
+    /// Shows those of these exchanges that have a trace as examples of their durations.
+    pub fn exemplify(&self, exchanges: &[Arc<Finished>]) {
+        let cells = self.lock();
+        for exchange in exchanges {
+            let Some(context) = exchange.sampled() else { continue };
+            let none = || Arc::from("");
+            let route = exchange
+                .route
+                .as_ref()
+                .map_or_else(none, |route| Arc::clone(&route.name));
+            let cluster = exchange
+                .cluster
+                .as_ref()
+                .map_or_else(none, |cluster| Arc::clone(&cluster.name));
+            let held = if exchange.tcp {
+                &cells.connections
+            } else {
+                &cells.durations
+            };
+            let Some((series, _)) = held.get(&(exchange.listener.direction, route, cluster)) else {
+                continue;
+            };
+            let outcome = Outcome::new(exchange.status, exchange.grpc_status, exchange.reason);
+            let exemplar = Exemplar {
+                trace_id: context.trace_id,
+                span_id: context.span_id,
+                duration: exchange.duration,
+                unix_nanos: exchange.started_unix_nanos + exchange.duration.as_nanos() as u64,
+            };
+            series.exemplify(outcome, exemplar);
+        }
+    }
+
     /// The counts of a new worker.
     pub fn worker(&self) -> Arc<WorkerCounts> {
         let counts = Arc::new(WorkerCounts::default());
@@ -253,6 +290,9 @@ impl Registry {
                 Some((_, sum)) => *sum += open,
                 None => readings.connections.push((Arc::clone(name), open)),
             }
+            if listener.tls {
+                add_handshakes(&mut readings.handshakes, name, listener.handshakes());
+            }
             if let Some(count) = listener.in_the_clear() {
                 readings.cleartext.push((Arc::clone(name), count));
             }
@@ -266,6 +306,7 @@ impl Registry {
         readings.candidates = candidates.map(|(key, count)| (key.clone(), *count)).collect();
         drop(cells);
         readings.cleartext.sort_unstable();
+        readings.handshakes.sort_unstable();
         readings.candidates.sort_unstable();
         readings.bytes.sort_unstable();
         readings.connections.sort_unstable();
@@ -275,6 +316,14 @@ impl Registry {
     fn lock(&self) -> std::sync::MutexGuard<'_, Cells> {
         // A panic while it was held cannot leave the maps half changed.
         self.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A listener that changed has two labels while old connections last.
+fn add_handshakes(known: &mut Vec<(Arc<str>, [u64; 2])>, name: &Arc<str>, more: [u64; 2]) {
+    match known.iter_mut().find(|(other, _)| other == name) {
+        Some((_, counts)) => *counts = [counts[0] + more[0], counts[1] + more[1]],
+        None => known.push((Arc::clone(name), more)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::finished::{Attempt, Finished};
+use super::metrics::EndpointMetrics;
 use super::registry::Registry;
 use super::trace::{Sampler, TraceContext};
 use crate::snapshot::model::{
@@ -25,7 +26,7 @@ pub(super) fn exchange_of_tries(tries: usize) -> Arc<Finished> {
     let mut exchange = Finished::blank(&listener, address);
     for _ in 0..tries {
         exchange.attempts.push(Attempt {
-            endpoint: "orders-1".into(),
+            endpoint: EndpointMetrics::new("orders-1"),
             address,
             span_id: 1,
             started: Duration::ZERO,

@@ -213,7 +213,7 @@ fn server(shared: &Shared<'_>) -> Span {
     if let Some(route) = &exchange.route {
         attributes.push(text("http.route", copied(&route.name)));
     }
-    if let Some(agent) = &exchange.user_agent {
+    if let Some(agent) = exchange.agent.as_ref().and_then(|agent| agent.name.as_ref()) {
         let agent = String::from_utf8_lossy(agent.as_bytes());
         attributes.push(text("user_agent.original", copied(cut(&agent, MAX_VALUE))));
     }
@@ -259,7 +259,7 @@ fn connection(shared: &Shared<'_>) -> Span {
         attributes.push(text("sidecar.peer", copied(peer)));
     }
     if let Some(last) = exchange.attempts.last() {
-        attributes.push(text("sidecar.endpoint", copied(&last.endpoint)));
+        attributes.push(text("sidecar.endpoint", copied(&last.endpoint.label)));
         if let Some(peer) = &last.peer {
             attributes.push(text("sidecar.upstream.peer", copied(peer)));
         }
@@ -289,7 +289,7 @@ fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt, mesh: Option<&Me
         };
         attributes.push(text("network.protocol.version", version));
     }
-    attributes.push(text("sidecar.endpoint", copied(&attempt.endpoint)));
+    attributes.push(text("sidecar.endpoint", copied(&attempt.endpoint.label)));
     if let Some(peer) = &attempt.peer {
         attributes.push(text("sidecar.peer", copied(peer)));
     }
@@ -307,7 +307,7 @@ fn client(shared: &Shared<'_>, index: usize, attempt: &Attempt, mesh: Option<&Me
         span.events.push(Event {
             time_unix_nano: span.end_time_unix_nano,
             name: Text::from_static(b"sidecar.ejection"),
-            attributes: vec![text("sidecar.endpoint", copied(&attempt.endpoint))],
+            attributes: vec![text("sidecar.endpoint", copied(&attempt.endpoint.label))],
         });
         span.links.extend(mesh.map(|mesh| mesh.link(attempt.ejection)));
     }

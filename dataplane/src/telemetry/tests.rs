@@ -10,14 +10,14 @@ use prost::Message;
 
 use super::Hub;
 use super::finished::Candidates;
-use super::metrics::{ListenerLabel, RouteMetrics};
+use super::metrics::{EndpointMetrics, ListenerLabel, RouteMetrics};
 use super::observer::Observer;
 use super::otlp::{self, Span};
 use super::record::Record;
 use super::samples::{cluster, listener, route};
 use crate::error::{Error, Reason};
 use crate::proto;
-use crate::snapshot::model::{Cluster, Direction, Route, Telemetry};
+use crate::snapshot::model::{AccessLog, Cluster, Direction, Logged, Route, Telemetry};
 
 mod mesh;
 
@@ -39,9 +39,13 @@ fn telemetry(tracing: bool, ratio: f64, access_log: bool) -> Telemetry {
         tracing,
         ratio,
         resource: vec![("service.name".into(), "web".into())],
-        access_log,
+        access_log: logged(access_log.then_some(Logged { sample: 1_000_000, only: None, needs_agent: false })),
         ..Telemetry::default()
     }
+}
+
+fn logged(logged: Option<Logged>) -> AccessLog {
+    AccessLog { logged, ..AccessLog::default() }
 }
 
 impl Bench {
@@ -80,7 +84,7 @@ impl Bench {
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.hub.metrics("text").unwrap()).unwrap()
+        String::from_utf8(self.hub.metrics("text", Vec::new).unwrap()).unwrap()
     }
 
     fn lines(&self) -> String {
@@ -117,8 +121,8 @@ fn trailers(status: &'static str) -> HeaderMap {
     .collect()
 }
 
-fn endpoint(name: &str) -> (Arc<str>, SocketAddr) {
-    (name.into(), "10.0.0.7:21000".parse().unwrap())
+fn endpoint(name: &str) -> (Arc<EndpointMetrics>, SocketAddr) {
+    (EndpointMetrics::new(name), "10.0.0.7:21000".parse().unwrap())
 }
 
 fn try_endpoint(record: &mut Record, name: &str) {
@@ -463,7 +467,7 @@ fn connections_are_counted_while_their_guard_lives() {
     let (one, two) = (label.connection(), label.connection());
     assert_eq!(hub.stats().connections_active, 2);
     drop(one);
-    let text = String::from_utf8(hub.metrics("text").unwrap()).unwrap();
+    let text = String::from_utf8(hub.metrics("text", Vec::new).unwrap()).unwrap();
     assert!(
         text.contains("sidecar_connections_active{listener=\"out\"} 1\n"),
         "{text}"
@@ -474,7 +478,9 @@ fn connections_are_counted_while_their_guard_lives() {
 
 #[test]
 fn an_unknown_form_names_the_known_ones() {
-    let error = Hub::new(&proto::Options::default()).metrics("xml").unwrap_err();
+    let error = Hub::new(&proto::Options::default())
+        .metrics("xml", Vec::new)
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "unknown form of metrics \"xml\"; expected \"text\", \"openmetrics\" or \"otlp\""

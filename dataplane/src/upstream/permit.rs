@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Upstream;
@@ -69,7 +70,13 @@ impl Permit {
             self.is_retried.set(cluster.retries.try_take(config.max_retries));
         }
         let (total, active) = (cluster.requests.taken(), cluster.requests.held());
-        self.is_retried.get() && cluster.budget.try_spend(share, total, active)
+        let is_granted = self.is_retried.get() && cluster.budget.try_spend(share, total, active);
+        let count = match is_granted {
+            true => &cluster.events.retries,
+            false => &cluster.events.retries_refused,
+        };
+        count.fetch_add(1, Relaxed);
+        is_granted
     }
 
     /// The request is over, with this outcome of its last attempt. If that opened the circuit, returns the span of it in
@@ -111,6 +118,9 @@ impl Permit {
         let span_id = span_id();
         cluster.circuit.tell(span_id);
         let open_ms = cluster.circuit.left().unwrap_or_default().as_millis() as u64;
+        if open_ms > 0 {
+            cluster.events.trips.fetch_add(1, Relaxed);
+        }
         let cluster = config.name.to_string();
         events.push(Kind::Circuit(proto::Circuit { cluster, cause, open_ms, span_id }));
         span_id

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from sidecar.config.model.access_log import AccessLog
 from sidecar.config.model.base import Domain, Duration, Model, Share
 from sidecar.config.model.breaking import CircuitBreaker, OutlierDetection
 from sidecar.config.model.limits import Limits
@@ -27,14 +28,6 @@ class Tracing(Model):
     ratio: Share = Field(
         default=Decimal(1), description="Share of new traces that are sampled; a parent's decision goes first."
     )
-
-
-class AccessLog(Model):
-    """One line for each exchange."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"format", "fields", "sinks", "filter"})
-
-    enabled: bool = Field(default=True, description="false: no access log.")
 
 
 class Mesh(Traffic):

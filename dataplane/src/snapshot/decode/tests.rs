@@ -131,7 +131,7 @@ fn the_smallest_snapshot_gets_every_default() {
         (1024, 1024, 1024)
     );
     assert_eq!(&*cluster.origin.place, "sidecar/services/orders");
-    assert!(!snapshot.telemetry.tracing && !snapshot.telemetry.access_log);
+    assert!(!snapshot.telemetry.tracing && snapshot.telemetry.access_log.logged.is_none());
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn every_field_arrives() {
             .into(),
             ..Default::default()
         }),
-        access_log: Some(proto::AccessLog { enabled: true }),
+        access_log: Some(proto::AccessLog { enabled: true, ..Default::default() }),
     });
     let snapshot = accepted(&message);
     let tls = snapshot.listeners[0].tls.as_ref().unwrap();
@@ -210,7 +210,7 @@ fn every_field_arrives() {
     );
     assert_eq!(snapshot.telemetry.ratio, 0.25);
     assert_eq!(snapshot.telemetry.resource[0].0, "host.name", "sorted");
-    assert!(snapshot.telemetry.tracing && snapshot.telemetry.access_log);
+    assert!(snapshot.telemetry.tracing && snapshot.telemetry.access_log.logged.is_some());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is made of spans and log lines, and how traces travel.
 
 use super::Checked;
+use super::access_log::access_log;
 use crate::proto::{self, Propagator};
 use crate::snapshot::model::{Format, MeshTrace, Propagation, Telemetry};
 
@@ -19,7 +20,7 @@ pub(super) fn telemetry(message: Option<proto::Telemetry>) -> Checked<Telemetry>
         propagation: propagation(&tracing.propagators)?,
         mesh: tracing.mesh.map(mesh).transpose()?,
         resource,
-        access_log: message.access_log.unwrap_or_default().enabled,
+        access_log: access_log(message.access_log.unwrap_or_default())?,
     })
 }
 

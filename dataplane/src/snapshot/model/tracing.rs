@@ -1,5 +1,7 @@
 //! How exchanges are observed.
 
+use super::AccessLog;
+
 /// Spans and log lines.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
@@ -15,8 +17,8 @@ pub struct Telemetry {
     pub mesh: Option<MeshTrace>,
     /// Resource attributes, sorted by name.
     pub resource: Vec<(String, String)>,
-    /// Make access-log lines.
-    pub access_log: bool,
+    /// Who gets a line, and what stands in it.
+    pub access_log: AccessLog,
 }
 
 /// One way to write down the context of a trace.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::*;
 use crate::error::Reason;
 use crate::snapshot::model::Direction;
-use crate::telemetry::metrics::BUCKETS;
+use crate::telemetry::outcomes::{BUCKETS, Outcome};
 use crate::telemetry::registry::Registry;
 
 fn sample() -> Vec<Family> {
@@ -153,4 +153,50 @@ fn otlp_says_the_same_by_its_own_names() {
         panic!("{:?}", metrics[2])
     };
     assert_eq!(active.points[0].value, Some(0));
+}
+
+#[test]
+fn an_example_stands_behind_its_bucket_where_the_form_has_them() {
+    let registry = Registry::default();
+    let series = registry.unrouted(Direction::Edge);
+    let (duration, status) = (Duration::from_millis(7), Some(StatusCode::OK));
+    series.observe(duration, status, None, None);
+    let unix_nanos = 1_700_000_000_123_456_789;
+    let exemplar = Exemplar { trace_id: 0xabc, span_id: 0xdef, duration, unix_nanos };
+    series.exemplify(Outcome::new(status, None, None), exemplar);
+    let families = families(registry.read(), Totals::default());
+
+    let shown = format!(
+        "le=\"0.01\"}} 1 # {{trace_id=\"{:032x}\",span_id=\"{:016x}\"}} 0.007 1700000000.123\n",
+        0xabc, 0xdef
+    );
+    assert_eq!(text(&families, TextForm::OpenMetrics).matches(&shown).count(), 1);
+    assert!(!text(&families, TextForm::Prometheus).contains(" # "));
+    let request = otlp::ExportMetrics::decode(&*otlp(&families, Period { start: 1, end: 9 }, &[])).unwrap();
+    let Some(Data::Histogram(histogram)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else {
+        panic!("{request:?}")
+    };
+    let [exported] = &histogram.points[0].exemplars[..] else {
+        panic!("{histogram:?}")
+    };
+    assert_eq!(exported.time_unix_nano, unix_nanos);
+    assert_eq!(exported.trace_id, Bytes::copy_from_slice(&0xabc_u128.to_be_bytes()));
+}
+
+#[test]
+fn a_summary_is_a_count_and_a_sum_in_every_form() {
+    let labels = vec![("endpoint", Label::Static("10.0.0.7:1"))];
+    let family = Family::new("a.duration", "A.", Kind::Summary).of_values([(labels, Value::Summary(3, 0.5))]);
+    let families = [family];
+    let written =
+        "a_duration_seconds_sum{endpoint=\"10.0.0.7:1\"} 0.5\na_duration_seconds_count{endpoint=\"10.0.0.7:1\"} 3\n";
+    for form in [TextForm::Prometheus, TextForm::OpenMetrics] {
+        assert!(text(&families, form).contains(written), "{}", text(&families, form));
+    }
+    let request = otlp::ExportMetrics::decode(&*otlp(&families, Period { start: 1, end: 9 }, &[])).unwrap();
+    let Some(Data::Histogram(histogram)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else {
+        panic!("{request:?}")
+    };
+    let point = &histogram.points[0];
+    assert_eq!((point.count, point.sum, point.bucket_counts.len()), (3, Some(0.5), 0));
 }

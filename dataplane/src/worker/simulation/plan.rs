@@ -168,7 +168,7 @@ impl Plan {
             Protocol::Http2 => proto::UpstreamProtocol::Grpc,
             _ => proto::UpstreamProtocol::Http1,
         };
-        let access_log = Some(proto::AccessLog { enabled: true });
+        let access_log = Some(proto::AccessLog { enabled: true, ..Default::default() });
         let attempts = self.attempts + u32::from(sabotage == Sabotage::Attempts);
         proto::Snapshot {
             version: 1,
