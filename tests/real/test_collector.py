@@ -1,4 +1,9 @@
-"""A collector that fails in every way: calls go on, every span is counted, and nothing need be restarted."""
+"""A collector that fails in every way: calls go on, every span is counted, and nothing need be restarted.
+
+What is exact: each span is counted once, as sent, lost or dropped, so that the three are together what was made. What
+is sent has arrived. What is lost was given up; it may have arrived all the same, as with a collector that takes a batch
+and does not answer in time.
+"""
 
 import re
 import time
@@ -96,10 +101,8 @@ def test_every_span_is_counted_and_those_of_later_requests_arrive(observed: Obse
     made = before + (REQUESTS + 1) * SPANS_OF_A_REQUEST
     with suppress(AssertionError):
         eventually("every span has gone one way or another", lambda: observed.total() == made, within=15)
-    assert (observed.counts(), observed.total()) == (observed.counts(), made)
-
     counts = observed.counts()
-    # Those that the sidecar counts as sent have arrived; of those that it gave up, who knows.
+    assert sum(counts.values()) == made, counts
     arrived = len({span.id for span in collected.spans})
     assert counts["sent"] <= arrived <= counts["sent"] + counts["lost"]
     spans = told(observed.sidecar)["spans"]
