@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build protos docs demo demo-consul demo-jaeger demo-check test real faults attack full conformance lint fuzz bench bench-consul wheel lock all
+.PHONY: help build protos docs demo demo-consul demo-jaeger demo-check test real faults attack full conformance lint fuzz bench bench-consul bench-telemetry wheel lock all
 
 # Everything runs in the environment, and one Rust build directory serves all targets.
 own_bin := $(CURDIR)/.venv/bin
@@ -98,12 +98,12 @@ attack: ## floods, crowds, messages of two readings, TLS, against ours and nginx
 	maturin develop --profile dist --locked --quiet; \
 	python -m pytest --quiet -m long $(attacks)
 
-full: ## the long forms: real, fuzz, bench, bench-consul
+full: ## the long forms: real, fuzz, all benches
 	$(timed) $(quietly) real; for large in spire jaeger attack; do tests/real/install.sh $$large; done; \
 	maturin develop --profile dist --locked --quiet; \
 	python -m pytest --quiet -m long tests/real; \
 	LONG_BODY_MIB=1024 python -m pytest --quiet tests/e2e/test_stalled.py -k long_answer; \
-	$(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul
+	$(quietly) fuzz; $(quietly) bench; $(quietly) bench-consul; $(quietly) bench-telemetry
 
 lint: ## formats, lints, types, layers, licences, the stub, the wire files
 	$(timed) $(prerequisites) lint >/dev/null; $(built); \
@@ -139,6 +139,11 @@ bench-consul: ## measure the control side on real Consul: changes, start, memory
 	tests/real/install.sh consul; \
 	maturin develop --profile dist --locked --quiet; \
 	python -m benchmarks.consul
+
+bench-telemetry: ## measure what spans, log lines, scrapes and collectors that fail cost, beside Envoy and HAProxy
+	$(timed) $(built); \
+	maturin develop --profile dist --locked --quiet; \
+	python -m benchmarks.telemetry
 
 wheel: ## build the distribution into dist/
 	$(timed) $(quietly) $(environment); \

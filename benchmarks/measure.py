@@ -51,7 +51,7 @@ class IdleSample:
 
 
 @contextlib.contextmanager
-def _proxied(proxy: Proxy, backend: Backend, folder: Path) -> Iterator[tuple[int, int]]:
+def proxied(proxy: Proxy, backend: Backend, folder: Path) -> Iterator[tuple[int, int]]:
     """Start a proxy before a backend; gives its port and process id."""
     port = free_port()
     launch = proxy.launch(folder, port, backend)
@@ -63,7 +63,7 @@ def _proxied(proxy: Proxy, backend: Backend, folder: Path) -> Iterator[tuple[int
 
 def measure_load(proxy: Proxy, case: Case, backend: Backend, folder: Path, scale: float) -> LoadSample:
     """Cost and speed of a case. BenchError when the proxy does not start or its answers are not the backend's."""
-    with _proxied(proxy, backend, folder) as (port, pid):
+    with proxied(proxy, backend, folder) as (port, pid):
         prove(case, port)
         load.run(case, port, folder, WARM_UP * scale)
         cpu, busy, begun = cpu_nanoseconds(pid), core_busy_nanoseconds(PROXY_CORE), time.monotonic_ns()
@@ -78,7 +78,7 @@ def measure_load(proxy: Proxy, case: Case, backend: Backend, folder: Path, scale
 
 def measure_idle(proxy: Proxy, backend: Backend, folder: Path) -> IdleSample:
     """Memory that idle HTTP/2 connections hold in a proxy; kernel socket buffers are not in it."""
-    with _proxied(proxy, backend, folder) as (port, pid), contextlib.ExitStack() as open_connections:
+    with proxied(proxy, backend, folder) as (port, pid), contextlib.ExitStack() as open_connections:
         with Http2Client(port) as first:  # The upstream connection and what the first request allocates is not theirs.
             first.request(SMALL_PATH, {}, None)
         empty = _settled(pid)
@@ -92,7 +92,7 @@ def measure_idle(proxy: Proxy, backend: Backend, folder: Path) -> IdleSample:
 
 def measure_stalled(proxy: Proxy, backend: Backend, folder: Path) -> float:
     """Bytes that a reader who has stopped holds in a proxy, without kernel buffers; the backend tells the protocol."""
-    with _proxied(proxy, backend, folder) as (port, pid), contextlib.ExitStack() as open_connections:
+    with proxied(proxy, backend, folder) as (port, pid), contextlib.ExitStack() as open_connections:
         if backend.kind is BackendKind.H1:
             with contextlib.closing(stalled_http1(port, LARGE_PATH)) as first:
                 first.recv(1)

@@ -1,5 +1,9 @@
-"""How each proxy is started, with the same freedom for all: one worker, no access log, keep-alive to the backend."""
+"""How each proxy is started, with the same freedom for all: one worker, keep-alive to the backend, nothing recorded.
 
+What recording costs is measured with `tracing_envoy`, LOGGING_ENVOY and LOGGING_HAPROXY.
+"""
+
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +27,9 @@ class Proxy:
     name: str
     launch: Callable[[Path, int, Backend], Launch]
 
+
+# Where a proxy that logs to a file of its own does it; HAProxy knows standard output.
+ACCESS_LOG = "access.log"
 
 # One worker, and times that no case reaches.
 HAPROXY_DEFAULTS = """\
@@ -50,13 +57,67 @@ def _nghttpx(folder: Path, port: int, backend: Backend) -> Launch:
     ])  # fmt: skip
 
 
-def _haproxy(folder: Path, port: int, backend: Backend) -> Launch:
+# What an access log tells of a request, as one JSON object: by our names, in the words of each peer. Ids are left out:
+# ours makes them with or without a log, and theirs would be charged to it.
+HAPROXY_LINE = {
+    "time": '"%[date,utime(%Y-%m-%dT%H:%M:%S)].%ms"',
+    "listener": '"%ft"',
+    "method": '"%HM"',
+    "authority": '"%[capture.req.hdr(0),json(utf8s)]"',
+    "path": '"%[capture.req.uri,json(utf8s)]"',
+    "protocol": '"%HV"',
+    "status": "%ST",
+    "reason": '"%tsc"',
+    "cluster": '"%b"',
+    "endpoint": '"%si:%sp"',
+    "attempts": '"%rc"',
+    "duration_ms": "%Ta",
+    "bytes_received": "%U",
+    "bytes_sent": "%B",
+    "client": '"%ci:%cp"',
+    "user_agent": '"%[capture.req.hdr(1),json(utf8s)]"',
+}
+ENVOY_LINE = {
+    "time": "%START_TIME%",
+    "listener": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "method": "%REQ(:METHOD)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS_NUMBER%",
+    "reason": "%RESPONSE_CODE_DETAILS%",
+    "route": "%ROUTE_NAME%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "endpoint": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "duration_ms": "%DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "user_agent": "%REQ(USER-AGENT)%",
+}
+
+
+def _access_log_of_haproxy() -> str:
+    """What its frontend says of it. Fields of a request are gone when its line is written, but for captured ones."""
+    line = ",".join(f'"{name}":{value}' for name, value in HAPROXY_LINE.items())
+    return f"""\
+    log stdout len 4096 format raw local0
+    http-request capture req.hdr(host) len 128
+    http-request capture req.hdr(user-agent) len 128
+    log-format '{{{line}}}'
+"""
+
+
+def _haproxy(folder: Path, port: int, backend: Backend, is_logging: bool = False) -> Launch:
     config = folder / "haproxy.cfg"
+    in_frontend = _access_log_of_haproxy() if is_logging else ""
     # Without `proto` the frontend tells HTTP/1 and cleartext HTTP/2 apart by the preface, as ours does.
     config.write_text(f"""\
 {HAPROXY_DEFAULTS}frontend bench
     bind 127.0.0.1:{port}
-    default_backend bench
+{in_frontend}    default_backend bench
 backend bench
     http-reuse always
     server backend 127.0.0.1:{backend.port} {"proto h2" if backend.http2 else ""}
@@ -64,12 +125,69 @@ backend bench
     return Launch([find("haproxy") or "haproxy", "-db", "-f", str(config)])
 
 
-def _envoy(folder: Path, port: int, backend: Backend) -> Launch:
+@dataclass(frozen=True)
+class EnvoyTracing:
+    """Envoy's OTLP tracer of every request, to a collector at this loopback port."""
+
+    port: int
+    # A span of the call to the backend too, as ours.
+    is_whole: bool
+    # Spans that leave together.
+    batch: int
+
+
+def _tracing_of(tracing: EnvoyTracing) -> tuple[str, str, str]:
+    """What its listener, its clusters and its runtime say of it."""
+    in_listener = f"""
+          tracing:
+            spawn_upstream_span: {str(tracing.is_whole).lower()}
+            random_sampling: {{value: 100}}
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                service_name: bench
+                http_service:
+                  http_uri: {{uri: "http://127.0.0.1:{tracing.port}/v1/traces", cluster: collector, timeout: 10s}}"""
+    in_clusters = f"""\
+  - name: collector
+    type: STATIC
+    connect_timeout: 5s
+    load_assignment:
+      cluster_name: collector
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {tracing.port}}}}}}}
+"""
+    in_runtime = f"""\
+layered_runtime:
+  layers: [{{name: bench, static_layer: {{tracing.opentelemetry.min_flush_spans: {tracing.batch}}}}}]
+"""
+    return in_listener, in_clusters, in_runtime
+
+
+def _access_log_of_envoy(file: Path) -> str:
+    """What its listener says of it."""
+    return f"""
+          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {file}
+              log_format: {{json_format: {json.dumps(ENVOY_LINE)}}}"""
+
+
+def _envoy(
+    folder: Path, port: int, backend: Backend, tracing: EnvoyTracing | None = None, is_logging: bool = False
+) -> Launch:
     config = folder / "envoy.yaml"
     protocol = "http2_protocol_options" if backend.http2 else "http_protocol_options"
+    in_listener, in_clusters, in_runtime = _tracing_of(tracing) if tracing else ("", "", "")
+    if is_logging:
+        in_listener += _access_log_of_envoy(folder / ACCESS_LOG)
     # Its default circuit breakers (1024) stay out of the way, and ids are for tracing, which peers do not have on.
     config.write_text(f"""\
-static_resources:
+{in_runtime}static_resources:
   listeners:
   - name: bench
     address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
@@ -80,7 +198,7 @@ static_resources:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: bench
           codec_type: AUTO
-          generate_request_id: false
+          generate_request_id: {str(tracing is not None).lower()}{in_listener}
           route_config:
             virtual_hosts:
             - name: bench
@@ -90,7 +208,7 @@ static_resources:
           - name: envoy.filters.http.router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
   clusters:
-  - name: backend
+{in_clusters}  - name: backend
     type: STATIC
     connect_timeout: 5s
     circuit_breakers:
@@ -112,4 +230,13 @@ static_resources:
 NGHTTPX = Proxy("nghttpx", _nghttpx)
 HAPROXY = Proxy("haproxy", _haproxy)
 ENVOY = Proxy("envoy", _envoy)
+LOGGING_HAPROXY = Proxy("haproxy-logging", lambda folder, port, backend: _haproxy(folder, port, backend, True))
+LOGGING_ENVOY = Proxy("envoy-logging", lambda folder, port, backend: _envoy(folder, port, backend, None, True))
+
+
+def tracing_envoy(name: str, tracing: EnvoyTracing) -> Proxy:
+    """Envoy that exports a span of every request, or two."""
+    return Proxy(name, lambda folder, port, backend: _envoy(folder, port, backend, tracing))
+
+
 PEERS = (NGHTTPX, HAPROXY, ENVOY)

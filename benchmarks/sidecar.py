@@ -1,14 +1,16 @@
 """Our side of the comparison: the gateway with what it does by default on, and a sidecar left alone."""
 
 import http.client
+import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.backends import Backend, BackendKind
-from benchmarks.peers import Launch, Proxy
-from benchmarks.process import PROXY_CORE, Memory, cpu_nanoseconds, free_port, memory, spawned, wait_until
+from benchmarks.peers import ACCESS_LOG, Launch, Proxy
+from benchmarks.process import PROXY_CORE, BenchError, Memory, cpu_nanoseconds, free_port, memory, spawned, wait_until
 
 NAME = "sidecar"
 
@@ -16,9 +18,9 @@ NAME = "sidecar"
 TRACED = "1%"
 
 # One worker as for the peers. Routing, balancing, limits and metrics are always on; peers write no access log either.
-MESH = f"""\
-tracing: {{ratio: {TRACED}}}
-access_log: {{enabled: false}}
+MESH = """\
+tracing: {{ratio: {traced}}}
+access_log: {{enabled: {is_logging}}}
 """
 
 
@@ -31,13 +33,18 @@ class SidecarSample:
     memory: Memory
 
 
-def gateway(otlp_endpoint: str) -> Proxy:
-    """Our gateway as a proxy of the bench, tracing to an OTLP receiver."""
+def gateway(
+    otlp_endpoint: str, traced: str = TRACED, tuning: Mapping[str, str] | None = None, is_logging: bool = False
+) -> Proxy:
+    """Our gateway as a proxy of the bench, tracing a share of requests to an OTLP receiver; `tuning` is environment.
+
+    With `is_logging` it writes its access log to ACCESS_LOG in its folder.
+    """
 
     def launch(folder: Path, port: int, backend: Backend) -> Launch:
         config = folder / "config"
         protocol = {BackendKind.H1: "http", BackendKind.H2: "http2", BackendKind.GRPC: "grpc"}[backend.kind]
-        _write(config / "mesh.yaml", MESH)
+        _write(config / "mesh.yaml", _mesh(traced, is_logging))
         # The backend is no mesh member: without `tls: disabled` the gateway would want its certificate.
         _write(
             config / "services" / "backend.yaml",
@@ -49,7 +56,9 @@ def gateway(otlp_endpoint: str) -> Proxy:
             "routes: [{name: everything, match: {path: /*}, to: {service: backend}}]\n",
         )
         options = ["--name", "bench", "--config", str(config), "--admin-port", "0"]
-        return Launch(_command("gateway", folder, options), _environment(otlp_endpoint, folder))
+        if is_logging:
+            options += ["--access-log", str(folder / ACCESS_LOG)]
+        return Launch(_command("gateway", folder, options), {**_environment(otlp_endpoint, folder), **(tuning or {})})
 
     return Proxy(NAME, launch)
 
@@ -57,7 +66,7 @@ def gateway(otlp_endpoint: str) -> Proxy:
 def measure_sidecar(otlp_endpoint: str, folder: Path, idle_seconds: float) -> SidecarSample:
     """Start a sidecar with the directory source, admin and OTLP endpoint; wait until ready, leave it alone, read it."""
     config = folder / "config"
-    _write(config / "mesh.yaml", MESH)
+    _write(config / "mesh.yaml", _mesh(TRACED, False))
     _write(config / "services" / "orders.yaml", "protocol: grpc\n")
     admin = free_port()
     ports = ["--port", str(free_port()), "--inbound-port", "0", "--outbound-port", "0", "--admin-port", str(admin)]
@@ -70,6 +79,10 @@ def measure_sidecar(otlp_endpoint: str, folder: Path, idle_seconds: float) -> Si
         return SidecarSample(ready, cpu, memory(child.pid))
 
 
+def _mesh(traced: str, is_logging: bool) -> str:
+    return MESH.format(traced=traced, is_logging=str(is_logging).lower())
+
+
 def _command(verb: str, folder: Path, options: list[str]) -> list[str]:
     return [sys.executable, "-m", "sidecar", verb, *options, "--state-dir", str(folder / "state")]
 
@@ -78,6 +91,17 @@ def _environment(otlp_endpoint: str, folder: Path) -> dict[str, str]:
     # As installed: with compiled bytecode.
     installed = {"PYTHONDONTWRITEBYTECODE": ""}
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_endpoint, "SIDECAR_RUN_DIR": str(folder / "run"), **installed}
+
+
+def admin(folder: Path, seconds: float = 15.0) -> str:
+    """Where the one launched in this folder answers questions: "127.0.0.1:41234". BenchError when it is late."""
+    deadline = time.monotonic() + seconds
+    while not (announced := list((folder / "run").glob("*.json"))):
+        if time.monotonic() > deadline:
+            raise BenchError(f"nothing was announced in {folder / 'run'} within {seconds:g} s")
+        time.sleep(0.01)
+    address: str = json.loads(announced[0].read_text())["admin"]
+    return address
 
 
 def _ready(admin_port: int) -> bool:

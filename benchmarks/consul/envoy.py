@@ -12,13 +12,16 @@ _TYPES = "type.googleapis.com/envoy.extensions.filters"
 
 
 @contextmanager
-def envoy_with(folder: Path, services: Mapping[str, Sequence[tuple[str, int]]]) -> Iterator[tuple[int, str]]:
-    """Run it with these endpoints; gives its process id and where it listens."""
+def envoy_with(
+    folder: Path, services: Mapping[str, Sequence[tuple[str, int]]], admin_port: int = 0
+) -> Iterator[tuple[int, str]]:
+    """Run it with these endpoints; gives its process id and where it listens. With an admin port it has statistics."""
     port = free_port()
     config = folder / "envoy.json"
-    config.write_text(json.dumps({"static_resources": {"listeners": [_listener(port, services)], "clusters": [
-        _cluster(name, endpoints) for name, endpoints in services.items()
-    ]}}))  # fmt: skip
+    clusters = [_cluster(name, endpoints) for name, endpoints in services.items()]
+    resources = {"listeners": [_listener(port, services)], "clusters": clusters}
+    admin = {"admin": {"address": _address("127.0.0.1", admin_port)}} if admin_port else {}
+    config.write_text(json.dumps({**admin, "static_resources": resources}))
     command = [str(envoy()), "--config-path", str(config), "--concurrency", "1", "--disable-hot-restart"]
     log = folder / "envoy.log"
     with spawned([*command, "--log-level", "error"], PROXY_CORE, log) as child:

@@ -1,0 +1,1 @@
+"""What it costs to observe: spans, access log, scrapes, and collectors that fail."""
