@@ -42,6 +42,8 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
         )
     protos = os.path.relpath(FOLDER / "protos")
     directory = os.path.relpath(shop.directory)
+    # Set-up put the command beside the Python that runs this.
+    sidecar = os.path.relpath(Path(sys.executable).with_name("sidecar"))
     one_of_two = f"shop.orders --port {ports[INSTANCES[3].app_port]}"
     traces = f"traces go to {collector}" if collector else "the latest trace is drawn"
     say(
@@ -56,6 +58,9 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
                 f"  grpcurl -plaintext -import-path {protos} -proto shop/v1/shop.proto \\",
                 f'    -d \'{{"order_id": "1001"}}\' {edge} shop.v1.Shop/GetOrder',
                 f"  curl {admin}/api/v1/clusters     (also /api/v1/config, /metrics, /ready)",
+                f"  export SIDECAR_RUN_DIR={directory}/run     (where the sidecars of the shop are found)",
+                f"  {sidecar} why TRACE     (the id that is drawn above a trace)",
+                f"  {sidecar} explain GET http://{edge}/api/orders/1001",
                 f"  pkill -f '{one_of_two}'     (calls go on with the other instance)",
                 f"  edit a file in {directory}/config: a change is live at once; logs are in {directory}/logs",
                 "",
