@@ -25,6 +25,8 @@ from sidecar.dataplane import DataPlane
 from sidecar.engine import Announcement, Beginning, Engine, SidecarFor
 from sidecar.errors import SeamError
 from sidecar.identity.choice import CONSUL, LOCAL, Choice
+from sidecar.identity.fetch import fetcher
+from sidecar.identity.key_sets import KeySets
 from sidecar.identity.lifetime import Lifetime
 from sidecar.snapshot import GatewayRole, Role, SidecarRole, is_open, summary, untold
 from sidecar.snapshot.cluster import APP
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 # Seconds. Listeners are bound in milliseconds; a machine that needs longer is in trouble, and says so.
 BOUND_WITHIN = 10.0
+# Seconds that a gateway's start waits for the keys of issuers. Without them it serves all who show no tokens.
+KEYS_WITHIN = 2.0
 # Events taken at once, and how many seconds one call waits for the first: so long the process may wait at its end for
 # the thread that makes the call.
 EVENTS, EVENTS_WITHIN = 256, 0.25
@@ -131,13 +135,14 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
     status = Status(kind, name)
     plane = dataplane.start(options(role, name, otlp, descriptors.raise_limit()))
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
-    status.details = lambda: {**details(role, engine, status), **export_state(plane, spans)}
+    status.details = lambda: {**details(role, engine, status), **export_state(plane, spans), **key_set_details(sets)}
     mesh = MeshTrace(kind, name, spans.offer if spans else None)
     metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
     log_file = LogFile(settings.access_log) if settings.access_log is not None else None
     access_log = AccessLogPump(plane, log_file.write if log_file else write_stdout)
     pumps = [pump for pump in (access_log, spans, metrics) if pump is not None]
-    controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant, mesh)
+    sets = KeySets(engine.directory, fetcher(session)) if isinstance(role, GatewayRole) else None
+    controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant, mesh, sets)
     authority = begun.authority
     lifetime = Lifetime(lambda: controlled.leaf, authority)
     certificates = Certificates(
@@ -152,6 +157,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         plane=plane,
         control=controlled,
         mesh=mesh,
+        sets=sets,
         lifetime=lifetime,
         families=found,
         certificates=certificates,
@@ -178,6 +184,12 @@ def export_state(plane: DataPlane, spans: SpanPump | None) -> Mapping[str, objec
         return {}
     state = {"to": spans.place, "sent": spans.sent, "lost": spans.lost, "dropped": plane.stats().spans_dropped}
     return {"spans": {**state, "problem": spans.problem} if spans.problem else state}
+
+
+def key_set_details(sets: KeySets | None) -> Mapping[str, object]:
+    """What `/ready` says of keys that cannot be had."""
+    problems = sets.problems() if sets is not None else {}
+    return {"key_sets": dict(problems)} if problems else {}
 
 
 def options(role: Role, name: str, otlp: OtlpSettings, open_files: int) -> control.Options:
@@ -261,6 +273,8 @@ class App:
     plane: DataPlane
     control: Control
     mesh: MeshTrace
+    # A gateway's.
+    sets: KeySets | None
     lifetime: Lifetime
     families: Sequence[Family]
     certificates: Certificates
@@ -278,6 +292,10 @@ class App:
         settings, status = self.settings, self.status
         self.signals = Signals(self.end_at_once, self.reopen_log)
         self.control.start(self.begun.world, self.begun.leaf)
+        if self.sets is not None:
+            status.waiting_for = "the keys of issuers"
+            await self.sets.settled(KEYS_WITHIN)
+            self.control.install_key_sets()
         if isinstance(self.begun.role, SidecarRole):
             # Every inbound request needs it, and it is known.
             self.control.want(APP)
@@ -349,6 +367,7 @@ class App:
         work.append(self.lifetime.warn())
         if isinstance(self.begun.role, GatewayRole):
             work.append(self.control.follow_keys())
+            work.append(self.control.follow_key_sets())
         for part in work:
             task = asyncio.create_task(part)
             task.add_done_callback(watch_for_fault)
@@ -390,6 +409,8 @@ class App:
         if was_cut_off:
             log.warning("requests were cut off after %g s of grace", self.settings.grace)
         self.mesh.drained(began, was_cut_off=was_cut_off)
+        if self.sets is not None:
+            self.sets.want(())
         for task in self.background:
             task.cancel()
         await asyncio.gather(*self.background, return_exceptions=True)

@@ -18,7 +18,8 @@ from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, Problem, SeamError, SidecarError
 from sidecar.identity.authority import Leaf
 from sidecar.identity.key_material import NONE, KeyMaterial, KeyReader
-from sidecar.snapshot import Compiler, Role, endpoints, endpoints_made_of, key_files, watched
+from sidecar.identity.key_sets import KeySets
+from sidecar.snapshot import Compiler, Role, credentials, endpoints, endpoints_made_of, key_files, key_sets, watched
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
 from sidecar.telemetry import happened
 from sidecar.telemetry.mesh import MeshTrace, new_id
@@ -50,10 +51,12 @@ class Control:
         want: Callable[[Target, bool], None] = lambda target, mesh: None,
         unwant: Callable[[Target], None] = lambda target: None,
         mesh: MeshTrace | None = None,
+        sets: KeySets | None = None,
     ) -> None:
         """`directory` is where relative paths of certificates start; `mesh` tells of what happens here.
 
         `want` hears of a service whose endpoints are needed, and whether its sidecars are meant; `unwant` of its end.
+        `sets`: the keys of issuers of tokens; a sidecar has none.
         """
         self._dataplane = dataplane
         self._status = status
@@ -67,6 +70,9 @@ class Control:
         # A gateway's certificates and roots: from their files, and in force.
         self._reader = KeyReader(directory)
         self._keys = NONE
+        # Of a gateway's consumers, with the keys of issuers, as the data plane was given them.
+        self._sets = sets
+        self._credentials = b""
         # What the snapshot in force was compiled from.
         self._compiled: object = None
         self._secrets_version = 0
@@ -167,6 +173,19 @@ class Control:
         self._keys = keys
         log.info("certificate files have changed, and serve: %s", names)
 
+    async def follow_key_sets(self) -> None:
+        """Verify tokens with the keys that their issuers have now, for ever."""
+        if self._sets is not None:
+            await self._sets.follow(self.install_key_sets)
+
+    def install_key_sets(self) -> None:
+        """Verify tokens with these keys from now on."""
+        self._credentials = self._credentials_of(self.world)
+        self._send_secrets(self._keys)
+
+    def _credentials_of(self, world: World) -> bytes:
+        return credentials(world, self._role, self._sets.sets() if self._sets is not None else ())
+
     def take(self, events: control.Events) -> None:
         """Act on what the data plane says."""
         for event in events.events:
@@ -177,6 +196,8 @@ class Control:
                     log.error("a connection ended by a fault in the data plane: %s", event.panicked.message)
                 case "ejection" | "circuit" | "health":
                     happened.tell(event, self._mesh)
+                case "key_wanted" if self._sets is not None:
+                    self._sets.refresh(event.key_wanted.key_set)
                 case "drained" if event.drained.aborted:
                     log.warning("%d requests were cut off at the end of the grace", event.drained.aborted)
         if events.dropped:
@@ -242,11 +263,17 @@ class Control:
         for listener in snapshot.listeners:
             if listener.address not in self.listeners.values():
                 _check_free(listener)
+        if self._sets is not None:
+            self._sets.want(key_sets(world, self._role))
+        before, self._credentials = self._credentials, self._credentials_of(world)
         # Secrets first, for a snapshot names them; the old ones stay until it has been taken.
         self._send_secrets(keys.beside(self._keys))
         try:
             status.version = self._dataplane.apply(snapshot, made.rest)
         except SeamError:
+            self._credentials = before
+            if self._sets is not None:
+                self._sets.want(key_sets(status.world, self._role))
             self._send_secrets(self._keys)
             raise
         if self._keys.names() - keys.names():
@@ -295,6 +322,7 @@ class Control:
                 span_id=self._rotation,
                 identities=[own, *keys.identities.values()],
                 trust_bundles=[bundle, *keys.roots.values()],
+                credentials=self._credentials,
             )
         )
 

@@ -149,6 +149,10 @@ def _filters(
         yield effect("forwarding", f"what X-Forwarded-For and the like say {words}")
     if listener.HasField("authorization"):
         yield effect("authorization", said.refused or "the caller may")
+    if route.HasField("authentication"):
+        yield effect("authenticate", f"{_methods(route.authentication)}, else 401; credentials are not looked at here")
+    if route.HasField("access"):
+        yield effect("allow", " or ".join(map(_access, route.access.rules)) or "nobody")
     if (concurrency := listener.admission.concurrency) > 0:
         yield effect("concurrency", f"at most {concurrency} at a time, else 503")
     if listener.admission.HasField("rate"):
@@ -174,6 +178,24 @@ def _filters(
 
 def _key(key: wire.RateKey) -> str:
     return f"header {key.header}" if key.WhichOneof("kind") == "header" else key.WhichOneof("kind") or ""
+
+
+def _methods(asked: wire.Authentication) -> str:
+    """ "key, or basic and jwt of https://id.example.com, or nothing as consumer guest"."""
+    ways = [" and ".join(map(_method, alternative.all)) for alternative in asked.alternatives]
+    return ", or ".join([*ways, *([f"nothing as consumer {asked.anonymous}"] if asked.anonymous else [])])
+
+
+def _method(method: wire.Method) -> str:
+    kind = method.WhichOneof("kind") or ""
+    return f"{kind} of {method.jwt.issuer}" if kind == "jwt" else kind
+
+
+def _access(rule: wire.AccessRule) -> str:
+    parts = [
+        f"{name} {'|'.join(said)}" for name, said in (("consumer", rule.consumers), ("group", rule.groups)) if said
+    ]
+    return " and ".join([*parts, *(f"claim {test.claim} {'|'.join(test.values)}" for test in rule.claims)])
 
 
 def _fault(fault: wire.Fault) -> Iterator[str]:

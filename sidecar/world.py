@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from sidecar.config.document import Document, DocumentSet, Key
 from sidecar.config.load import RESERVED
-from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.model import Consumer, Gateway, Mesh, Service
 from sidecar.config.model.breaking import with_said
 from sidecar.config.model.header_modifier import HeaderModifier
 from sidecar.config.model.load_balancer import LoadBalancer
@@ -20,7 +20,7 @@ from sidecar.config.model.path import PathPattern
 from sidecar.config.model.retry import Retry
 from sidecar.config.model.route import Match
 from sidecar.config.model.value_match import ValueMatch
-from sidecar.config.references import dangling, services_of
+from sidecar.config.references import dangling, known_of
 from sidecar.config.where import Where
 from sidecar.defaults import Calls, Local
 from sidecar.errors import Problem
@@ -417,6 +417,11 @@ class World:
         """By name, in the order of their names."""
         return {key.name: item.model for key, item in self.documents.items() if isinstance(item.model, Gateway)}
 
+    @cached_property
+    def consumers(self) -> Mapping[str, Consumer]:
+        """By name, disabled ones included, in the order of their names."""
+        return {key.name: item.model for key, item in self.documents.items() if isinstance(item.model, Consumer)}
+
     def apply(self, update: Update) -> World:
         """The world after `update`."""
         match update:
@@ -467,11 +472,11 @@ class World:
         refusals = dict(update.refusals)
         # Services refer to the names of services only, gateways to their subsets too: services are decided first.
         # Where Consul knows the services, the document of one may refer to any.
-        for kind in ("gateway",) if update.discovered else ("service", "gateway"):
-            services = services_of(documents, (*update.documents, *update.refused))
+        for kind in ("consumer", "gateway") if update.discovered else ("consumer", "service", "gateway"):
+            known = known_of(documents, (*update.documents, *update.refused))
             for key in sorted(key for key in documents if key.kind == kind):
                 document = documents[key]
-                problems = dangling(document, services, discovered=update.discovered)
+                problems = dangling(document, known, discovered=update.discovered)
                 if not problems:
                     continue
                 refusals[document.place] = (*refusals.get(document.place, ()), *problems)

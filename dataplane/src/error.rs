@@ -67,7 +67,7 @@ macro_rules! reasons {
 }
 
 // gRPC codes: 3 INVALID_ARGUMENT, 4 DEADLINE_EXCEEDED, 7 PERMISSION_DENIED, 8 RESOURCE_EXHAUSTED, 12 UNIMPLEMENTED,
-// 13 INTERNAL, 14 UNAVAILABLE, 1 CANCELLED (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
+// 13 INTERNAL, 14 UNAVAILABLE, 16 UNAUTHENTICATED, 1 CANCELLED (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
 reasons! {
     /// The message is not HTTP as the RFCs define it.
     BadRequest = "bad-request", Downstream, Listener, 400, 13, "The request is not valid HTTP.", "Look at the detail; the client sent it.";
@@ -89,8 +89,26 @@ reasons! {
     MethodNotAllowed = "method-not-allowed", Downstream, Listener, 405, 12, "This port opens no tunnels.", "Send the request itself, or use the outbound port of a sidecar.";
     /// A legal feature of HTTP that this proxy does not carry.
     NotImplemented = "not-implemented", Downstream, Listener, 501, 12, "The request uses a feature that this proxy does not carry.", "Look at the detail for the feature.";
+    /// The route asks who calls, and the request does not say.
+    NoCredentials = "no-credentials", Downstream, Route, 401, 16, "The request shows no credentials.", "Send credentials as `authenticate` of the gateway's document asks for them; WWW-Authenticate names the kinds.";
+    /// There is no consumer with this key.
+    UnknownKey = "unknown-key", Downstream, Route, 401, 16, "The key is not known.", "Compare it with `keys` of the consumer's document: a key that was rotated, or a consumer that is not enabled, is not known.";
+    /// Not the password of this name.
+    WrongPassword = "wrong-password", Downstream, Route, 401, 16, "The name or the password is wrong.", "Compare them with `passwords` of the consumer's document.";
+    /// A token that is not believed.
+    TokenInvalid = "token-invalid", Downstream, Route, 401, 16, "The token is not valid.", "Look at the detail, and compare the token with `jwt` of the gateway's document.";
+    /// A token whose time is over or has not come.
+    TokenExpired = "token-expired", Downstream, Route, 401, 16, "The token is not valid at this time.", "Get a new one; where it is new, compare the clocks, or raise `leeway`.";
+    /// Credentials of two consumers.
+    CredentialsDiffer = "credentials-differ", Downstream, Route, 401, 16, "The credentials are of different consumers.", "Send those of one consumer.";
+    /// Credentials that stand in a request twice.
+    AmbiguousCredentials = "ambiguous-credentials", Downstream, Route, 401, 16, "The request shows credentials of one kind twice.", "Send them once.";
+    /// There is nothing to verify tokens with.
+    KeysUnavailable = "keys-unavailable", Proxy, Route, 503, 14, "The keys of the token's issuer are not known.", "Look at the detail: `jwks` of the gateway's document must be reachable and hold keys.";
+    /// As many passwords wait for their check as may.
+    PasswordsBusy = "passwords-busy", Proxy, Route, 503, 14, "Too many passwords are being checked.", "Come back in a moment: a password that was good is not checked again for a while.";
     /// A rule about callers does not allow it.
-    NotAllowed = "not-allowed", Downstream, Listener, 403, 7, "The caller may not do this.", "Look at the rule that the detail names: an intention in Consul, or `allow` in the service's document.";
+    NotAllowed = "not-allowed", Downstream, Listener, 403, 7, "The caller may not do this.", "Look at the rule that the detail names: an intention in Consul, or `allow` in the document of the service or gateway.";
     /// No route of the listener matches.
     NoRoute = "no-route", Proxy, Listener, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
     /// The route's cluster has no endpoint at all.

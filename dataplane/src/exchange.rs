@@ -5,6 +5,7 @@
 
 mod attempt;
 mod ending;
+mod identify;
 mod inject;
 mod mirror;
 mod patience;
@@ -18,6 +19,7 @@ use http::request::Parts;
 use http::{Method, Request};
 
 use crate::admission::Admitted;
+use crate::authenticate::identified::Identified;
 use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
@@ -71,6 +73,7 @@ pub fn exchange(
         try_timer: None,
         leave: None,
         admitted: None,
+        identified: None,
         web: None,
         trusted,
         is_tls,
@@ -104,6 +107,8 @@ struct Call {
     leave: Option<Leave>,
     /// Holds its place among those in flight.
     admitted: Option<Box<Admitted>>,
+    /// Who calls, where the route asks.
+    identified: Option<Box<Identified>>,
     /// The caller speaks gRPC-Web, the cluster gRPC.
     web: Option<Box<Translation>>,
     /// The caller may know particulars.
@@ -125,6 +130,7 @@ impl Call {
     async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
         let target = self.find(scope, caller, parts)?;
         self.leave = scope.leave(caller, Some(parts))?;
+        self.identify(scope, &target.route, parts).await?;
         if self.admitted.is_none() {
             let (admitted, asked) = scope.admit(caller, parts);
             self.admitted = admitted;

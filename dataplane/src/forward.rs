@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 
+use crate::authenticate::identified::{Identified, without_credentials};
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
@@ -79,6 +80,8 @@ fn tell_left(headers: &mut HeaderMap, left: Duration) {
 pub struct Sending<'a> {
     /// The route that takes it.
     pub route: &'a Route,
+    /// Who has sent it; `None`: nobody was asked.
+    pub caller: Option<&'a Identified>,
     /// The one of the route's that was picked.
     pub destination: &'a Destination,
     /// TLS protects the connection to the endpoint.
@@ -96,7 +99,7 @@ pub fn request(
     record: &Record,
     web: Option<&Translation>,
 ) -> Result<Request<()>, Error> {
-    let Sending { route, destination, is_tls, left, tries_before } = *sending;
+    let Sending { route, caller, destination, is_tls, left, tries_before } = *sending;
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_2;
@@ -106,6 +109,9 @@ pub fn request(
         request.extensions_mut().insert(upgrade.clone());
     }
     let headers = request.headers_mut();
+    if let (Some(caller), Some(asked)) = (caller, &route.authentication) {
+        caller.apply(asked, headers);
+    }
     modify(&destination.request_headers, headers);
     record.inject(headers);
     match tries_before {
@@ -139,6 +145,11 @@ fn uri(parts: &Parts, route: &Route, is_tls: bool) -> Result<Uri, Error> {
     uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority.get_or_insert(Authority::from_static("localhost"));
     let sent = uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    if let Some(asked) = &route.authentication
+        && let Some(target) = without_credentials(asked, sent)
+    {
+        *sent = target;
+    }
     let rewritten = matcher::rewritten(route, sent)
         .map_err(|error| Error::new(Reason::BadRequest).because(format_args!("rewrite: {error}")))?;
     if rewritten.is_some() {

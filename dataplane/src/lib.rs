@@ -7,12 +7,14 @@ pub mod runtime;
 
 mod accept;
 mod admission;
+mod authenticate;
 mod authorize;
 mod balance;
 mod breaker;
 mod budget;
 mod cluster;
 mod connect;
+mod credentials;
 mod deadline;
 mod events;
 mod exchange;

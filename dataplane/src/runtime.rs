@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::admission::{self, Gates};
 use crate::cluster::{MembersRejected, Registry};
+use crate::credentials::{Credentials, CredentialsRejected};
 use crate::error::Error;
 use crate::events::Events;
 use crate::explain::{self, Unexplained};
@@ -55,6 +56,9 @@ pub enum Refused {
     /// Key material that cannot be used.
     #[error(transparent)]
     Secrets(#[from] tls::SecretsRejected),
+    /// Credentials that cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsRejected),
     /// Key material that a snapshot names and the secrets lack.
     #[error("{what} `{name}` ({place}): {error}")]
     Identity {
@@ -113,6 +117,7 @@ struct Control {
     registry: Registry,
     snapshot: Option<Arc<Snapshot>>,
     secrets: Arc<Secrets>,
+    credentials: Arc<Credentials>,
     terms: ListenerTerms,
     gates: Arc<Gates>,
     /// Where each listener is bound; the address it was asked for, and the one it has.
@@ -147,6 +152,7 @@ impl Runtime {
             registry: Registry::default(),
             snapshot: None,
             secrets: Arc::default(),
+            credentials: Arc::default(),
             terms: HashMap::new(),
             gates: Arc::default(),
             bound: HashMap::new(),
@@ -220,10 +226,12 @@ impl Runtime {
 
     /// Replaces all key material.
     pub fn apply_secrets(&self, bytes: &[u8]) -> Result<u64, Refused> {
-        let wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
+        let mut wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
         let span_id = wire.span_id;
+        let credentials = std::mem::take(&mut wire.credentials);
         let mut secrets = Secrets::new(wire)?;
         let mut control = self.running()?;
+        let credentials = Credentials::read(credentials, &control.credentials)?;
         secrets.keep(&control.secrets);
         let secrets = Arc::new(secrets);
         let terms = control
@@ -235,6 +243,10 @@ impl Runtime {
         control.secrets = Arc::clone(&secrets);
         self.hub.rotated(span_id);
         control.tell_all(|done| Command::Secrets(Arc::clone(&secrets), Arc::clone(&tls), done));
+        if !Arc::ptr_eq(&credentials, &control.credentials) {
+            control.credentials = Arc::clone(&credentials);
+            control.tell_all(|done| Command::Credentials(Arc::clone(&credentials), done));
+        }
         Ok(secrets.version)
     }
 

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::admission::{Admitted, Gate, Source};
+use crate::authenticate::Callers;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::http::grpc;
@@ -50,6 +51,8 @@ pub struct Scope {
     pub drain: Rc<Drain>,
     /// The rules for its callers; `None` where they have no names.
     pub standing: Option<Rc<Standing>>,
+    /// Who is known.
+    pub callers: Rc<Callers>,
     /// Lets requests in; `None`: whatever comes.
     pub gate: Option<Arc<Gate>>,
     /// Leads to the scope that has taken its place.

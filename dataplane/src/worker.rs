@@ -16,8 +16,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::accept::{self, Listening};
 use crate::admission::{Gate, Gates};
+use crate::authenticate::Callers;
 use crate::clock;
 use crate::cluster::{Cluster, Members};
+use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::events::Events;
 use crate::health::Checks;
@@ -52,6 +54,8 @@ pub enum Command {
     Members(Arc<str>, Arc<Members>, SyncSender<()>),
     /// New key material.
     Secrets(Arc<Secrets>, Arc<ListenerTerms>, SyncSender<()>),
+    /// Other callers to know.
+    Credentials(Arc<Credentials>, SyncSender<()>),
     /// Stop accepting; answers with the exchanges that the end of the grace cut off. Nothing is taken after it.
     Shutdown(Duration, SyncSender<usize>),
 }
@@ -87,6 +91,7 @@ pub struct Worker {
     connections: Rc<Connections>,
     upstreams: Upstreams,
     checks: Checks,
+    callers: Rc<Callers>,
     listening: HashMap<Arc<str>, Rc<Listening>>,
 }
 
@@ -97,6 +102,7 @@ impl Worker {
         Worker {
             observer: Observer::new(&hub),
             checks: Checks::new(share, Arc::clone(&events)),
+            callers: Rc::new(Callers::new(Arc::clone(&events))),
             hub,
             events,
             exchanges: Rc::default(),
@@ -136,6 +142,10 @@ impl Worker {
                     for (name, listening) in &self.listening {
                         *listening.tls.borrow_mut() = tls.get(name).cloned();
                     }
+                    done.send(())
+                }
+                Command::Credentials(credentials, done) => {
+                    self.callers.change(credentials);
                     done.send(())
                 }
                 Command::Shutdown(grace, done) => {
@@ -239,6 +249,7 @@ impl Worker {
             observer: Rc::clone(&self.observer),
             drain: Rc::clone(&self.exchanges),
             latest,
+            callers: Rc::clone(&self.callers),
             gate,
             standing: self.standing(listener),
         }

@@ -16,11 +16,11 @@ const LAYERS: &[&[&str]] = &[
     &["filter", "connect"],
     &["retry", "forward", "reply", "scope", "health", "plugin"],
     &["upstream", "standing", "admission"],
-    &["pool", "balance", "outlier", "authorize"],
+    &["pool", "balance", "outlier", "authorize", "authenticate"],
     &["cluster", "route"],
     &["breaker", "budget", "hashing", "rate"],
     &["deadline"],
-    &["http", "tls", "events"],
+    &["http", "tls", "events", "credentials"],
     &["telemetry"],
     &["snapshot"],
     &["verdict"],
@@ -34,6 +34,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("fastrand", &["random"]),
     ("socket2", &["net"]),
     ("httparse", &["http"]),
+    ("argon2", &["credentials"]),
+    ("serde_json", &["authenticate"]),
 ];
 
 #[test]

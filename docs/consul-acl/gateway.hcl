@@ -30,6 +30,11 @@ key_prefix "sidecar/gateways/" {
   policy = "read"
 }
 
+# Who may call the gateways, and what they prove that with.
+key_prefix "sidecar/consumers/" {
+  policy = "read"
+}
+
 # What became of these documents at each instance.
 key_prefix "sidecar-status/edge/" {
   policy = "write"

@@ -23,7 +23,7 @@ Config = Annotated[
         envvar="SIDECAR_CONFIG",
         metavar="DIR",
         show_default=False,
-        help="Directory with the documents: mesh.yaml, services/NAME.yaml, gateways/NAME.yaml. "
+        help="Directory with the documents: mesh.yaml, services/NAME.yaml, gateways/NAME.yaml, consumers/NAME.yaml. "
         "Without it all comes from Consul.",
     ),
 ]

@@ -38,6 +38,7 @@ class Described(StrEnum):
     MESH = "mesh"
     SERVICE = "service"
     GATEWAY = "gateway"
+    CONSUMER = "consumer"
 
 
 CHECK_HELP = """
@@ -66,7 +67,7 @@ Save that of one kind, and name it in the first line of a document:
 @cli.command(short_help="Check a directory of documents.", help=CHECK_HELP)
 def check(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The directory with mesh.yaml, services/ and gateways/.")
+        Path, typer.Argument(metavar="DIR", help="The directory with mesh.yaml, services/, gateways/, consumers/.")
     ],
     output: Annotated[Output, typer.Option("--output", "-o", help="What to print.")] = Output.TEXT,
 ) -> None:
@@ -82,7 +83,7 @@ def check(
     except SourceError as error:
         world, problems = World(), [Problem(str(directory), str(error))]
     if not problems and not world.documents:
-        places = "mesh.yaml, services/<service>.yaml or gateways/<gateway>.yaml"
+        places = "mesh.yaml, services/<service>.yaml, gateways/<gateway>.yaml or consumers/<consumer>.yaml"
         problems = [Problem(str(directory), "there is no document in this directory", places)]
     if output is Output.JSON:
         typer.echo(_json(world, problems))
@@ -97,7 +98,8 @@ def check(
 @cli.command(short_help="Print the JSON Schema of the documents.", help=SCHEMA_HELP)
 def schema(
     kind: Annotated[
-        Described, typer.Argument(metavar="[KIND]", show_default=False, help="mesh, service or gateway; else all.")
+        Described,
+        typer.Argument(metavar="[KIND]", show_default=False, help="mesh, service, gateway or consumer; else all."),
     ] = Described.ALL,
 ) -> None:
     """Print one JSON document."""
@@ -109,7 +111,11 @@ def schema(
 
 def _summary(world: "World") -> str:
     """ "mesh, 3 services, 1 gateway"."""
-    counts = [("service", len(world.services)), ("gateway", len(world.gateways))]
+    counts = [
+        ("service", len(world.services)),
+        ("gateway", len(world.gateways)),
+        ("consumer", len(world.consumers)),
+    ]
     mesh = ["mesh"] if len(world.documents) > sum(count for _, count in counts) else []
     return ", ".join([*mesh, *(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts if count)])
 

@@ -54,7 +54,7 @@ Example:
 """
 
 Directory = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The directory with mesh.yaml, services/ and gateways/.")
+    Path, typer.Argument(metavar="DIR", help="The directory with mesh.yaml, services/, gateways/, consumers/.")
 ]
 
 

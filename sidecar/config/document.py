@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.model import Consumer, Gateway, Mesh, Service
 from sidecar.config.tree import Path
 from sidecar.errors import Problem
 
-Kind = Literal["mesh", "service", "gateway"]
+Kind = Literal["mesh", "service", "gateway", "consumer"]
 
 
 class Key(NamedTuple):
@@ -28,7 +28,7 @@ class Document:
     key: Key
     place: str
     text: str = field(repr=False)
-    model: Mesh | Service | Gateway
+    model: Mesh | Service | Gateway | Consumer
     # "services/orders.yaml:12:3" of the parts that a snapshot names: routes, subsets, listeners, upstreams, allow.
     places: Mapping[Path, str] = field(repr=False)
     # ModifyIndex of its key in Consul; 0 for a file.

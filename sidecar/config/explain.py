@@ -74,13 +74,16 @@ class _Explainer:
         if kind == "literal_error":
             options = self._options(path)
             hint = did_you_mean(value, options) if isinstance(value, str) else ""
-            return self._at(mark, f"{_shown(value)} is not one of the choices", listed(options), hint)
+            return self._at(mark, f"{self._shown(value)} is not one of the choices", listed(options), hint)
         if kind in _BOUNDS:
             name, words = _BOUNDS[kind]
-            return self._at(mark, f"{_shown(value)} is out of bounds", f"{words} {context[name]}")
+            return self._at(mark, f"{self._shown(value)} is out of bounds", f"{words} {context[name]}")
         if expected := _EXPECTED_TYPES.get(kind):
-            return self._at(mark, f"{_shown(value)} is not {expected}", expected, _type_hint(kind, value))
+            return self._at(mark, f"{self._shown(value)} is not {expected}", expected, _type_hint(kind, value))
         return self._at(mark, details["msg"])
+
+    def _shown(self, value: object) -> str:
+        return "this" if self._source.is_secret else _shown(value)
 
     def _at(self, mark: Mark, message: str, expected: str = "", hint: str = "") -> tuple[Mark, Problem]:
         return mark, self._source.problem(mark, message, expected=expected, hint=hint)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from pydantic import ValidationError
 
 from sidecar.config.document import Document, Key, Kind
-from sidecar.config.model import Gateway, Mesh, Service
+from sidecar.config.model import Consumer, Gateway, Mesh, Service
 from sidecar.config.model.base import LABEL_EXPECTED, LABEL_PATTERN
 from sidecar.config.quick import read
 from sidecar.config.source import Source
@@ -22,13 +22,14 @@ MAX_BYTES = 512 * 1024
 # Name of the cluster of the local application, which stands beside those of the services.
 RESERVED = "app"
 SUFFIXES = (".yaml", ".json")
-FOLDERS: dict[str, Kind] = {"services": "service", "gateways": "gateway"}
-_LATER_FOLDERS = frozenset({"consumers", "plugins"})
-_PLACES = "mesh.yaml, services/<service>.yaml or gateways/<gateway>.yaml"
+FOLDERS: dict[str, Kind] = {"services": "service", "gateways": "gateway", "consumers": "consumer"}
+_LATER_FOLDERS = frozenset({"plugins"})
+_PLACES = "mesh.yaml, services/<service>.yaml, gateways/<gateway>.yaml or consumers/<consumer>.yaml"
 # Below it are all documents in Consul's KV.
 PREFIX = "sidecar/"
-_KEYS = f"{PREFIX}mesh, {PREFIX}services/<service> or {PREFIX}gateways/<gateway>"
-MODELS: dict[str, type[Mesh | Service | Gateway]] = {"mesh": Mesh, "service": Service, "gateway": Gateway}
+_KEYS = f"{PREFIX}mesh, {PREFIX}services/<service>, {PREFIX}gateways/<gateway> or {PREFIX}consumers/<consumer>"
+AnyModel = type[Mesh | Service | Gateway | Consumer]
+MODELS: dict[str, AnyModel] = {"mesh": Mesh, "service": Service, "gateway": Gateway, "consumer": Consumer}
 # The parts whose places a snapshot names, all else is found again when there is a problem to report.
 _NAMED_PARTS = frozenset({"routes", "subsets", "listeners", "upstreams", "allow", "allow_candidate"})
 
@@ -88,7 +89,8 @@ def _misplaced(place: str, path: PurePosixPath, places: str) -> Problem:
 def load(place: str, data: bytes, key: Key | None = None) -> Document:
     """Read and check one document; `key` names it when its place is no file. ConfigError: all its problems."""
     key = key or key_of(place)
-    source = Source(place, _decode(place, data))
+    # What stands in a consumer is shown to nobody: a password may have been written where its hash should be.
+    source = Source(place, _decode(place, data), is_secret=key.kind == "consumer")
     model = MODELS[key.kind]
     if (quick := read(source.text, _NAMED_PARTS)) is not None:
         try:
@@ -100,7 +102,7 @@ def load(place: str, data: bytes, key: Key | None = None) -> Document:
     return _load_marked(key, source, model)
 
 
-def _load_marked(key: Key, source: Source, model: type[Mesh | Service | Gateway]) -> Document:
+def _load_marked(key: Key, source: Source, model: AnyModel) -> Document:
     """As `load`, by the slow reader, which tells every problem at its place."""
     # Here, for most processes never need them.
     from sidecar.config.explain import explain

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
+from sidecar.config.consumers import Clash, clashes
 from sidecar.config.document import Document, Key
 from sidecar.config.model import Gateway, Service
+from sidecar.config.model.authenticate import Methods
 from sidecar.config.source import MOST_PROBLEMS, Source
 from sidecar.config.spelling import did_you_mean, listed
 from sidecar.config.tree import Path
@@ -28,6 +30,22 @@ def services_of(documents: Mapping[Key, Document], keys: Iterable[Key]) -> dict[
     return known
 
 
+class Known(NamedTuple):
+    """What documents may refer to."""
+
+    services: Services
+    consumers: frozenset[str] = frozenset()
+    # Of consumers, by document.
+    clashes: Mapping[Key, list[Clash]] = {}
+
+
+def known_of(documents: Mapping[Key, Document], keys: Iterable[Key]) -> Known:
+    """All that `keys` name, good or not."""
+    keys = tuple(keys)
+    names = frozenset(key.name for key in (*keys, *documents) if key.kind == "consumer")
+    return Known(services_of(documents, keys), names, clashes(documents))
+
+
 class _Dangling(NamedTuple):
     path: Path
     message: str
@@ -35,9 +53,12 @@ class _Dangling(NamedTuple):
     hint: str
 
 
-def dangling(document: Document, services: Services, *, discovered: bool = False) -> tuple[Problem, ...]:
-    """The references of `document` that lead nowhere. `discovered`: services may exist without a document."""
-    found = list(islice(_references(document, services, discovered), MOST_PROBLEMS))
+def dangling(document: Document, known: Known, *, discovered: bool = False) -> tuple[Problem, ...]:
+    """The references of `document` that lead nowhere, and what another document has, too.
+
+    `discovered`: services may exist without a document.
+    """
+    found = list(islice(_references(document, known, discovered), MOST_PROBLEMS))
     if not found:
         return ()
     # A document keeps few of its places: there is a problem, so its text is read again for all of them.
@@ -51,12 +72,28 @@ def dangling(document: Document, services: Services, *, discovered: bool = False
     )
 
 
-def _references(document: Document, services: Services, discovered: bool) -> Iterator[_Dangling]:
+def _references(document: Document, known: Known, discovered: bool) -> Iterator[_Dangling]:
     if isinstance(document.model, Service) and not discovered:
-        return _of_service(document.model, services)
+        return _of_service(document.model, known.services)
     if isinstance(document.model, Gateway):
-        return _of_gateway(document.model, services, discovered)
-    return iter(())
+        return chain(
+            _of_gateway(document.model, known.services, discovered), _of_methods(document.model, known.consumers)
+        )
+    clashes = known.clashes.get(document.key, ())
+    return (_Dangling(path, message, "one of its own", "") for path, message in clashes)
+
+
+def _of_methods(gateway: Gateway, consumers: Iterable[str]) -> Iterator[_Dangling]:
+    places: list[tuple[Path, Methods]] = [(("authenticate",), gateway.authenticate)]
+    places += [
+        (("routes", index, "authenticate"), route.authenticate or ()) for index, route in enumerate(gateway.routes)
+    ]
+    for place, methods in places:
+        for index, method in enumerate(methods):
+            if method.anonymous is not None and method.anonymous not in consumers:
+                message = f"there is no consumer `{method.anonymous}`"
+                hint = did_you_mean(method.anonymous, consumers) or f"add consumers/{method.anonymous}.yaml"
+                yield _Dangling((*place, index, "anonymous"), message, listed(consumers), hint)
 
 
 def _of_service(service: Service, services: Services) -> Iterator[_Dangling]:

@@ -46,7 +46,7 @@ def _without_nulls(value: object) -> object:
 
 
 def of(kind: str) -> Schema:
-    """Of the documents of one kind: "mesh", "service" or "gateway"."""
+    """Of the documents of one kind: "mesh", "service", "gateway" or "consumer"."""
     return {"$schema": _DIALECT, **MODELS[kind].model_json_schema(schema_generator=_Generator)}
 
 

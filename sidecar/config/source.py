@@ -30,6 +30,8 @@ class Source:
 
     place: str
     text: str
+    # Problems are told without the line that they are in.
+    is_secret: bool = False
 
     def at(self, mark: Mark) -> str:
         """ "services/orders.yaml:12:3"."""
@@ -50,6 +52,8 @@ class Source:
         return lines[number - 1] if number <= len(lines) else ""
 
     def _snippet(self, mark: Mark) -> str:
+        if self.is_secret:
+            return ""
         line = "".join(_printable(character) for character in self.line(mark.line))
         # A long line is shown around the caret only.
         start = max(0, mark.column - _SNIPPET_WIDTH // 2) if len(line) > _SNIPPET_WIDTH else 0

@@ -23,7 +23,7 @@ from sidecar.world import Target, World
 WATCH_AGAIN_AFTER = 2.0
 
 # Folders whose documents only a gateway uses.
-NOT_A_SIDECARS = frozenset({"gateways"})
+NOT_A_SIDECARS = frozenset({"gateways", "consumers"})
 
 log = logging.getLogger(__name__)
 

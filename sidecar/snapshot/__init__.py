@@ -12,6 +12,7 @@ from sidecar.config.model.service import UpstreamPort
 from sidecar.snapshot import route
 from sidecar.snapshot.access_log import access_log
 from sidecar.snapshot.admission import admission
+from sidecar.snapshot.authentication import credentials, key_sets
 from sidecar.snapshot.authorization import authorization, is_open, summary
 from sidecar.snapshot.cluster import (
     app_cluster,
@@ -40,10 +41,12 @@ __all__ = [
     "Role",
     "SidecarRole",
     "compile",
+    "credentials",
     "endpoints",
     "endpoints_made_of",
     "is_open",
     "key_files",
+    "key_sets",
     "summary",
     "untold",
     "watched",

@@ -11,6 +11,7 @@ from sidecar.config.model.gateway import GatewayBranch, GatewayRoute
 from sidecar.config.model.route import Route
 from sidecar.config.model.service import ServiceBranch, ServiceRoute
 from sidecar.snapshot import tcp
+from sidecar.snapshot.authentication import access, authentication, methods_of
 from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.fault import fault_of
@@ -106,14 +107,24 @@ def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Pa
     for index, route in enumerate(gateway.routes):
         if route.enabled:
             place = wire.Origin(place=document.origin("routes", index), index=document.index)
-            made_of = (route, place, _about(world, *_services(route)))
-            parts.append(memo.get(route.name, made_of, _edge_part, world, route, place))
+            methods = methods_of(gateway, route)
+            made_of = (route, place, methods, _about(world, *_services(route)))
+            asked = authentication(methods, document.key.name)
+            parts.append(memo.get(route.name, made_of, _edge_part, world, route, place, asked))
     return Table("edge", parts)
 
 
-def _edge_part(world: World, route: GatewayRoute, place: wire.Origin) -> Part:
+def _edge_part(world: World, route: GatewayRoute, place: wire.Origin, asked: wire.Authentication | None) -> Part:
     world = world.only(*with_mirrors(world, _services(route)))
-    return Part.of(mirrored(world, _gateway_routes(world, route, place)))
+    made = list(mirrored(world, _gateway_routes(world, route, place)))
+    rules = access(route)
+    # A page's preflight shows no credentials (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
+    for leading in (leading for leading in made if not leading.preflight):
+        if asked is not None:
+            leading.authentication.CopyFrom(asked)
+        if rules is not None:
+            leading.access.CopyFrom(rules)
+    return Part.of(made)
 
 
 def _services(route: GatewayRoute) -> list[str]:

@@ -1,4 +1,4 @@
-"""The directory source: DIR/mesh.yaml, DIR/services/<service>.yaml, DIR/gateways/<gateway>.yaml (or .json)."""
+"""The directory source: DIR/mesh.yaml, and DIR/services/, DIR/gateways/, DIR/consumers/ with <name>.yaml (or .json)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Consul's KV as the source of documents: `sidecar/mesh`, `sidecar/services/<service>`, `sidecar/gateways/<gateway>`.
+"""Consul's KV as the source of documents: `sidecar/mesh`, and below `sidecar/services/`, `sidecar/gateways/` and
+`sidecar/consumers/`.
 
 A value is parsed when its key's ModifyIndex has moved, and never otherwise. What vanishes all at once, or when the
 token loses rights, is held: Consul's answer is doubted before a mesh loses its configuration.
@@ -32,11 +33,12 @@ _Result = tuple[int, Document | tuple[Problem, ...]]
 
 
 class KvSource:
-    """All documents that a role uses. `gateway`: also those of gateways."""
+    """All documents that a role uses. `gateway`: also those of gateways and their consumers."""
 
     def __init__(self, client: ConsulClient, *, gateway: bool = False) -> None:
         self._client = client
-        self.prefixes = (f"{PREFIX}mesh", f"{PREFIX}services/", *((f"{PREFIX}gateways/",) if gateway else ()))
+        folders = ("services/", "gateways/", "consumers/") if gateway else ("services/",)
+        self.prefixes = (f"{PREFIX}mesh", *(f"{PREFIX}{folder}" for folder in folders))
         # By prefix and key; a prefix is there once it has answered.
         self._results: dict[str, dict[str, _Result]] = {}
         # Prefixes of which the token may not see everything, so that what it never saw is not missed.

@@ -66,7 +66,9 @@ def local(directory: Path) -> dict[str, bytes]:
     problems = [problem for told in world.refusals.values() for problem in told]
     if not found.documents and not problems:
         problems = [
-            Problem(str(directory), "there is no document in this directory", "mesh.yaml, services/, gateways/")
+            Problem(
+                str(directory), "there is no document in this directory", "mesh.yaml, services/, gateways/, consumers/"
+            )
         ]
     values = {consul_name(key): document.text.encode() for key, document in found.documents.items()}
     problems += [

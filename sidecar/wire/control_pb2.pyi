@@ -63,16 +63,94 @@ class Endpoint(_message.Message):
     def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., weight: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Secrets(_message.Message):
-    __slots__ = ("version", "identities", "trust_bundles", "span_id")
+    __slots__ = ("version", "identities", "trust_bundles", "span_id", "credentials")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     TRUST_BUNDLES_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
     version: int
     identities: _containers.RepeatedCompositeFieldContainer[Identity]
     trust_bundles: _containers.RepeatedCompositeFieldContainer[TrustBundle]
     span_id: int
-    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ..., span_id: _Optional[int] = ...) -> None: ...
+    credentials: bytes
+    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ..., span_id: _Optional[int] = ..., credentials: _Optional[bytes] = ...) -> None: ...
+
+class Credentials(_message.Message):
+    __slots__ = ("consumers", "key_sets")
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    KEY_SETS_FIELD_NUMBER: _ClassVar[int]
+    consumers: _containers.RepeatedCompositeFieldContainer[Consumer]
+    key_sets: _containers.RepeatedCompositeFieldContainer[KeySet]
+    def __init__(self, consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ..., key_sets: _Optional[_Iterable[_Union[KeySet, _Mapping]]] = ...) -> None: ...
+
+class Consumer(_message.Message):
+    __slots__ = ("name", "groups", "keys", "passwords", "bindings")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    PASSWORDS_FIELD_NUMBER: _ClassVar[int]
+    BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    passwords: _containers.RepeatedCompositeFieldContainer[Password]
+    bindings: _containers.RepeatedCompositeFieldContainer[Binding]
+    def __init__(self, name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[bytes]] = ..., passwords: _Optional[_Iterable[_Union[Password, _Mapping]]] = ..., bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ...) -> None: ...
+
+class Password(_message.Message):
+    __slots__ = ("username", "hash")
+    USERNAME_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    username: str
+    hash: str
+    def __init__(self, username: _Optional[str] = ..., hash: _Optional[str] = ...) -> None: ...
+
+class Binding(_message.Message):
+    __slots__ = ("issuer", "claim", "value")
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    issuer: str
+    claim: str
+    value: str
+    def __init__(self, issuer: _Optional[str] = ..., claim: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class KeySet(_message.Message):
+    __slots__ = ("name", "keys", "problem")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    keys: _containers.RepeatedCompositeFieldContainer[VerificationKey]
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[VerificationKey, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class VerificationKey(_message.Message):
+    __slots__ = ("id", "algorithm", "rsa", "p256", "p384", "ed25519", "secret")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    RSA_FIELD_NUMBER: _ClassVar[int]
+    P256_FIELD_NUMBER: _ClassVar[int]
+    P384_FIELD_NUMBER: _ClassVar[int]
+    ED25519_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    algorithm: str
+    rsa: RsaKey
+    p256: bytes
+    p384: bytes
+    ed25519: bytes
+    secret: bytes
+    def __init__(self, id: _Optional[str] = ..., algorithm: _Optional[str] = ..., rsa: _Optional[_Union[RsaKey, _Mapping]] = ..., p256: _Optional[bytes] = ..., p384: _Optional[bytes] = ..., ed25519: _Optional[bytes] = ..., secret: _Optional[bytes] = ...) -> None: ...
+
+class RsaKey(_message.Message):
+    __slots__ = ("modulus", "exponent")
+    MODULUS_FIELD_NUMBER: _ClassVar[int]
+    EXPONENT_FIELD_NUMBER: _ClassVar[int]
+    modulus: bytes
+    exponent: bytes
+    def __init__(self, modulus: _Optional[bytes] = ..., exponent: _Optional[bytes] = ...) -> None: ...
 
 class Identity(_message.Message):
     __slots__ = ("name", "certificate_chain", "private_key")
@@ -103,7 +181,7 @@ class Events(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., dropped: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit", "health")
+    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit", "health", "key_wanted")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_WANTED_FIELD_NUMBER: _ClassVar[int]
     LISTENER_BOUND_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +190,7 @@ class Event(_message.Message):
     EJECTION_FIELD_NUMBER: _ClassVar[int]
     CIRCUIT_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    KEY_WANTED_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     cluster_wanted: ClusterWanted
     listener_bound: ListenerBound
@@ -120,13 +199,20 @@ class Event(_message.Message):
     ejection: Ejection
     circuit: Circuit
     health: Health
-    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ...) -> None: ...
+    key_wanted: KeyWanted
+    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., key_wanted: _Optional[_Union[KeyWanted, _Mapping]] = ...) -> None: ...
 
 class ClusterWanted(_message.Message):
     __slots__ = ("cluster",)
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     def __init__(self, cluster: _Optional[str] = ...) -> None: ...
+
+class KeyWanted(_message.Message):
+    __slots__ = ("key_set",)
+    KEY_SET_FIELD_NUMBER: _ClassVar[int]
+    key_set: str
+    def __init__(self, key_set: _Optional[str] = ...) -> None: ...
 
 class ListenerBound(_message.Message):
     __slots__ = ("name", "address")

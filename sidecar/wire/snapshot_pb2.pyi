@@ -282,7 +282,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -296,6 +296,8 @@ class Route(_message.Message):
     FAULT_FIELD_NUMBER: _ClassVar[int]
     MIRROR_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    AUTHENTICATION_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -309,7 +311,111 @@ class Route(_message.Message):
     fault: Fault
     mirror: Mirror
     idle_timeout_ms: int
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ...) -> None: ...
+    authentication: Authentication
+    access: Access
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ...) -> None: ...
+
+class Access(_message.Message):
+    __slots__ = ("rules",)
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[AccessRule]
+    def __init__(self, rules: _Optional[_Iterable[_Union[AccessRule, _Mapping]]] = ...) -> None: ...
+
+class AccessRule(_message.Message):
+    __slots__ = ("consumers", "groups", "claims")
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    consumers: _containers.RepeatedScalarFieldContainer[str]
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    claims: _containers.RepeatedCompositeFieldContainer[ClaimTest]
+    def __init__(self, consumers: _Optional[_Iterable[str]] = ..., groups: _Optional[_Iterable[str]] = ..., claims: _Optional[_Iterable[_Union[ClaimTest, _Mapping]]] = ...) -> None: ...
+
+class ClaimTest(_message.Message):
+    __slots__ = ("claim", "values")
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    claim: str
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, claim: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Authentication(_message.Message):
+    __slots__ = ("alternatives", "anonymous", "realm")
+    ALTERNATIVES_FIELD_NUMBER: _ClassVar[int]
+    ANONYMOUS_FIELD_NUMBER: _ClassVar[int]
+    REALM_FIELD_NUMBER: _ClassVar[int]
+    alternatives: _containers.RepeatedCompositeFieldContainer[Alternative]
+    anonymous: str
+    realm: str
+    def __init__(self, alternatives: _Optional[_Iterable[_Union[Alternative, _Mapping]]] = ..., anonymous: _Optional[str] = ..., realm: _Optional[str] = ...) -> None: ...
+
+class Alternative(_message.Message):
+    __slots__ = ("all",)
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    all: _containers.RepeatedCompositeFieldContainer[Method]
+    def __init__(self, all: _Optional[_Iterable[_Union[Method, _Mapping]]] = ...) -> None: ...
+
+class Method(_message.Message):
+    __slots__ = ("key", "basic", "jwt", "forward")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    BASIC_FIELD_NUMBER: _ClassVar[int]
+    JWT_FIELD_NUMBER: _ClassVar[int]
+    FORWARD_FIELD_NUMBER: _ClassVar[int]
+    key: KeyMethod
+    basic: BasicMethod
+    jwt: JwtMethod
+    forward: bool
+    def __init__(self, key: _Optional[_Union[KeyMethod, _Mapping]] = ..., basic: _Optional[_Union[BasicMethod, _Mapping]] = ..., jwt: _Optional[_Union[JwtMethod, _Mapping]] = ..., forward: _Optional[bool] = ...) -> None: ...
+
+class KeyMethod(_message.Message):
+    __slots__ = ("carriers",)
+    CARRIERS_FIELD_NUMBER: _ClassVar[int]
+    carriers: _containers.RepeatedCompositeFieldContainer[Carrier]
+    def __init__(self, carriers: _Optional[_Iterable[_Union[Carrier, _Mapping]]] = ...) -> None: ...
+
+class BasicMethod(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class JwtMethod(_message.Message):
+    __slots__ = ("carriers", "issuer", "audiences", "algorithms", "key_set", "leeway_s", "without_end", "headers")
+    CARRIERS_FIELD_NUMBER: _ClassVar[int]
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCES_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
+    KEY_SET_FIELD_NUMBER: _ClassVar[int]
+    LEEWAY_S_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_END_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    carriers: _containers.RepeatedCompositeFieldContainer[Carrier]
+    issuer: str
+    audiences: _containers.RepeatedScalarFieldContainer[str]
+    algorithms: _containers.RepeatedScalarFieldContainer[str]
+    key_set: str
+    leeway_s: int
+    without_end: bool
+    headers: _containers.RepeatedCompositeFieldContainer[ClaimHeader]
+    def __init__(self, carriers: _Optional[_Iterable[_Union[Carrier, _Mapping]]] = ..., issuer: _Optional[str] = ..., audiences: _Optional[_Iterable[str]] = ..., algorithms: _Optional[_Iterable[str]] = ..., key_set: _Optional[str] = ..., leeway_s: _Optional[int] = ..., without_end: _Optional[bool] = ..., headers: _Optional[_Iterable[_Union[ClaimHeader, _Mapping]]] = ...) -> None: ...
+
+class ClaimHeader(_message.Message):
+    __slots__ = ("claim", "header")
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    claim: str
+    header: str
+    def __init__(self, claim: _Optional[str] = ..., header: _Optional[str] = ...) -> None: ...
+
+class Carrier(_message.Message):
+    __slots__ = ("header", "query", "cookie", "scheme")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    COOKIE_FIELD_NUMBER: _ClassVar[int]
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    header: str
+    query: str
+    cookie: str
+    scheme: str
+    def __init__(self, header: _Optional[str] = ..., query: _Optional[str] = ..., cookie: _Optional[str] = ..., scheme: _Optional[str] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("match", "delay_ms", "delay_share", "abort_status", "abort_call", "abort_share", "reset_share", "by_header")

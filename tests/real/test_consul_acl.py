@@ -37,7 +37,11 @@ from tests.real.programs import free_port
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 POLICIES = ROOT / "docs/consul-acl"
-DENY = 'acl { enabled = true default_policy = "deny" tokens { initial_management = "root" agent = "root" } }'
+# All trials run at once, and each holds a connection for every watch: an agent takes 200 of one address by default.
+DENY = (
+    'acl { enabled = true default_policy = "deny" tokens { initial_management = "root" agent = "root" } } '
+    "limits { http_max_conns_per_client = 1000 }"
+)
 # Seconds.
 SOON = 30.0
 RULE = re.compile(r'(\w+) "([^"]*)" \{\s*policy = "(\w+)"\s*\}')
@@ -60,6 +64,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         agent.document("mesh", timeout="8s")
         agent.document("services/orders", protocol="http", timeout="7s")
         agent.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "orders"}}])
+        agent.document("consumers/ann", groups=["partners"])
         agent.put("/v1/config", {"Kind": "service-defaults", "Name": "billing", "Protocol": "grpc"})
         # Where ACLs deny by default, intentions do, too.
         everyone = {"Name": "*", "Action": "allow"}
@@ -313,6 +318,10 @@ def reads_gateways(trial: Trial) -> bool:
     return "edge" in trial.world.gateways
 
 
+def reads_consumers(trial: Trial) -> bool:
+    return "ann" in trial.world.consumers
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The status key is written at once."""
@@ -326,6 +335,7 @@ def tells_status(trial: Trial) -> bool:
 READ_SERVICES = ('service_prefix "" { policy = "read" }', 'node_prefix "" { policy = "read" }')
 MESH, SERVICES = 'key "sidecar/mesh" { policy = "read" }', 'key_prefix "sidecar/services/" { policy = "read" }'
 GATEWAYS = 'key_prefix "sidecar/gateways/" { policy = "read" }'
+CONSUMERS = 'key_prefix "sidecar/consumers/" { policy = "read" }'
 
 # Every rule of every policy, and what does not work without it.
 NEEDED: Mapping[str, Mapping[str, Callable[[Trial], bool]]] = {
@@ -350,6 +360,7 @@ NEEDED: Mapping[str, Mapping[str, Callable[[Trial], bool]]] = {
         MESH: begins,
         SERVICES: reads_services,
         GATEWAYS: reads_gateways,
+        CONSUMERS: reads_consumers,
         'key_prefix "sidecar-status/edge/" { policy = "write" }': tells_status,
     },
 }

@@ -122,6 +122,24 @@ def test_where_no_route_takes_it_the_nearest_host_is_named(
     assert "more, for other hosts" in text
 
 
+def test_what_a_route_asks_of_its_callers_is_told_and_not_judged(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jwt = {"issuer": "https://id.test", "jwks": "id.jwks"}
+    methods = [{"key": {}}, {"all": [{"basic": {}}, {"jwt": jwt}]}, {"anonymous": "guest"}]
+    rules = [{"groups": ["a", "b"]}, {"consumers": ["ann"], "claims": {"role": "admin"}}]
+    route = {"name": "all", "to": {"service": "web"}, "authenticate": methods, "allow": rules}
+    (mesh / "gateways/edge.yaml").write_text(json.dumps({"listeners": [{"port": 8080}], "routes": [route]}))
+    (mesh / "consumers").mkdir()
+    (mesh / "consumers/guest.yaml").write_text("{}")
+
+    assert explain(mesh, monkeypatch, "GET", "http://shop.example.com:8080/", "--at", "edge", "--json") == 0
+    filters = {each["filter"]: each["effect"] for each in hops(capsys)[0]["filters"]}
+    ways = "key, or basic and jwt of https://id.test, or nothing as consumer guest"
+    assert filters["authenticate"] == f"{ways}, else 401; credentials are not looked at here"
+    assert filters["allow"] == "group a|b or consumer ann and claim role admin"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -400,3 +400,41 @@ def test_our_own_listeners_are_not_in_our_way(tmp_path: Path, taken: int) -> Non
 
     assert side.status.refused == ""
     assert side.status.version == 2
+
+
+ANN = f"keys: [{{sha256: {'ab' * 32}}}]\n"
+
+
+def known(side: Side) -> list[str]:
+    """The consumers that the data plane was told last."""
+    told = control.Credentials.FromString(side.seam.secrets[-1].credentials)
+    return [consumer.name for consumer in told.consumers]
+
+
+def test_a_gateways_consumers_are_told_beside_its_certificates_and_never_in_a_snapshot(edge: Side) -> None:
+    edge.write("consumers/ann.yaml", ANN)
+    edge.start()
+
+    assert known(edge) == ["ann"]
+    assert b"\xab" * 32 not in edge.seam.snapshots[-1].SerializeToString()
+    edge.write("consumers/bob.yaml", "enabled: true\n")
+    edge.change()
+    assert known(edge) == ["ann", "bob"]
+
+
+def test_a_refused_change_lets_nobody_in(edge: Side, taken: int) -> None:
+    edge.write("consumers/ann.yaml", ANN)
+    edge.start()
+    edge.write("consumers/bob.yaml", "enabled: true\n")
+    edge.write("gateways/edge.yaml", GATEWAY.replace("port: 0", f"port: {taken}, address: 127.0.0.1"))
+    edge.change()
+
+    assert edge.status.refused
+    assert known(edge) == ["ann"]
+
+
+def test_a_sidecar_knows_no_consumers(orders: Side) -> None:
+    orders.write("consumers/ann.yaml", ANN)
+    orders.start()
+
+    assert orders.seam.secrets[-1].credentials == b""

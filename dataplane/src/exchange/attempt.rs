@@ -102,6 +102,7 @@ impl Call {
         }
         let sending = Sending {
             route,
+            caller: self.identified.as_deref(),
             destination,
             is_tls: lease.peer().is_some(),
             left: self.deadline.left(),

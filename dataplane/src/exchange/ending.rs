@@ -4,6 +4,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, response};
 
 use super::Call;
+use crate::authenticate;
 use crate::error::{Error, Reason};
 use crate::filter;
 use crate::http::body::{Body, ResetCode};
@@ -40,6 +41,9 @@ impl Call {
         let audience = Audience { trusted: self.trusted, request_id: &request_id };
         let mut reply = reply::explain(&error, parts, audience);
         self.complete(parts, reply.head.headers_mut());
+        if let Some(asked) = self.record.route().and_then(|route| route.authentication.as_deref()) {
+            authenticate::challenge(asked, &error, reply.head.headers_mut());
+        }
         self.say(reply).await;
     }
 

@@ -72,7 +72,8 @@ impl Call {
         let under_way = UnderWay::take().ok_or(Reason::Overflow)?;
         let left = self.deadline.left();
         let is_tls = upstream.config.tls.is_some();
-        let sending = Sending { route, destination, is_tls, left, tries_before: None };
+        let caller = self.identified.as_deref();
+        let sending = Sending { route, caller, destination, is_tls, left, tries_before: None };
         let request = forward::request(parts, &sending, &self.record, self.web.as_deref());
         let mut request = request.map_err(|error| error.reason)?;
         mark(&mut request);

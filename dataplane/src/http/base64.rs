@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 section 4), strict, and as a stream that arrives in any pieces.
+//! Base64 (RFC 4648 section 4), strict, and as a stream that arrives in any pieces; in the alphabet of URLs as a whole.
 
 use bytes::Bytes;
 
@@ -39,6 +39,38 @@ pub fn encode(bytes: &[u8]) -> Vec<u8> {
 /// Characters that `len` bytes become.
 pub fn encoded_len(len: usize) -> usize {
     len.div_ceil(3) * 4
+}
+
+/// The bytes of `text` in the alphabet of URLs, without padding (RFC 7515 section 2). One text for each content.
+pub fn decode_url(text: &[u8]) -> Result<Vec<u8>, Invalid> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    for digits in text.chunks(4) {
+        let mut group = 0;
+        for digit in digits {
+            let value = match *digit {
+                b'-' => 62,
+                b'_' => 63,
+                b'+' | b'/' => NO_DIGIT,
+                other => VALUES[usize::from(other)],
+            };
+            if value == NO_DIGIT {
+                return Err(Invalid("a byte is no base64 of URLs"));
+            }
+            group = group << 6 | u32::from(value);
+        }
+        let whole = (group << (6 * (4 - digits.len()))).to_be_bytes();
+        let unused = match digits.len() {
+            4 => 0,
+            3 => whole[3],
+            2 => whole[2] | whole[3],
+            _ => return Err(Invalid("base64 ends inside a group")),
+        };
+        if unused != 0 {
+            return Err(Invalid("base64 has bits behind its last byte"));
+        }
+        bytes.extend_from_slice(&whole[1..digits.len()]);
+    }
+    Ok(bytes)
 }
 
 /// Reads text piece by piece. Padding ends a group and not the text: what was written in parts, each padded, is one text.
@@ -128,6 +160,20 @@ mod tests {
             assert_eq!(encode(bytes.as_bytes()), text.as_bytes());
             assert_eq!(encoded_len(bytes.len()), text.len());
             assert_eq!(decoded(&[text.as_bytes()]).unwrap(), bytes.as_bytes());
+        }
+    }
+
+    #[test]
+    fn that_of_urls_has_two_other_digits_and_no_padding() {
+        for (bytes, text) in VECTORS {
+            assert_eq!(
+                decode_url(text.trim_end_matches('=').as_bytes()).unwrap(),
+                bytes.as_bytes()
+            );
+        }
+        assert_eq!(decode_url(b"-_-_").unwrap(), [0xfb, 0xff, 0xbf]);
+        for text in ["Zg==", "+/+/", "Z", "Zm9vY", "Zh", "Zm9", "Zm9v ", "Zm 9"] {
+            assert!(decode_url(text.as_bytes()).is_err(), "{text}");
         }
     }
 

@@ -15,6 +15,15 @@ pub fn forget_ours(fields: &mut HeaderMap) {
     forget_if(fields, |name| is_ours(name) || is_of_answers(name));
 }
 
+/// Takes away all by these names, however they are written.
+pub fn forget_named(fields: &mut HeaderMap, names: &[HeaderName]) {
+    if !names.is_empty() {
+        forget_if(fields, |name| {
+            names.iter().any(|known| is(name, known.as_str().as_bytes()))
+        });
+    }
+}
+
 fn forget_if(fields: &mut HeaderMap, is_claim: impl Fn(&[u8]) -> bool) {
     while let Some(name) = fields.keys().find(|name| is_claim(name.as_str().as_bytes())) {
         let name: HeaderName = name.clone();
@@ -30,9 +39,14 @@ fn is_told_by_proxies(name: &[u8]) -> bool {
     }
 }
 
-/// Sidecars take these from callers that they trust, of whom a gateway is one.
+/// Sidecars take these from callers that they trust, of whom a gateway is one, and services from gateways: who calls.
 fn is_ours(name: &[u8]) -> bool {
-    name.first() == Some(&b'x') && begins(name, b"x-sidecar-")
+    match name.get(2) {
+        Some(b's') => begins(name, b"x-sidecar-"),
+        Some(b'c') => begins(name, b"x-consumer-"),
+        Some(b'a') => is(name, b"x-anonymous-consumer"),
+        _ => false,
+    }
 }
 
 /// How a call ended, which no request can say.
@@ -75,11 +89,13 @@ mod tests {
         "x-request-id",
         "x_forwarded_for",
     ];
-    const OF_NOBODY: [&str; 5] = [
+    const OF_NOBODY: [&str; 7] = [
         "grpc-message",
         "grpc-status",
         "grpc-status-details-bin",
+        "x-anonymous-consumer",
         "x-sidecar-fault",
+        "x_consumer_username",
         "x_sidecar-fault",
     ];
     const OF_CLIENTS: [&str; 7] = [

@@ -1,6 +1,6 @@
 //! HTTP as bytes and as streams: which protocol a connection speaks, its codecs, and the one Body type above them.
 
-mod base64;
+pub mod base64;
 pub mod body;
 pub mod check;
 pub mod claims;

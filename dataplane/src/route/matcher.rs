@@ -372,6 +372,8 @@ mod tests {
             timeout: None,
             retry: crate::snapshot::model::Retry::once(),
             fault: None,
+            authentication: None,
+            access: None,
             mirror: None,
             idle_timeout: Duration::from_secs(3600),
             rewrite_prefix: prefix.map(Into::into),

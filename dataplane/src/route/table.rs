@@ -134,6 +134,8 @@ mod tests {
             timeout: None,
             retry: crate::snapshot::model::Retry::once(),
             fault: None,
+            authentication: None,
+            access: None,
             mirror: None,
             rewrite_prefix: None,
             max_request_body: u64::MAX,

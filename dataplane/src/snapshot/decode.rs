@@ -15,6 +15,7 @@ use crate::proto;
 
 mod access_log;
 mod admission;
+mod authentication;
 mod authorization;
 mod breaking;
 mod check;

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admission;
+mod authentication;
 mod balance;
 mod check;
 mod headers;
@@ -19,6 +20,7 @@ use http::HeaderValue;
 
 pub use access_log::{AccessLog, Field, Line, Logged, Only, Piece};
 pub use admission::{Admission, Rate, RateKey, RateLimit};
+pub use authentication::{Access, AccessRule, Algorithm, Authentication, Carrier, Jwt, Method};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
 pub use headers::{Change, HeaderChange};
@@ -216,6 +218,10 @@ pub struct Route {
     pub max_request_body: u64,
     /// None: nothing is done to its requests.
     pub fault: Option<Box<Fault>>,
+    /// None: nobody is asked who it is.
+    pub authentication: Option<Box<Authentication>>,
+    /// None: whoever is known, or need not be, may use it.
+    pub access: Option<Access>,
     /// None: nobody gets copies of them.
     pub mirror: Option<Mirror>,
     /// None: not our affair.

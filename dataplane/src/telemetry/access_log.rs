@@ -107,6 +107,10 @@ fn write_json(out: &mut String, exchange: &Finished, redacted: &Redacted) {
     line.plain("duration_ms", millis(exchange.duration));
     line.plain("bytes_received", exchange.received);
     line.plain("bytes_sent", exchange.sent);
+    line.text_if(
+        "consumer",
+        exchange.consumer.as_ref().map_or("", |consumer| &consumer.0),
+    );
     line.text_if("peer", exchange.peer.as_deref().unwrap_or(""));
     let upstream_peer = exchange.attempts.last().and_then(|attempt| attempt.peer.as_deref());
     line.text_if("upstream_peer", upstream_peer.unwrap_or(""));

@@ -59,6 +59,8 @@ pub struct Finished {
     pub tcp: bool,
     /// None: no route was found.
     pub route: Option<Arc<Route>>,
+    /// The consumer that calls; None: nobody asked, or it is none. Most have none, and so it has a place of its own.
+    pub consumer: Option<Box<Consumer>>,
     /// None: no destination was picked.
     pub cluster: Option<Arc<Cluster>>,
     /// Tries, in order.
@@ -101,6 +103,10 @@ pub struct Failure {
     pub listener: Option<Arc<Origin>>,
 }
 
+/// The name of a consumer.
+#[derive(Debug)]
+pub struct Consumer(pub Arc<str>);
+
 impl Finished {
     /// One of which nothing is known but where it came from.
     pub fn blank(listener: &Arc<ListenerLabel>, client: SocketAddr) -> Self {
@@ -121,6 +127,7 @@ impl Finished {
             grpc: false,
             tcp: false,
             route: None,
+            consumer: None,
             cluster: None,
             attempts: Attempts::default(),
             candidates: Candidates::default(),

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, REFER
 use http::uri::Authority;
 use http::{Response, StatusCode, Uri, request, response};
 
-use super::finished::{Agent, Attempt, Candidates, Finished, RequestId};
+use super::finished::{Agent, Attempt, Candidates, Consumer, Finished, RequestId};
 use super::grpc_status::GrpcStatus;
 use super::metrics::{EndpointMetrics, ListenerLabel, RouteMetrics};
 use super::observer::Observer;
@@ -152,6 +152,11 @@ impl Record {
     /// A trusted proxy in front has told whose request it is.
     pub fn client(&mut self, told: Option<IpAddr>) {
         self.exchange.told_client = told;
+    }
+
+    /// Its credentials say who calls.
+    pub fn consumer(&mut self, name: &Arc<str>) {
+        self.exchange.consumer = Some(Box::new(Consumer(Arc::clone(name))));
     }
 
     /// The route was found; `metrics` are its cells in this listener's direction.

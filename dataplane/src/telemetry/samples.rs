@@ -50,6 +50,8 @@ pub(super) fn route() -> Arc<Route> {
         timeout: None,
         retry: crate::snapshot::model::Retry::once(),
         fault: None,
+        authentication: None,
+        access: None,
         mirror: None,
         rewrite_prefix: None,
         max_request_body: u64::MAX,

@@ -14,7 +14,7 @@ use super::bounded::cut;
 use super::finished::{Attempt, Finished};
 use super::otlp::{self, Event, KeyValue, Span, Text, copied, int, text};
 use super::trace::TraceContext;
-use crate::snapshot::model::{Direction, Protocol};
+use crate::snapshot::model::{Authentication, Direction, Protocol, Route};
 
 mod mesh;
 mod outcome;
@@ -27,7 +27,7 @@ pub use queue::Queue;
 /// Bytes of an attribute value that a caller chooses.
 const MAX_VALUE: usize = 4096;
 
-/// Query parameters whose values are credentials, by the conventions for `url.query`.
+/// Query parameters whose values are credentials, by the conventions for `url.query`. A route can name more.
 const SECRET_PARAMETERS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
 
 /// An ExportTraceServiceRequest; empty when none of `exchanges` is sampled. `rotation` is the span of the last change of
@@ -208,7 +208,10 @@ fn server(shared: &Shared<'_>) -> Span {
     attributes.push(text("url.scheme", copied(exchange.scheme())));
     attributes.push(text("url.path", copied(cut(exchange.uri.path(), MAX_VALUE))));
     if let Some(query) = exchange.uri.query() {
-        attributes.push(text("url.query", copied(cut(&redacted(query), MAX_VALUE))));
+        attributes.push(text(
+            "url.query",
+            copied(cut(&redacted(query, exchange.route.as_deref()), MAX_VALUE)),
+        ));
     }
     if let Some(route) = &exchange.route {
         attributes.push(text("http.route", copied(&route.name)));
@@ -352,17 +355,20 @@ fn full_url(exchange: &Finished) -> String {
     let mut url = format!("{scheme}://{}{}", exchange.authority(), exchange.uri.path());
     if let Some(query) = exchange.uri.query() {
         url.push('?');
-        url.push_str(&redacted(query));
+        url.push_str(&redacted(query, exchange.route.as_deref()));
     }
     url.truncate(cut(&url, MAX_VALUE).len());
     url
 }
 
 /// The query with the values of credentials replaced.
-fn redacted(query: &str) -> Cow<'_, str> {
-    let secret = |parameter: &str| {
+fn redacted<'a>(query: &'a str, route: Option<&Route>) -> Cow<'a, str> {
+    let asked = route.and_then(|route| route.authentication.as_deref());
+    let of_route = asked.into_iter().flat_map(Authentication::secret_parameters);
+    let secrets: Vec<&str> = of_route.chain(SECRET_PARAMETERS).collect();
+    let secret = |parameter: &'a str| {
         let name = parameter.split_once('=').map(|(name, _)| name)?;
-        SECRET_PARAMETERS.into_iter().find(|secret| *secret == name)
+        secrets.contains(&name).then_some(name)
     };
     if query.split('&').all(|parameter| secret(parameter).is_none()) {
         return Cow::Borrowed(query);
@@ -394,12 +400,12 @@ mod tests {
 
     #[test]
     fn credentials_in_a_query_are_redacted() {
-        assert_eq!(redacted("a=1&sig=abc&b"), "a=1&sig=REDACTED&b");
+        assert_eq!(redacted("a=1&sig=abc&b", None), "a=1&sig=REDACTED&b");
         assert_eq!(
-            redacted("Signature=x&X-Goog-Signature=y"),
+            redacted("Signature=x&X-Goog-Signature=y", None),
             "Signature=REDACTED&X-Goog-Signature=REDACTED"
         );
-        assert!(matches!(redacted("a=1&signal=2"), Cow::Borrowed(_)));
+        assert!(matches!(redacted("a=1&signal=2", None), Cow::Borrowed(_)));
     }
 
     #[test]

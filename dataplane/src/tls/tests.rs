@@ -80,7 +80,7 @@ fn san_dns(name: &str) -> SanType {
 
 fn secrets(identities: &[&proto::Identity], bundle: proto::TrustBundle) -> Secrets {
     let identities = identities.iter().map(|&identity| identity.clone()).collect();
-    Secrets::new(proto::Secrets { version: 7, identities, trust_bundles: vec![bundle], span_id: 0 }).unwrap()
+    Secrets::new(proto::Secrets { version: 7, identities, trust_bundles: vec![bundle], ..Default::default() }).unwrap()
 }
 
 fn server_tls(require_client_certificate: bool) -> ServerTls {
@@ -463,7 +463,7 @@ fn unusable_secrets_are_refused_by_name() {
         ),
     ];
     for (identities, trust_bundles, words) in cases {
-        let error = Secrets::new(proto::Secrets { version: 1, identities, trust_bundles, span_id: 0 })
+        let error = Secrets::new(proto::Secrets { version: 1, identities, trust_bundles, ..Default::default() })
             .unwrap_err()
             .to_string();
         assert!(error.starts_with(words), "{error}");

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from sidecar.config.model.authenticate import Access, Methods
 from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
 from sidecar.config.model.cors import Cors
 from sidecar.config.model.limits import Limits
@@ -102,7 +103,7 @@ class Rewrite(Model):
 class GatewayRoute(Route):
     """One rule of a gateway."""
 
-    not_yet: ClassVar[frozenset[str]] = Route.not_yet | {"authenticate", "transform", "redirect", "respond"}
+    not_yet: ClassVar[frozenset[str]] = (Route.not_yet - {"allow"}) | {"transform", "redirect", "respond"}
 
     match: GatewayMatch = Field(default=GatewayMatch.defaults(), description="Which requests it takes.")
     to: ServiceTarget | None = Field(default=None, description="A service or one of its subsets.")
@@ -111,6 +112,15 @@ class GatewayRoute(Route):
     )
     rewrite: Rewrite | None = Field(default=None, description="What is changed in a request before it is sent.")
     cors: Cors | None = Field(default=None, description="Which web pages of other origins may read answers.")
+    allow: Annotated[tuple[Access, ...], Field(max_length=64)] | None = Field(
+        default=None,
+        description="Who of those that `authenticate` knows may use it: whom any rule takes. Left out: all; [] nobody.",
+    )
+    authenticate: Methods | None = Field(
+        default=None,
+        description="How its callers prove who they are, any of these in order, instead of the gateway's own "
+        "`authenticate`; [] asks nobody.",
+    )
 
     def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
         """The services it leads to, each with its path in the route."""
@@ -166,12 +176,15 @@ def _repeated_ports(listeners: tuple[GatewayListener, ...]) -> Iterator[Finding]
 class Gateway(Model):
     """The edge: from clients outside to services of the mesh."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset(
-        {"tls", "hosts", "authenticate", "authentication", "rate_limit", "limits", "transformation", "plugins"}
-    )
+    not_yet: ClassVar[frozenset[str]] = frozenset({"tls", "hosts", "rate_limit", "limits", "transformation", "plugins"})
 
     listeners: Annotated[tuple[GatewayListener, ...], AfterValidator(_check_listeners)] = Field(
         default=(), description="Where it accepts connections."
+    )
+    authenticate: Methods = Field(
+        default=(),
+        description="How the callers of all routes prove who they are: the first of these whose credentials a request "
+        "shows, and that holds, tells it. The service is told by x-consumer-username and x-consumer-groups.",
     )
     routes: Annotated[tuple[GatewayRoute, ...], AfterValidator(_check_routes)] = Field(
         default=(), description="The first that matches takes the request; without a match the answer is 404."

@@ -92,7 +92,8 @@ def test_the_schema_of_all_holds_each_kind_and_no_null(
     printed = capsys.readouterr().out
     schema = json.loads(printed)
 
-    assert [part["$ref"] for part in schema["anyOf"]] == ["#/$defs/mesh", "#/$defs/service", "#/$defs/gateway"]
-    assert {"mesh", "service", "gateway"} <= set(schema["$defs"])
+    kinds = ["mesh", "service", "gateway", "consumer"]
+    assert [part["$ref"] for part in schema["anyOf"]] == [f"#/$defs/{kind}" for kind in kinds]
+    assert set(kinds) <= set(schema["$defs"])
     assert "null" not in printed
     assert schema["$defs"]["mesh"]["properties"]["connect_timeout"]["default"] == "5s"

@@ -52,7 +52,7 @@ def test_what_is_no_document_is_left_alone(directory: Path) -> None:
         ("services/web.yaml", "unknown field `x`"),
         ("services/web.yml", "a document ends with .yaml or .json"),
         ("service/web.yaml", "this is not a place of a document"),
-        ("consumers/ann.yaml", "documents under `consumers` are not supported yet"),
+        ("plugins/auth.yaml", "documents under `plugins` are not supported yet"),
         ("services/inventory.json", "this document is also services/inventory.yaml"),
     ],
 )

@@ -176,10 +176,13 @@ async def test_what_a_token_never_saw_is_not_missed_when_a_document_is_deleted()
     assert list(protocols(second)) == ["web"]
 
 
-async def test_a_gateway_reads_gateways_too() -> None:
+async def test_a_gateway_reads_gateways_and_consumers_too() -> None:
     reply = Reply([entry("sidecar/gateways/edge", "listeners: [{port: 8080}]", 3)], index=3)
-    replies = {MESH: [NOTHING], SERVICES: [NOTHING], "/v1/kv/sidecar/gateways/": [reply]}
+    ann = Reply([entry("sidecar/consumers/ann", "groups: [a]", 3)], index=3)
+    below = {"/v1/kv/sidecar/gateways/": [reply], "/v1/kv/sidecar/consumers/": [ann]}
+    replies = {MESH: [NOTHING], SERVICES: [NOTHING], **below}
     async with scripted(replies) as script, connected(script) as client:
         documents = await KvSource(client, gateway=True).read()
 
-    assert list(World().apply(documents).gateways) == ["edge"]
+    world = World().apply(documents)
+    assert (list(world.gateways), list(world.consumers)) == (["edge"], ["ann"])

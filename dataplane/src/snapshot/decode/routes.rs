@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::headers::header_changes;
 use super::matchers::{matcher, path};
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
-use super::{cors, retry};
+use super::{authentication, cors, retry};
 use crate::proto;
 use crate::snapshot::model::{Destination, Fault, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes};
 
@@ -50,6 +50,9 @@ fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: 
     let asked = message.r#match.clone().unwrap_or_default();
     if (proto::Match { hosts: Vec::new(), ..asked }) != proto::Match::default() {
         return Err("a TCP route matches by hosts alone".to_owned());
+    }
+    if message.authentication.is_some() || message.access.is_some() {
+        return Err("a TCP route has no authentication: nobody reads what its callers send".to_owned());
     }
     if message.timeout_ms > 0 || message.rewrite.is_some() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
@@ -111,6 +114,12 @@ fn checked(
         timeout: (message.timeout_ms > 0).then(|| Duration::from_millis(u64::from(message.timeout_ms))),
         retry: retry::retry(message.retry.unwrap_or_default())?,
         fault: message.fault.map(fault).transpose()?.map(Box::new),
+        authentication: message
+            .authentication
+            .map(authentication::authentication)
+            .transpose()?
+            .map(Box::new),
+        access: message.access.map(authentication::access).transpose()?,
         mirror: message.mirror.map(|message| mirror(message, clusters)).transpose()?,
         cors,
         is_preflight: message.preflight,
