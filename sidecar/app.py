@@ -17,7 +17,6 @@ import aiohttp
 
 from sidecar import dataplane, descriptors, rundir
 from sidecar.admin.certificates import Certificates
-from sidecar.admin.metrics import Family
 from sidecar.admin.status import Status
 from sidecar.child import Child
 from sidecar.control import Control
@@ -31,6 +30,7 @@ from sidecar.identity.lifetime import Lifetime
 from sidecar.snapshot import GatewayRole, Role, SidecarRole, is_open, summary, untold
 from sidecar.snapshot.cluster import APP
 from sidecar.telemetry.export import Exporter
+from sidecar.telemetry.families import Family, request
 from sidecar.telemetry.log_file import LogFile
 from sidecar.telemetry.mesh import MeshTrace
 from sidecar.telemetry.otlp import OtlpSettings, read_environment
@@ -137,10 +137,8 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
     status.details = lambda: {**details(role, engine, status), **export_state(plane, spans), **key_set_details(sets)}
     mesh = MeshTrace(kind, name, spans.offer if spans else None)
-    metrics = MetricPump(plane, Exporter(session, otlp.metrics), otlp.metric_interval) if otlp.metrics else None
     log_file = LogFile(settings.access_log) if settings.access_log is not None else None
     access_log = AccessLogPump(plane, log_file.write if log_file else write_stdout)
-    pumps = [pump for pump in (access_log, spans, metrics) if pump is not None]
     sets = KeySets(engine.directory, fetcher(session)) if isinstance(role, GatewayRole) else None
     controlled = Control(plane, status, role, engine.directory, otlp, engine.want, engine.unwant, mesh, sets)
     authority = begun.authority
@@ -149,6 +147,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         authority, lambda: controlled.leaf, lambda: controlled.rotations, lambda: controlled.chains
     )
     found = [*families(status, spans, log_file), *identity_families(controlled, lifetime), *engine.families()]
+    metrics = metric_pump(plane, Exporter(session, otlp.metrics), otlp, mesh, found) if otlp.metrics else None
     return App(
         settings=settings,
         engine=engine,
@@ -161,7 +160,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         lifetime=lifetime,
         families=found,
         certificates=certificates,
-        pumps=pumps,
+        pumps=[pump for pump in (access_log, spans, metrics) if pump is not None],
         log_file=log_file,
     )
 
@@ -200,38 +199,47 @@ def options(role: Role, name: str, otlp: OtlpSettings, open_files: int) -> contr
     return control.Options(workers=workers, service=name, span_buffer=spans, max_descriptors=open_files)
 
 
+def metric_pump(
+    plane: DataPlane, exporter: Exporter, otlp: OtlpSettings, mesh: MeshTrace, found: Sequence[Family]
+) -> MetricPump:
+    """Sends the metrics of both sides, which tell the same of this process."""
+    return MetricPump(
+        plane, exporter, otlp.metric_interval, lambda: request(found, mesh.resource, mesh.began, mesh.now())
+    )
+
+
 def families(status: Status, spans: SpanPump | None, log_file: LogFile | None) -> list[Family]:
     """The metrics of the control side."""
     found = [
         Family(
-            "sidecar_config_refused_documents",
+            "sidecar.config.refused_documents",
             "gauge",
             "Documents that are refused now; their last good version serves.",
-            lambda: {"": len(status.world.refusals)},
+            lambda: {(): len(status.world.refusals)},
         ),
         Family(
-            "sidecar_config_version",
+            "sidecar.config.version",
             "gauge",
             "Version of the snapshot that the data plane runs.",
-            lambda: {"": status.version},
+            lambda: {(): status.version},
         ),
     ]
     if log_file is not None:
         found.append(
             Family(
-                "sidecar_access_log_lost_lines",
+                "sidecar.access_log.lost_lines",
                 "counter",
                 "Lines that could not be written to the access log's file.",
-                lambda: {"": log_file.lost},
+                lambda: {(): log_file.lost},
             )
         )
     if spans is not None:
         found.append(
             Family(
-                "sidecar_exported_spans",
+                "sidecar.exported.spans",
                 "counter",
                 "Spans taken from the data plane, by what became of them.",
-                lambda: {'outcome="sent"': spans.sent, 'outcome="lost"': spans.lost},
+                lambda: {(("outcome", "sent"),): spans.sent, (("outcome", "lost"),): spans.lost},
             )
         )
     return found
@@ -241,16 +249,16 @@ def identity_families(controlled: Control, lifetime: Lifetime) -> list[Family]:
     """The metrics of our own certificate."""
     return [
         Family(
-            "sidecar_certificate_seconds_left",
+            "sidecar.certificate.seconds_left",
             "gauge",
             "Until our certificate in the mesh ends; negative when it has.",
-            lambda: {"": round(lifetime.left().total_seconds(), 1)},
+            lambda: {(): round(lifetime.left().total_seconds(), 1)},
         ),
         Family(
-            "sidecar_certificate_rotations",
+            "sidecar.certificate.rotations",
             "counter",
             "How often our certificate, or the roots of the mesh, were replaced by others.",
-            lambda: {"": controlled.rotations},
+            lambda: {(): controlled.rotations},
         ),
     ]
 

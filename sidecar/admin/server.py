@@ -15,11 +15,11 @@ from aiohttp.web_server import Server
 
 from sidecar.admin import views
 from sidecar.admin.certificates import Certificates
-from sidecar.admin.metrics import Family, append
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
 from sidecar.errors import IdentityError, SidecarError
 from sidecar.explanation import Asked
+from sidecar.telemetry.families import Family, append
 
 HOST = "127.0.0.1"
 # The media types of Prometheus's two text forms.

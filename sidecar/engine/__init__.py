@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sidecar.admin.metrics import Family
 from sidecar.control import Control
 from sidecar.identity.authority import Authority, Leaf
 from sidecar.snapshot import Role
+from sidecar.telemetry.families import Family
 from sidecar.world import Target, World
 
 __all__ = ["Announcement", "Beginning", "Engine", "SidecarFor"]

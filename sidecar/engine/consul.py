@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sidecar.admin.metrics import Family
 from sidecar.consul.client import ConsulClient
 from sidecar.control import Control
 from sidecar.engine import Beginning
@@ -31,6 +30,7 @@ from sidecar.sources.discovery_chain import DiscoveryChains
 from sidecar.sources.intentions import IntentionsSource
 from sidecar.sources.kv import KvSource
 from sidecar.sources.kv_status import StatusKey, content
+from sidecar.telemetry.families import Family
 from sidecar.world import Target, Update, World
 
 # Seconds that Consul gets at the start when a last good world is at hand, and when there is none. An agent on this host
@@ -309,28 +309,28 @@ class ConsulEngine:
     def families(self) -> Sequence[Family]:
         return (
             Family(
-                "sidecar_consul_stale_seconds",
+                "sidecar.consul.stale_seconds",
                 "gauge",
                 "How old what Consul told may be; 0 while it answers.",
-                lambda: {"": self.stale_seconds()},
+                lambda: {(): self.stale_seconds()},
             ),
             Family(
-                "sidecar_consul_watched_services",
+                "sidecar.consul.watched_services",
                 "gauge",
                 "Services whose endpoints are followed: by blocking queries, and by cached ones in turns.",
-                lambda: {f'by="{how}"': count for how, count in self._watched().items()},
+                lambda: {(("by", how),): count for how, count in self._watched().items()},
             ),
             Family(
-                "sidecar_consul_connections",
+                "sidecar.consul.connections",
                 "gauge",
                 "Watches and calls to the agent that are open now; at most 16.",
-                lambda: {"": self._client.open_connections},
+                lambda: {(): self._client.open_connections},
             ),
             Family(
-                "sidecar_consul_held",
+                "sidecar.consul.held",
                 "gauge",
                 "Answers of Consul that are doubted now: what they would take away serves on.",
-                lambda: {"": len(self._held())},
+                lambda: {(): len(self._held())},
             ),
         )
 

@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidecar.admin.metrics import Family
 from sidecar.control import Control
 from sidecar.engine import Beginning
 from sidecar.engine.stream import Stream
@@ -17,6 +16,7 @@ from sidecar.identity.authority import Leaf
 from sidecar.identity.choice import LOCAL, Choice, authority
 from sidecar.snapshot import GatewayRole, Role
 from sidecar.sources.files import FileSource
+from sidecar.telemetry.families import Family
 from sidecar.world import Target, World
 
 # Seconds between tries to watch a directory that failed.

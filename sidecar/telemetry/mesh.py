@@ -43,18 +43,19 @@ class MeshTrace:
         self._role, self._name = role, name
         self._offer = offer
         self.now = clock
-        self._began = clock()
+        # When this process did.
+        self.began = clock()
         self._trace_id = secrets.token_bytes(16)
         self._root, self._drain, self._config = new_id(), new_id(), new_id()
-        # Of the settings in force; none are yet.
-        self._resource: Mapping[str, str] = {}
+        # What is told of this process with all of its telemetry: of the settings in force; none are yet.
+        self.resource: Mapping[str, str] = {}
         # Somebody wants these spans.
         self.is_on = False
 
     def overlay(self, tracing: telemetry_pb2.Tracing) -> int:
         """Tell the next snapshot of us; returns the id of its change's span."""
         self._config = new_id()
-        self._resource = dict(tracing.resource)
+        self.resource = dict(tracing.resource)
         # Who samples nothing wants no spans at all.
         self.is_on = self._offer is not None and tracing.enabled and tracing.ratio > 0
         if self.is_on:
@@ -66,7 +67,7 @@ class MeshTrace:
     def begin(self) -> None:
         """The proxy is ready: the span that all others belong to lasted until now."""
         about = {"sidecar.role": self._role, "sidecar.name": self._name}
-        self._tell("mesh", {**about, "process.pid": os.getpid()}, self._root, (self._began, self.now()))
+        self._tell("mesh", {**about, "process.pid": os.getpid()}, self._root, (self.began, self.now()))
 
     def tell(
         self,
@@ -103,16 +104,17 @@ class MeshTrace:
             kind=INTERNAL,
             start_time_unix_nano=began,
             end_time_unix_nano=ended,
-            attributes=_pairs(attributes),
+            attributes=pairs(attributes),
             status=otlp.Status(code=ERROR, message=error[:MAX_VALUE]) if error else None,
             flags=FLAGS,
         )
         scope = otlp.ScopeSpans(scope=otlp.InstrumentationScope(name=SCOPE), spans=[span])
-        spans = otlp.ResourceSpans(resource=otlp.Resource(attributes=_pairs(self._resource)), scope_spans=[scope])
+        spans = otlp.ResourceSpans(resource=otlp.Resource(attributes=pairs(self.resource)), scope_spans=[scope])
         self._offer(otlp.ExportTraceServiceRequest(resource_spans=[spans]).SerializeToString())
 
 
-def _pairs(attributes: Mapping[str, str | int]) -> list[otlp.KeyValue]:
+def pairs(attributes: Mapping[str, str | int] | Mapping[str, str]) -> list[otlp.KeyValue]:
+    """Attributes, as OTLP has them."""
     return [otlp.KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
 
 

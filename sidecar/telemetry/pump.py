@@ -115,11 +115,12 @@ class SpanPump:
 
 
 class MetricPump:
-    """Sends all metrics every `interval` seconds."""
+    """Sends all metrics every `interval` seconds; `own` gives those of the control side, as a request."""
 
-    def __init__(self, dataplane: DataPlane, exporter: Exporter, interval: float) -> None:
+    def __init__(self, dataplane: DataPlane, exporter: Exporter, interval: float, own: Callable[[], bytes]) -> None:
         self._dataplane = dataplane
         self._exporter = exporter
+        self._own = own
         self._interval = interval
         self._report = _Report("metrics", exporter.place)
 
@@ -132,7 +133,7 @@ class MetricPump:
     async def flush(self, within: float) -> None:
         """Send the metrics of now. A failure loses nothing: the next report holds the same counters."""
         try:
-            await self._exporter.send(self._dataplane.metrics("otlp"), within)
+            await self._exporter.send(self._dataplane.metrics("otlp") + self._own(), within)
         except ExportError as error:
             self._report.failed(str(error))
         else:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/wire/otlp.proto\x12\x11sidecar.wire.otlp\"U\n\x19\x45xportTraceServiceRequest\x12\x38\n\x0eresource_spans\x18\x01 \x03(\x0b\x32 .sidecar.wire.otlp.ResourceSpans\"r\n\rResourceSpans\x12-\n\x08resource\x18\x01 \x01(\x0b\x32\x1b.sidecar.wire.otlp.Resource\x12\x32\n\x0bscope_spans\x18\x02 \x03(\x0b\x32\x1d.sidecar.wire.otlp.ScopeSpans\"l\n\nScopeSpans\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.sidecar.wire.otlp.InstrumentationScope\x12&\n\x05spans\x18\x02 \x03(\x0b\x32\x17.sidecar.wire.otlp.Span\";\n\x08Resource\x12/\n\nattributes\x18\x01 \x03(\x0b\x32\x1b.sidecar.wire.otlp.KeyValue\"$\n\x14InstrumentationScope\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.sidecar.wire.otlp.AnyValue\"@\n\x08\x41nyValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x42\x07\n\x05value\"\x82\x02\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x16\n\x0eparent_span_id\x18\x04 \x01(\x0c\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\x05\x12\x1c\n\x14start_time_unix_nano\x18\x07 \x01(\x06\x12\x1a\n\x12\x65nd_time_unix_nano\x18\x08 \x01(\x06\x12/\n\nattributes\x18\t \x03(\x0b\x32\x1b.sidecar.wire.otlp.KeyValue\x12)\n\x06status\x18\x0f \x01(\x0b\x32\x19.sidecar.wire.otlp.Status\x12\r\n\x05\x66lags\x18\x10 \x01(\x07\"\'\n\x06Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sidecar/wire/otlp.proto\x12\x11sidecar.wire.otlp\"U\n\x19\x45xportTraceServiceRequest\x12\x38\n\x0eresource_spans\x18\x01 \x03(\x0b\x32 .sidecar.wire.otlp.ResourceSpans\"r\n\rResourceSpans\x12-\n\x08resource\x18\x01 \x01(\x0b\x32\x1b.sidecar.wire.otlp.Resource\x12\x32\n\x0bscope_spans\x18\x02 \x03(\x0b\x32\x1d.sidecar.wire.otlp.ScopeSpans\"l\n\nScopeSpans\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.sidecar.wire.otlp.InstrumentationScope\x12&\n\x05spans\x18\x02 \x03(\x0b\x32\x17.sidecar.wire.otlp.Span\";\n\x08Resource\x12/\n\nattributes\x18\x01 \x03(\x0b\x32\x1b.sidecar.wire.otlp.KeyValue\"$\n\x14InstrumentationScope\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.sidecar.wire.otlp.AnyValue\"@\n\x08\x41nyValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x42\x07\n\x05value\"\x82\x02\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x16\n\x0eparent_span_id\x18\x04 \x01(\x0c\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\x05\x12\x1c\n\x14start_time_unix_nano\x18\x07 \x01(\x06\x12\x1a\n\x12\x65nd_time_unix_nano\x18\x08 \x01(\x06\x12/\n\nattributes\x18\t \x03(\x0b\x32\x1b.sidecar.wire.otlp.KeyValue\x12)\n\x06status\x18\x0f \x01(\x0b\x32\x19.sidecar.wire.otlp.Status\x12\r\n\x05\x66lags\x18\x10 \x01(\x07\"\'\n\x06Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\"[\n\x1b\x45xportMetricsServiceRequest\x12<\n\x10resource_metrics\x18\x01 \x03(\x0b\x32\".sidecar.wire.otlp.ResourceMetrics\"x\n\x0fResourceMetrics\x12-\n\x08resource\x18\x01 \x01(\x0b\x32\x1b.sidecar.wire.otlp.Resource\x12\x36\n\rscope_metrics\x18\x02 \x03(\x0b\x32\x1f.sidecar.wire.otlp.ScopeMetrics\"r\n\x0cScopeMetrics\x12\x36\n\x05scope\x18\x01 \x01(\x0b\x32\'.sidecar.wire.otlp.InstrumentationScope\x12*\n\x07metrics\x18\x02 \x03(\x0b\x32\x19.sidecar.wire.otlp.Metric\"\x85\x01\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12)\n\x05gauge\x18\x05 \x01(\x0b\x32\x18.sidecar.wire.otlp.GaugeH\x00\x12%\n\x03sum\x18\x07 \x01(\x0b\x32\x16.sidecar.wire.otlp.SumH\x00\x42\x06\n\x04\x64\x61ta\"@\n\x05Gauge\x12\x37\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0b\x32\".sidecar.wire.otlp.NumberDataPoint\"u\n\x03Sum\x12\x37\n\x0b\x64\x61ta_points\x18\x01 \x03(\x0b\x32\".sidecar.wire.otlp.NumberDataPoint\x12\x1f\n\x17\x61ggregation_temporality\x18\x02 \x01(\x05\x12\x14\n\x0cis_monotonic\x18\x03 \x01(\x08\"\x9e\x01\n\x0fNumberDataPoint\x12\x1c\n\x14start_time_unix_nano\x18\x02 \x01(\x06\x12\x16\n\x0etime_unix_nano\x18\x03 \x01(\x06\x12\x16\n\tas_double\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12/\n\nattributes\x18\x07 \x03(\x0b\x32\x1b.sidecar.wire.otlp.KeyValueB\x0c\n\n_as_doubleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,4 +49,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPAN']._serialized_end=852
   _globals['_STATUS']._serialized_start=854
   _globals['_STATUS']._serialized_end=893
+  _globals['_EXPORTMETRICSSERVICEREQUEST']._serialized_start=895
+  _globals['_EXPORTMETRICSSERVICEREQUEST']._serialized_end=986
+  _globals['_RESOURCEMETRICS']._serialized_start=988
+  _globals['_RESOURCEMETRICS']._serialized_end=1108
+  _globals['_SCOPEMETRICS']._serialized_start=1110
+  _globals['_SCOPEMETRICS']._serialized_end=1224
+  _globals['_METRIC']._serialized_start=1227
+  _globals['_METRIC']._serialized_end=1360
+  _globals['_GAUGE']._serialized_start=1362
+  _globals['_GAUGE']._serialized_end=1426
+  _globals['_SUM']._serialized_start=1428
+  _globals['_SUM']._serialized_end=1545
+  _globals['_NUMBERDATAPOINT']._serialized_start=1548
+  _globals['_NUMBERDATAPOINT']._serialized_end=1706
 # @@protoc_insertion_point(module_scope)

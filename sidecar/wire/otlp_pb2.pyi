@@ -87,3 +87,65 @@ class Status(_message.Message):
     message: str
     code: int
     def __init__(self, message: _Optional[str] = ..., code: _Optional[int] = ...) -> None: ...
+
+class ExportMetricsServiceRequest(_message.Message):
+    __slots__ = ("resource_metrics",)
+    RESOURCE_METRICS_FIELD_NUMBER: _ClassVar[int]
+    resource_metrics: _containers.RepeatedCompositeFieldContainer[ResourceMetrics]
+    def __init__(self, resource_metrics: _Optional[_Iterable[_Union[ResourceMetrics, _Mapping]]] = ...) -> None: ...
+
+class ResourceMetrics(_message.Message):
+    __slots__ = ("resource", "scope_metrics")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_METRICS_FIELD_NUMBER: _ClassVar[int]
+    resource: Resource
+    scope_metrics: _containers.RepeatedCompositeFieldContainer[ScopeMetrics]
+    def __init__(self, resource: _Optional[_Union[Resource, _Mapping]] = ..., scope_metrics: _Optional[_Iterable[_Union[ScopeMetrics, _Mapping]]] = ...) -> None: ...
+
+class ScopeMetrics(_message.Message):
+    __slots__ = ("scope", "metrics")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    scope: InstrumentationScope
+    metrics: _containers.RepeatedCompositeFieldContainer[Metric]
+    def __init__(self, scope: _Optional[_Union[InstrumentationScope, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ...) -> None: ...
+
+class Metric(_message.Message):
+    __slots__ = ("name", "description", "gauge", "sum")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    GAUGE_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    gauge: Gauge
+    sum: Sum
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., gauge: _Optional[_Union[Gauge, _Mapping]] = ..., sum: _Optional[_Union[Sum, _Mapping]] = ...) -> None: ...
+
+class Gauge(_message.Message):
+    __slots__ = ("data_points",)
+    DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
+    data_points: _containers.RepeatedCompositeFieldContainer[NumberDataPoint]
+    def __init__(self, data_points: _Optional[_Iterable[_Union[NumberDataPoint, _Mapping]]] = ...) -> None: ...
+
+class Sum(_message.Message):
+    __slots__ = ("data_points", "aggregation_temporality", "is_monotonic")
+    DATA_POINTS_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATION_TEMPORALITY_FIELD_NUMBER: _ClassVar[int]
+    IS_MONOTONIC_FIELD_NUMBER: _ClassVar[int]
+    data_points: _containers.RepeatedCompositeFieldContainer[NumberDataPoint]
+    aggregation_temporality: int
+    is_monotonic: bool
+    def __init__(self, data_points: _Optional[_Iterable[_Union[NumberDataPoint, _Mapping]]] = ..., aggregation_temporality: _Optional[int] = ..., is_monotonic: _Optional[bool] = ...) -> None: ...
+
+class NumberDataPoint(_message.Message):
+    __slots__ = ("start_time_unix_nano", "time_unix_nano", "as_double", "attributes")
+    START_TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    AS_DOUBLE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    start_time_unix_nano: int
+    time_unix_nano: int
+    as_double: float
+    attributes: _containers.RepeatedCompositeFieldContainer[KeyValue]
+    def __init__(self, start_time_unix_nano: _Optional[int] = ..., time_unix_nano: _Optional[int] = ..., as_double: _Optional[float] = ..., attributes: _Optional[_Iterable[_Union[KeyValue, _Mapping]]] = ...) -> None: ...

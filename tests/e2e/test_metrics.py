@@ -12,8 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.e2e.conftest import Running, last_failure
-from tests.mesh import ROOT, Proxy, eventually
+from tests.mesh import ROOT, Mesh, Proxy, eventually
 from tests.peers import http1
+from tests.peers.collector import collector
 from tests.peers.http1 import Http1
 from tests.peers.message import Answer, Request, sized
 
@@ -121,3 +122,20 @@ def test_what_is_hostile_is_bounded_and_escaped_and_costs_nothing_else(running: 
         "its line", lambda: [line for line in Path(running.web.log).read_text().splitlines() if '"hostile"' in line]
     )
     assert json.loads(lines[-1])["reason"] == "no-route"
+
+
+def test_a_collector_gets_the_metrics_of_both_sides(tmp_path: Path) -> None:
+    with collector() as collected, Mesh(tmp_path) as mesh:
+        told = collected.environ() | {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "100"}
+        mesh.sidecar("web", 1, environ=told)
+
+        def is_told() -> bool:
+            metrics = collected.metrics.get("web", {})
+            version = metrics.get("sidecar.snapshot.version")
+            return version is not None and version == metrics.get("sidecar.config.version")
+
+        eventually("metrics of the data plane and of the control side", is_told)
+        assert collected.metrics["web"]["sidecar.config.refused_documents"] == [0]
+
+        mesh.document("services/orders", protokol="http")
+        eventually("the refused document", lambda: collected.metrics["web"]["sidecar.config.refused_documents"] == [1])

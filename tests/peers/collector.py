@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP as any other, and keeps the spans to be looked at.
+"""A collector: takes OTLP over HTTP as any other, and keeps the spans and the metrics to be looked at.
 
 with collector() as collected, collected.failing("cut"):
     ...
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
@@ -44,6 +45,8 @@ class Collector:
 
     endpoint: str
     spans: list[Span] = field(default_factory=list)
+    # By service and name: what each of its samples says now.
+    metrics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     # Requests that it has had, whatever became of them.
     asked: int = 0
     _fault: Fault | None = None
@@ -91,13 +94,23 @@ class Collector:
             case fault:
                 if handler.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
-                self.spans.extend(_spans(ExportTraceServiceRequest.FromString(body)))
+                if handler.path == "/v1/metrics":
+                    self._take_metrics(ExportMetricsServiceRequest.FromString(body))
+                else:
+                    self.spans.extend(_spans(ExportTraceServiceRequest.FromString(body)))
                 handler.send_response(200)
                 handler.send_header("content-type", "application/x-protobuf")
                 # An empty body is the empty message: everything was taken.
                 handler.send_header("content-length", "0" if fault is None else "100")
                 handler.end_headers()
                 handler.close_connection |= fault is not None
+
+    def _take_metrics(self, export: ExportMetricsServiceRequest) -> None:
+        for of_resource in export.resource_metrics:
+            of_service = self.metrics.setdefault(_attributes(of_resource.resource.attributes)["service.name"], {})
+            for metric in (metric for of_scope in of_resource.scope_metrics for metric in of_scope.metrics):
+                points = (*metric.gauge.data_points, *metric.sum.data_points)
+                of_service[metric.name] = [point.as_int or point.as_double for point in points]
 
     def trace(self, trace: str) -> list[Span]:
         """Its spans that have come so far."""

@@ -14,7 +14,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.admin.certificates import Certificates
-from sidecar.admin.metrics import Family
 from sidecar.admin.server import AdminServer
 from sidecar.admin.status import Status
 from sidecar.dataplane import DataPlane
@@ -26,6 +25,7 @@ from sidecar.identity.process import LocalIssuer
 from sidecar.identity.rotation import IssuedAuthority
 from sidecar.identity.spiffe import ServiceId
 from sidecar.sources.files import FileSource
+from sidecar.telemetry.families import Family
 from sidecar.wire import control_pb2 as control
 from sidecar.world import World
 from tests.double import SeamDouble
@@ -68,7 +68,7 @@ def explained(asked: Asked) -> dict[str, Any]:
 @asynccontextmanager
 async def admin(shown: Certificates | None = None) -> AsyncIterator[Admin]:
     seam, status = SeamDouble(), Status("sidecar", "orders")
-    families = [Family("sidecar_exported_spans", "counter", "Spans.", lambda: {'outcome="lost"': 12345678})]
+    families = [Family("sidecar.exported.spans", "counter", "Spans.", lambda: {(("outcome", "lost"),): 12345678})]
     server = AdminServer(DataPlane(seam), status, families, shown or certificates(), explained)
     address = await server.start(0)
     async with ClientSession() as session:

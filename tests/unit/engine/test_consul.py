@@ -65,10 +65,10 @@ async def test_without_consul_the_last_good_world_serves_and_says_how_old_it_is(
     assert 3600 <= engine.stale_seconds() < 3660
     assert float(str(engine.details()["stale_seconds"])) >= 3600
     metrics = {family.name: family.read() for family in engine.families()}
-    assert metrics["sidecar_consul_stale_seconds"][""] >= 3600
-    assert metrics["sidecar_consul_held"][""] == 0
-    assert metrics["sidecar_consul_watched_services"] == {'by="blocking"': 0, 'by="turns"': 0, 'by="polling"': 0}
-    assert metrics["sidecar_consul_connections"][""] <= CONNECTIONS
+    assert metrics["sidecar.consul.stale_seconds"][()] >= 3600
+    assert metrics["sidecar.consul.held"][()] == 0
+    assert metrics["sidecar.consul.watched_services"] == {(("by", how),): 0 for how in ("blocking", "turns", "polling")}
+    assert metrics["sidecar.consul.connections"][()] <= CONNECTIONS
     assert "serving what it told until" in caplog.text
 
 

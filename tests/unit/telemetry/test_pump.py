@@ -154,11 +154,12 @@ async def test_a_long_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> 
 
 async def test_metrics_leave_every_interval() -> None:
     async with receiver() as (received, session):
-        task = asyncio.create_task(MetricPump(DataPlane(SeamDouble()), exporter(received, session), 0.01).run())
+        pump = MetricPump(DataPlane(SeamDouble()), exporter(received, session), 0.01, lambda: b" of our own")
+        task = asyncio.create_task(pump.run())
         await eventually(lambda: len(received.bodies) >= 2)
         task.cancel()
 
-    assert received.bodies[0] == b"metrics"
+    assert received.bodies[0] == b"metrics of our own"
 
 
 async def test_access_log_lines_are_written_in_order() -> None:
