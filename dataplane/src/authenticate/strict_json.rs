@@ -122,8 +122,7 @@ mod tests {
 
     #[test]
     fn random_bytes_are_read_as_serde_json_does_or_refused() {
-        let seeds: [&[u8]; 2] = [br#"{"iss":"i","exp":12,"aud":["a","b"]}"#, br#"{"a":{"b":[{}]}}"#];
-        crate::random::fuzz(&seeds, |bytes| {
+        crate::random::fuzz("json", |bytes| {
             if let Ok(members) = object(bytes) {
                 assert_eq!(serde_json::from_slice::<Value>(bytes).unwrap(), Value::Object(members));
             }

@@ -197,8 +197,7 @@ mod tests {
 
     #[test]
     fn random_bytes_decode_alike_in_any_pieces_and_only_to_what_encodes_to_them() {
-        let text = encode(b"five bytes, and many more of them");
-        crate::random::fuzz(&[&text, b"Zg==Zm8=Zm9v", b"AAAABQ=="], |bytes| {
+        crate::random::fuzz("base64", |bytes| {
             let whole = decoded(&[bytes]);
             let (head, tail) = bytes.split_at(crate::random::below(bytes.len() + 1));
             assert_eq!(decoded(&[head, tail]), whole);

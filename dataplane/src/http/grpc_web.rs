@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn random_bytes_never_confuse_who_follows_them() {
-        crate::random::fuzz(&[&[0, 0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 0, 0]], |bytes| {
+        crate::random::fuzz("grpc_messages", |bytes| {
             let (head, tail) = bytes.split_at(crate::random::below(bytes.len() + 1));
             let (mut once, mut twice) = (Messages::default(), Messages::default());
             once.advance(bytes);

@@ -91,6 +91,38 @@ mod tests {
         }
     }
 
+    /// The protocol of what is all there at once, or comes in pieces of a byte; and what can then be read.
+    async fn sniffed_in_memory(bytes: &[u8], longest: usize) -> (Option<Protocol>, Vec<u8>) {
+        let (mut client, end) = net::simulated::pair();
+        let mut io = Io::from(end);
+        let writing = async move {
+            for piece in bytes.chunks(longest) {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (protocol, ()) = tokio::join!(sniff(&mut io, Duration::from_secs(10)), writing);
+        let mut rest = Vec::new();
+        io.read_to_end(&mut rest).await.unwrap();
+        (protocol, rest)
+    }
+
+    #[test]
+    fn random_bytes_are_one_protocol_in_any_pieces_and_all_put_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.unwrap();
+        crate::random::fuzz("beginnings", |bytes| {
+            let protocol = match bytes {
+                [] => None,
+                bytes if bytes.starts_with(PREFACE_START) => Some(Protocol::Http2),
+                _ => Some(Protocol::Http1),
+            };
+            let whole = runtime.block_on(sniffed_in_memory(bytes, usize::MAX));
+            assert_eq!(whole, (protocol, bytes.to_vec()));
+            assert_eq!(runtime.block_on(sniffed_in_memory(bytes, 1)), whole);
+        });
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_waited_out() {
         let listener = net::listen("127.0.0.1:0".parse().unwrap()).unwrap();

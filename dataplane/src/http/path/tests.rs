@@ -161,15 +161,12 @@ fn random_path() -> String {
 
 #[test]
 fn random_bytes_as_a_path_have_a_form_that_is_its_own() {
-    random::fuzz(
-        &[b"/a/%2e%2E/b;c=d//%5C../%7ee/.f", b"/%25%32%65/..\\..;/x%2fy"],
-        |bytes| {
-            let Ok(uri) = Uri::try_from(bytes) else { return };
-            if let Ok(once) = made(uri.path()) {
-                assert_eq!(made(&once).as_deref(), Ok(&*once), "of {uri}");
-            }
-        },
-    );
+    random::fuzz("paths", |bytes| {
+        let Ok(uri) = Uri::try_from(bytes) else { return };
+        if let Ok(once) = made(uri.path()) {
+            assert_eq!(made(&once).as_deref(), Ok(&*once), "of {uri}");
+        }
+    });
 }
 
 #[test]

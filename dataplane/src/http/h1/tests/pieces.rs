@@ -61,7 +61,7 @@ fn heads_end_at_the_same_place_in_any_pieces() {
 
 #[test]
 fn random_bytes_as_a_head_are_refused_or_leave_one_host_and_clean_fields() {
-    random::fuzz(&HEADS, |bytes| {
+    random::fuzz("heads", |bytes| {
         let Ok(Some(end)) = Scan::default().section_end(bytes) else {
             return;
         };
@@ -90,7 +90,7 @@ fn random_bytes_as_a_head_are_refused_or_leave_one_host_and_clean_fields() {
 /// httparse reads what we write, as it does in many servers.
 #[test]
 fn random_bytes_as_a_head_go_on_as_exactly_one_request() {
-    random::fuzz(&HEADS, |bytes| {
+    random::fuzz("heads", |bytes| {
         let Ok(Some(end)) = Scan::default().section_end(bytes) else {
             return;
         };
@@ -150,7 +150,7 @@ fn chunks_come_to_the_same_in_any_pieces() {
 
 #[test]
 fn random_bytes_as_chunks_come_to_the_same_in_any_pieces() {
-    random::fuzz(&CHUNKS, |bytes| {
+    random::fuzz("chunks", |bytes| {
         assert_eq!(decoded(bytes, 3), decoded(bytes, usize::MAX));
     });
 }
