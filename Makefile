@@ -92,7 +92,7 @@ faults: ## endpoints that fail in every way, and what callers see of it; the lon
 attacks := $(addprefix tests/real/test_,attacks.py strictness.py crowds.py posture.py)
 
 attack: ## floods, crowds, messages of two readings, TLS, against ours and nginx, HAProxy, Envoy and nghttpx, and their tables
-	$(timed) $(quietly) $(extension); \
+	$(timed) $(built); \
 	tests/real/install.sh attack; \
 	python -m pytest --quiet $(attacks); \
 	maturin develop --profile dist --locked --quiet; \
