@@ -148,6 +148,25 @@ def test_two_requests_behind_one_another_are_one_request() -> None:
     assert len(ExportTraceServiceRequest.FromString(both).resource_spans) == 2
 
 
+def test_spans_are_counted_among_other_fields() -> None:
+    export = ExportTraceServiceRequest.FromString(request(3))
+    scope = export.resource_spans[0].scope_spans[0]
+    scope.scope.name, scope.schema_url = "sidecar", "https://opentelemetry.io/schemas/1.27.0"
+    # Of every length that is written differently.
+    for span, length in zip(scope.spans, (1, 200, 20_000), strict=True):
+        span.name = "n" * length
+    assert count_spans(export.SerializeToString()) == 3
+
+
+def test_spans_are_counted_beside_fields_of_a_later_version() -> None:
+    # Field 9 is the number 150; each span has an empty name.
+    scope = b"\x12\x02\x2a\x00" + b"\x48\x96\x01" + b"\x12\x02\x2a\x00"
+    resource = b"\x12" + bytes([len(scope)]) + scope
+    export = b"\x0a" + bytes([len(resource)]) + resource
+    assert len(ExportTraceServiceRequest.FromString(export).resource_spans[0].scope_spans[0].spans) == 2
+    assert count_spans(export) == 2
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_can_break_the_count(message: bytes) -> None:
     assert count_spans(message) >= 0
