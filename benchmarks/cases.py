@@ -27,6 +27,8 @@ class Case:
     connections: int
     streams: int = 1
     requests: int = 0
+    # Requests a second of all connections together; 0: as many as come back.
+    rate: int = 0
     seconds: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None

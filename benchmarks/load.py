@@ -37,6 +37,8 @@ def _h2load(case: Case, port: int, folder: Path, requests: int) -> Outcome:
     log.unlink(missing_ok=True)
     command = ["h2load", f"--requests={requests}", f"--clients={case.connections}", f"--log-file={log}"]
     command += [f"--max-concurrent-streams={case.streams}"]
+    if case.rate:
+        command.append(f"--rps={case.rate / case.connections}")
     command += [f"--header={name}: {value}" for name, value in case.headers.items()]
     if case.body is not None:
         body = folder / "request-body"

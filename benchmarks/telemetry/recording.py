@@ -164,7 +164,7 @@ def _spans(samples: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
 
 def _row(name: str, samples: Sequence[Sample], base: float) -> tuple[str, ...]:
     cpu = [sample.cpu_us for sample in samples]
-    arrived = min(sample.arrived for sample in samples)
+    arrived = statistics.mean(sample.arrived for sample in samples)
     return (
         name,
         spread(cpu),
