@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of each round's calls (default: %(default)s)")
     parser.add_argument("--services", type=int, default=1000, help="of the mesh that is scraped (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS / f"{today}-telemetry.md", help="default: %(default)s")
+    parser.add_argument("--note", default="", help="a sentence for the head of the file")
     arguments = parser.parse_args()
     began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     scale = Scale(arguments.rounds, arguments.scale, arguments.services)
@@ -50,14 +51,14 @@ def main() -> int:
                 broken = True
                 tables += [f"## {name} is BROKEN", "", " ".join(str(error).split())[:400], ""]
                 print(f"BROKEN: {error}", file=sys.stderr)
-    text = "\n".join((*_head(began, scale), *tables))
+    text = "\n".join((*_head(began, scale, arguments.note), *tables))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text)
     print(text)
     return 1 if broken else 0
 
 
-def _head(began: str, scale: Scale) -> Sequence[str]:
+def _head(began: str, scale: Scale, note: str) -> Sequence[str]:
     versions = prerequisites.versions()
     recent, _, long = os.getloadavg()
     return (
@@ -68,6 +69,7 @@ def _head(began: str, scale: Scale) -> Sequence[str]:
         f"The proxy has core {PROXY_CORE} and one worker; load, backend and collector share core {LOAD_CORE}. "
         f"Rounds: {scale.rounds}, interleaved; scale {scale.calls:g}. A cell is the median, in parentheses the "
         "smallest and the largest round. How to read this: [README](../README.md).",
+        *(["", f"**{note}**"] if note else []),
         "",
     )
 
