@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import Running, failures
 from tests.mesh import Proxy, eventually
 from tests.peers import http1, http2
-from tests.peers.grpc_app import calling, grpc_app
+from tests.peers.grpc_app import SERVICE, calling, grpc_app
 from tests.peers.http1 import Http1
 from tests.peers.http2 import Http2
 from tests.peers.message import Answer, Request, sized
@@ -133,8 +133,12 @@ async def test_who_gives_up_does_not_blame_the_endpoint(running: Running) -> Non
             assert await asyncio.to_thread(app.cancelled.wait, PATIENCE)
             assert await asyncio.to_thread(counted, running.web, service) == (0, 0)
 
-            # One that has no time left is the endpoint's failure: nothing has come of it, whoever notices first.
-            # The caller may be earlier by an eighth of the time, and a busy machine takes some of that.
-            with pytest.raises(grpc.aio.AioRpcError):
-                await stub.hang(b"", timeout=3)
-            await asyncio.to_thread(eventually_counted, running.web, service, (1, 0))
+
+def test_a_call_whose_time_is_over_blames_the_endpoint(running: Running) -> None:
+    """It names its time, and does not look at a clock itself: on a machine that stands still it would end the call."""
+    kind = {"content-type": "application/grpc", "te": "trailers", "grpc-timeout": "300m"}
+    with grpc_app() as app, Http2.connect(running.web.outbound) as client:
+        service = running.service(f"127.0.0.1:{app.port}", protocol="grpc")
+        answer = client.ask(Request("POST", f"/{SERVICE}/Hang", service, kind, bytes(5)))
+        assert answer.fields["grpc-status"] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        eventually_counted(running.web, service, (1, 0))
