@@ -100,13 +100,13 @@ def test_every_case(caller: list[str], request: pytest.FixtureRequest, row: Call
     assert told == {}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(320)
 def test_soak(caller: list[str], request: pytest.FixtureRequest, row: Callable[[str, str], None]) -> None:
-    # A call that takes long is no failure here: the client's own bound of a second is one of the machine.
+    # A call that takes long is no failure here, nor all of them: those bounds are of the machine, which may be shared.
     slow = "--soak_per_iteration_max_acceptable_latency_ms=60000"
-    bounds = [f"--soak_iterations={SOAK}", "--soak_max_failures=0", "--soak_overall_timeout_seconds=90", slow]
+    bounds = [f"--soak_iterations={SOAK}", "--soak_max_failures=0", "--soak_overall_timeout_seconds=300", slow]
     # The default size of a message is that of large_unary, 300 KB each way.
     command = [*caller, "--test_case=rpc_soak", *bounds]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=310, check=False)
     row(f"gRPC rpc_soak {SOAK}, {request.node.callspec.id}", "no failure" if done.returncode == 0 else "failures")
     assert done.returncode == 0, done.stderr
