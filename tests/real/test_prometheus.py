@@ -5,7 +5,8 @@ import re
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,15 @@ def prometheus(directory: Path, *targets: str) -> Iterator[Prometheus]:
         "--enable-feature=exemplar-storage",
     ]
     with serving(command, port, directory / "prometheus.log"):
+        # It listens before it answers.
+        eventually("a ready Prometheus", lambda: _is_ready(port), within=30)
         yield Prometheus(port)
+
+
+def _is_ready(port: int) -> bool:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", "/-/ready")
+        return connection.getresponse().status == 200
 
 
 def test_prometheus_scrapes_what_the_dashboard_shows(mesh: Mesh, tmp_path: Path) -> None:
