@@ -23,6 +23,9 @@ cargo_flags := --release --locked
 
 # Opens the recipe of every target that a person calls; says at the end how long it took.
 timed = @SECONDS=0; trap 'code=$$?; echo "make $@: $${SECONDS} s"; exit $$code' EXIT;
+# What has real sockets, clocks and processes meets machines that stand still for seconds. A test that fails is tried again,
+# twice; every failed try is shown with its traceback, and from the seventh of a run on none is forgiven.
+again := --reruns 2 --reruns-delay 2 --max-suite-reruns 6 --rerun-show-tracebacks
 quietly := $(MAKE) --no-print-directory --silent
 prerequisites := PATH="$${PATH\#$(own_bin):}" requirements/prerequisites
 # Two at a time: what the data plane is built on is compiled while .venv is set up.
@@ -71,9 +74,9 @@ parts_of_test := test-rust test-e2e test-fidelity test-unit test-demo
 test-rust:
 	$(timed) unset MAKEFLAGS; cargo test $(cargo_flags) --quiet
 test-e2e: $(extension)
-	$(timed) python -m pytest --quiet --ignore tests/e2e/fidelity tests/e2e
+	$(timed) python -m pytest --quiet $(again) --ignore tests/e2e/fidelity tests/e2e
 test-fidelity: $(extension)
-	$(timed) python -m pytest --quiet tests/e2e/fidelity
+	$(timed) python -m pytest --quiet $(again) tests/e2e/fidelity
 test-unit: $(extension)
 	$(timed) python -m pytest --quiet tests/unit tests/seam
 test-demo: $(extension)
@@ -83,7 +86,7 @@ real: ## tests against real servers and suites, which it installs; each parser o
 	$(timed) $(built); \
 	FUZZ_SEED=10 FUZZ_ROUNDS=500000 cargo test $(cargo_flags) --quiet --lib -- random_bytes; \
 	tests/real/install.sh; \
-	python -m pytest --quiet tests/real
+	python -m pytest --quiet $(again) tests/real
 
 faults: ## endpoints that fail in every way, and what callers see of it; the long form of `make full` has Envoy beside us
 	$(timed) $(built); \

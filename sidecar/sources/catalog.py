@@ -221,17 +221,21 @@ class Catalog:
 
     def _doubt(self, target: Target, answer: Answer, are_there: bool) -> None:
         if target not in self.held:
-            count = len(self._known[target])
             why = f"Consul says that {'none is healthy' if are_there else 'there are none'}"
             if answer.filtered:
                 why = "the token may no longer read them"
-            self.held[target] = f"{count} instance{'' if count == 1 else 's'} of {target.cluster} held: {why}"
+            self.held[target] = self._holds(target, why)
             log.warning("%s", self.held[target])
             if not answer.filtered:
                 # Who takes over for them does so now.
                 self._tell(target, EndpointsUpdate(target, self._known[target], doubted=True))
         if target not in self._doubts:
             self._doubts[target] = asyncio.create_task(self._confirm(target))
+
+    def _holds(self, target: Target, why: str) -> str:
+        """What is said while the known instances stay in use against Consul's word."""
+        count = len(self._known[target])
+        return f"{count} instance{'' if count == 1 else 's'} of {target.cluster} held: {why}"
 
     async def _confirm(self, target: Target) -> None:
         """Ask the leader itself after a while; what it says with our token in force is true."""
@@ -245,8 +249,8 @@ class Catalog:
             if answer.filtered or not isinstance(answer.value, list):
                 continue
             if not answer.value and (alive := await self._alive(target)):
-                held = f"{len(self._known[target])} of {target.cluster} held: Consul says that there are none, "
-                self.held[target] = f"{held}but {alive} accepts connections"
+                why = f"Consul says that there are none, but {alive} accepts connections"
+                self.held[target] = self._holds(target, why)
                 continue
             del self._doubts[target]
             self._take(target, answer, confirmed=not answer.value or bool(_instances(answer.value)[0]))

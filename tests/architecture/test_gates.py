@@ -209,6 +209,34 @@ def test_pytest(tree: Path, expected: str, body: str, complaint: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fails", "complaint"),
+    [("True", "1 failed, 2 rerun"), ("len(calls) == 1 and number >= 0", "1 failed, 6 passed, 6 rerun")],
+    ids=["a fault that stays", "too many that come and go"],
+)
+def test_tries(tree: Path, fails: str, complaint: str) -> None:
+    """What `make real` forgives: a test that fails once. It shows the try, and fails for all else."""
+    makefile = (ROOT / "Makefile").read_text().splitlines()
+    (again,) = (line.partition(":=")[2].split() for line in makefile if line.startswith("again :="))
+    count = 7 if "number" in fails else 1
+    test = (
+        "import pytest\n"
+        "tried = [[] for _ in range({count})]\n"
+        "@pytest.mark.parametrize('number', range({count}))\n"
+        "def test_it(number: int) -> None:\n"
+        "    calls = tried[number]\n"
+        "    calls.append(1)\n"
+        "    assert not ({fails}), 'the first try'\n"
+    )
+    run = [*MODULE, "pytest", "--quiet", "-p", "no:cacheprovider", *again, "--reruns-delay", "0", "test_it.py"]
+    write(tree / "test_it.py", test.format(count=1, fails="len(calls) == 1"))
+    passed = gate(tree, *run)
+    assert "the first try" in passed[1]
+    assert "1 passed, 1 rerun" in passed[1]
+    write(tree / "test_it.py", test.format(count=count, fails=fails))
+    seen(passed, gate(tree, *run), complaint)
+
+
+@pytest.mark.parametrize(
     ("planted", "complaint"),
     [
         ({"sidecar/app.py": "x = 1\n" * 501}, "more than 500"),
