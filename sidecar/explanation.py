@@ -149,6 +149,13 @@ def _filters(
         yield effect("forwarding", f"what X-Forwarded-For and the like say {words}")
     if listener.HasField("authorization"):
         yield effect("authorization", said.refused or "the caller may")
+    for entered in (listener, route):
+        if entered.HasField("sources"):
+            yield effect("sources", _sources(entered.sources))
+    if route.shape.methods:
+        yield effect("methods", f"{', '.join(route.shape.methods)}, else 405")
+    if route.shape.content_types:
+        yield effect("content_types", f"content of {', '.join(route.shape.content_types)}, else 415")
     if route.HasField("authentication"):
         yield effect("authenticate", f"{_methods(route.authentication)}, else 401; credentials are not looked at here")
     if route.HasField("access"):
@@ -156,9 +163,9 @@ def _filters(
     if (concurrency := listener.admission.concurrency) > 0:
         yield effect("concurrency", f"at most {concurrency} at a time, else 503")
     if listener.admission.HasField("rate"):
-        rate = listener.admission.rate
-        by = ", ".join(_key(key) for key in rate.by)
-        yield effect("rate_limit", f"{rate.requests} in {rate.period_ms / 1000:g} s{by and ' by ' + by}, else 429")
+        yield effect("rate_limit", _rate(listener.admission.rate))
+    for quota in route.quotas:
+        yield effect("rate_limit", f"of the {quota.name}: {_rate(quota.rate)}")
     if said.answered:
         yield effect("cors", "the preflight is answered here, nobody is called")
         return
@@ -176,8 +183,21 @@ def _filters(
         yield effect("mirror", f"{_share(route.mirror.share, 1_000_000)} go to {route.mirror.cluster} too")
 
 
+def _sources(sources: wire.Sources) -> str:
+    """Of lists that may be long their lengths."""
+    denied = f"clients of {len(sources.deny)} networks may not" if sources.deny else ""
+    allowed = f"clients of {len(sources.allow)} networks may" if sources.only else ""
+    return f"{', '.join(filter(None, (denied, allowed))) or 'all clients may'}, else 403"
+
+
+def _rate(rate: wire.RateLimit) -> str:
+    by = ", ".join(map(_key, rate.by))
+    return f"{rate.requests} in {rate.period_ms / 1000:g} s{by and ' by ' + by}, else 429"
+
+
 def _key(key: wire.RateKey) -> str:
-    return f"header {key.header}" if key.WhichOneof("kind") == "header" else key.WhichOneof("kind") or ""
+    kind = key.WhichOneof("kind") or ""
+    return f"{kind} {getattr(key, kind)}" if kind in ("header", "claim") else kind
 
 
 def _methods(asked: wire.Authentication) -> str:

@@ -1,9 +1,9 @@
-//! What a service takes from its callers: as many requests at a time, and as many in a time, as its document says. What is
-//! beyond is refused at once, so that what is taken is answered in time.
+//! What a service takes from its callers, and a route of a gateway from its clients: as many requests at a time, and as many
+//! in a time, as their documents say. What is beyond is refused at once, so that what is taken is answered in time.
+
+mod counted;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::breaker::Gauge;
 use crate::error::{Error, Reason};
 use crate::http::{grpc, grpc_web};
-use crate::rate::{Buckets, Left};
-use crate::snapshot::model::{Admission, Listener, RateKey, RateLimit};
+use crate::rate::Left;
+use crate::snapshot::model::{Admission, MAX_QUOTAS, Quota, RateKey, RateLimit, Route, Snapshot};
+
+pub use counted::Asker;
+use counted::Counted;
 
 /// Of draft-ietf-httpapi-ratelimit-headers.
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -24,57 +27,83 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// The shortest that `Retry-After` can tell.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The gates of all listeners that have one, by listener.
-pub type Gates = HashMap<Arc<str>, Arc<Gate>>;
+/// All that is counted of requests, all workers together; outlives snapshots.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// By listener; of those that have one.
+    gates: HashMap<Arc<str>, Arc<Gate>>,
+    /// By name and scope.
+    quotas: HashMap<Of, (Vec<RateKey>, Arc<Counted>)>,
+}
 
-/// Lets requests in by one listener, all workers together. What it counts outlives snapshots.
+/// Name and scope of a quota.
+type Of = (Box<str>, Box<str>);
+
+impl Counts {
+    /// Those of a snapshot; what was among those before goes on counting.
+    pub fn new(snapshot: &Snapshot, before: &Counts) -> Self {
+        let gate = |listener: &Arc<crate::snapshot::model::Listener>| {
+            let config = listener.admission.as_ref()?;
+            let gate = Gate::new(config, before.gate(&listener.name).as_deref());
+            Some((Arc::clone(&listener.name), Arc::new(gate)))
+        };
+        let mut quotas = HashMap::new();
+        let routes = snapshot.route_tables.values().flat_map(|table| &table.http);
+        for quota in routes.flat_map(|route| &route.quotas) {
+            quotas.entry(of(quota)).or_insert_with_key(|of| {
+                let by = &quota.limit.by;
+                let held = before.quotas.get(of).filter(|(held, _)| held == by).cloned();
+                held.unwrap_or_else(|| (by.clone(), Arc::new(Counted::new(by))))
+            });
+        }
+        Counts { gates: snapshot.listeners.iter().filter_map(gate).collect(), quotas }
+    }
+
+    /// That of a listener; `None`: whatever comes.
+    pub fn gate(&self, listener: &str) -> Option<Arc<Gate>> {
+        self.gates.get(listener).cloned()
+    }
+
+    /// Those of a route.
+    pub fn meters(&self, route: &Route) -> Vec<Meter> {
+        let meter = |quota: &Arc<Quota>| {
+            let (_, counted) = self.quotas.get(&of(quota))?;
+            Some(Meter { quota: Arc::clone(quota), counted: Arc::clone(counted) })
+        };
+        route.quotas.iter().filter_map(meter).collect()
+    }
+}
+
+fn of(quota: &Quota) -> Of {
+    (quota.limit.name.clone(), quota.scope.clone())
+}
+
+/// Lets requests in by one listener.
 #[derive(Debug)]
 pub struct Gate {
     config: Arc<Admission>,
     in_flight: Arc<Gauge>,
-    buckets: Option<Arc<Counted>>,
+    counted: Option<Arc<Counted>>,
 }
 
-/// Buckets, and how their keys are made: with a secret, so that nobody can aim at another's.
+/// A quota of routes, and what is counted of it.
 #[derive(Debug)]
-struct Counted {
-    buckets: Buckets,
-    secret: RandomState,
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
-    /// The verified SPIFFE id; `None` without one.
-    pub peer: Option<&'a str>,
-    /// The TCP peer.
-    pub address: IpAddr,
-}
-
-/// The gates of these listeners; each that was among those before goes on counting.
-pub fn gates(listeners: &[Arc<Listener>], before: &Gates) -> Gates {
-    let gate = |listener: &Arc<Listener>| {
-        let config = listener.admission.as_ref()?;
-        let gate = Gate::new(config, before.get(&listener.name).map(|gate| &**gate));
-        Some((Arc::clone(&listener.name), Arc::new(gate)))
-    };
-    listeners.iter().filter_map(gate).collect()
+pub struct Meter {
+    quota: Arc<Quota>,
+    counted: Arc<Counted>,
 }
 
 impl Gate {
     fn new(config: &Arc<Admission>, before: Option<&Gate>) -> Self {
-        let buckets = config.rate.as_ref().map(|rate| {
+        let counted = config.rate.as_ref().map(|rate| {
             let same = before.filter(|gate| gate.config.rate.as_ref().is_some_and(|held| held.by == rate.by));
-            let held = same.and_then(|gate| gate.buckets.clone());
-            held.unwrap_or_else(|| {
-                let buckets = Buckets::new(!rate.by.is_empty());
-                Arc::new(Counted { buckets, secret: RandomState::new() })
-            })
+            let held = same.and_then(|gate| gate.counted.clone());
+            held.unwrap_or_else(|| Arc::new(Counted::new(&rate.by)))
         });
         Gate {
             config: Arc::clone(config),
             in_flight: before.map_or_else(Arc::default, |gate| Arc::clone(&gate.in_flight)),
-            buckets,
+            counted,
         }
     }
 
@@ -84,53 +113,34 @@ impl Gate {
         self.in_flight.held()
     }
 
-    /// Lets a request in, until what is returned is dropped, or says why not. What is returned is there in both cases: it
-    /// tells of the quota.
-    pub fn ask(&self, source: Source<'_>, request: &Parts) -> (Admitted, Result<(), Error>) {
-        let mut admitted = Admitted { in_flight: None, quota: None };
+    /// Lets a request in, until `admitted` is dropped, or says why not.
+    pub fn ask(&self, admitted: &mut Admitted, asker: Asker<'_>, request: &Parts) -> Result<(), Error> {
         if !self.in_flight.try_take(self.config.concurrency) {
             let cause = format!("concurrency: {} are in flight.", self.config.concurrency);
             let error = Error::new(Reason::ConcurrencyLimit).because(cause);
             // A call tries elsewhere as soon as it likes; of HTTP this header makes 503 an overload, and not a failure.
-            let error = match is_call(&request.headers) {
+            return Err(match is_call(&request.headers) {
                 true => error,
                 false => error.with_retry_after(SOON),
-            };
-            return (admitted, Err(error));
+            });
         }
         admitted.in_flight = Some(Arc::clone(&self.in_flight));
-        let (Some(rate), Some(counted)) = (&self.config.rate, &self.buckets) else {
-            return (admitted, Ok(()));
-        };
-        let left = counted.buckets.take(counted.key(&rate.by, source, request), rate.rate);
-        admitted.quota = Some((Arc::clone(&self.config), left));
-        let asked = left.wait.map_or(Ok(()), |wait| Err(refusal(rate, wait)));
-        (admitted, asked)
+        match (&self.config.rate, &self.counted) {
+            (Some(limit), Some(counted)) => admitted.take(limit, counted, asker, request),
+            _ => Ok(()),
+        }
     }
 }
 
-impl Counted {
-    fn key(&self, by: &[RateKey], source: Source<'_>, request: &Parts) -> u64 {
-        let mut hasher = self.secret.build_hasher();
-        for part in by {
-            match part {
-                RateKey::Source => match (source.peer, source.address) {
-                    (Some(peer), _) => hasher.write(peer.as_bytes()),
-                    (None, IpAddr::V4(address)) => hasher.write(&address.octets()),
-                    (None, IpAddr::V6(address)) => hasher.write(&address.octets()),
-                },
-                RateKey::Method if is_call(&request.headers) => hasher.write(request.uri.path().as_bytes()),
-                RateKey::Method => hasher.write(request.method.as_str().as_bytes()),
-                RateKey::Header(name) => {
-                    if let Some(value) = request.headers.get(name) {
-                        hasher.write(value.as_bytes());
-                    }
-                }
-            }
-            // No byte of UTF-8, so that parts do not run into each other.
-            hasher.write_u8(0xff);
-        }
-        hasher.finish()
+impl Meter {
+    /// It has to be known who calls.
+    pub fn needs_caller(&self) -> bool {
+        self.quota.needs_caller
+    }
+
+    /// Lets a request in, or says why not.
+    pub fn ask(&self, admitted: &mut Admitted, asker: Asker<'_>, request: &Parts) -> Result<(), Error> {
+        admitted.take(&self.quota.limit, &self.counted, asker, request)
     }
 }
 
@@ -149,26 +159,45 @@ fn refusal(rate: &RateLimit, wait: u64) -> Error {
 }
 
 /// A request that was let in, or what is known of one that was not.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Admitted {
     in_flight: Option<Arc<Gauge>>,
-    quota: Option<(Arc<Admission>, Left)>,
+    /// What is left of each quota that was asked; they stand at the beginning.
+    quotas: [Option<(Arc<RateLimit>, Left)>; MAX_QUOTAS],
 }
 
 impl Admitted {
-    /// Adds what the caller's quota is, and what is left of it.
+    /// What is known of the quota is told whether there is room in it or not.
+    fn take(
+        &mut self,
+        limit: &Arc<RateLimit>,
+        counted: &Counted,
+        asker: Asker<'_>,
+        request: &Parts,
+    ) -> Result<(), Error> {
+        let left = counted.take(limit, asker, request);
+        if let Some(place) = self.quotas.iter_mut().find(|place| place.is_none()) {
+            *place = Some((Arc::clone(limit), left));
+        }
+        left.wait.map_or(Ok(()), |wait| Err(refusal(limit, wait)))
+    }
+
+    /// Adds what the caller's quotas are, and what is left of them. They take the place of what the service has said: its own
+    /// is about us.
     pub fn tell(&self, answer: &mut HeaderMap) {
-        let Some((config, left)) = &self.quota else {
+        let (mut policies, mut states) = (Vec::new(), Vec::new());
+        for (limit, left) in self.quotas.iter().flatten() {
+            let seconds = left.full.div_ceil(NANOS_PER_SECOND);
+            policies.push(limit.policy.as_bytes());
+            states.push(format!("\"{}\";r={};t={seconds}", limit.name, left.tokens));
+        }
+        if states.is_empty() {
             return;
-        };
-        let Some(rate) = &config.rate else {
-            return;
-        };
-        let seconds = left.full.div_ceil(NANOS_PER_SECOND);
-        let now = format!("\"default\";r={};t={seconds}", left.tokens);
-        if let Ok(now) = HeaderValue::try_from(now) {
-            answer.insert(RATELIMIT_POLICY, rate.policy.clone());
-            answer.insert(RATELIMIT, now);
+        }
+        let policies = HeaderValue::from_bytes(&policies.join(&b", "[..]));
+        if let (Ok(policies), Ok(states)) = (policies, HeaderValue::try_from(states.join(", "))) {
+            answer.insert(RATELIMIT_POLICY, policies);
+            answer.insert(RATELIMIT, states);
         }
     }
 }

@@ -109,6 +109,12 @@ reasons! {
     PasswordsBusy = "passwords-busy", Proxy, Route, 503, 14, "Too many passwords are being checked.", "Come back in a moment: a password that was good is not checked again for a while.";
     /// A rule about callers does not allow it.
     NotAllowed = "not-allowed", Downstream, Listener, 403, 7, "The caller may not do this.", "Look at the rule that the detail names: an intention in Consul, or `allow` in the document of the service or gateway.";
+    /// Clients of this address may not come in.
+    AddressRefused = "address-refused", Downstream, Listener, 403, 7, "Clients of this address may not come in.", "Look at `sources` of the gateway and of its route. Behind a proxy of yours, name it in `forwarding` of the listener.";
+    /// The route takes other methods.
+    MethodRefused = "method-refused", Downstream, Route, 405, 12, "The route does not take this method.", "Use one that Allow names, or add it to `methods` of the route.";
+    /// The route takes other content.
+    ContentTypeRefused = "content-type-refused", Downstream, Route, 415, 3, "The route does not take content of this type.", "Send another, or add it to `content_types` of the route.";
     /// No route of the listener matches.
     NoRoute = "no-route", Proxy, Listener, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
     /// The route's cluster has no endpoint at all.
@@ -124,7 +130,7 @@ reasons! {
     /// The service takes no more requests at a time.
     ConcurrencyLimit = "concurrency-limit", Proxy, Listener, 503, 8, "The service has as many requests in flight as it takes.", "Raise `concurrency` in its document, or add instances.";
     /// The service takes no more requests of this kind for the moment.
-    RateLimited = "rate-limited", Downstream, Listener, 429, 8, "More requests have come than the service takes in this time.", "Come back when the answer says, or raise `rate_limit` in the service's document.";
+    RateLimited = "rate-limited", Downstream, Listener, 429, 8, "More requests have come than are taken in this time.", "Come back when the answer says, or raise `rate_limit` in the document of the service or gateway.";
     /// The cluster's circuit is open.
     CircuitOpen = "circuit-open", Proxy, Cluster, 503, 14, "Too many requests to the service have failed lately; it gets none for a while.", "Look at why they failed: `sidecar status` tells when it is tried again.";
     /// The fault of the route's service.

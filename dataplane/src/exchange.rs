@@ -5,6 +5,7 @@
 
 mod attempt;
 mod ending;
+mod entry;
 mod identify;
 mod inject;
 mod mirror;
@@ -24,6 +25,7 @@ use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::filter;
+use crate::filter::entry::comes_from;
 use crate::filter::forwarded;
 use crate::forward::{self, Upload};
 use crate::http::body::{Body, Responder};
@@ -130,12 +132,7 @@ impl Call {
     async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
         let target = self.find(scope, caller, parts)?;
         self.leave = scope.leave(caller, Some(parts))?;
-        self.identify(scope, &target.route, parts).await?;
-        if self.admitted.is_none() {
-            let (admitted, asked) = scope.admit(caller, parts);
-            self.admitted = admitted;
-            asked?;
-        }
+        self.enter(scope, caller, target, parts).await?;
         if let Some(reply) = filter::reply(&target.route, parts) {
             self.say(reply).await;
             return Ok(());
@@ -148,6 +145,7 @@ impl Call {
     }
 
     fn find<'a>(&mut self, scope: &'a Scope, caller: &Caller, parts: &Parts) -> Result<&'a Target, Error> {
+        comes_from(scope.sources.as_deref(), self.record.client_address())?;
         if parts.method == Method::CONNECT {
             return Err(connect::refusal(scope, caller, parts));
         }

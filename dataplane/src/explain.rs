@@ -7,6 +7,8 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use crate::authorize::{judge, verdicts};
+use crate::error::Error;
+use crate::filter::entry::{comes_from, is_like};
 use crate::filter::{self, forwarded};
 use crate::http::path;
 use crate::proto;
@@ -74,7 +76,12 @@ pub fn explain(query: &proto::ExplainQuery) -> Result<proto::Explanation, Unexpl
     }
     explanation.missed = missed(&routes.http, &authority, &asked, explanation.route);
     if let Some(index) = explanation.route {
-        follow(&routes.http[index as usize], &asked, &mut explanation)?;
+        let route = &*routes.http[index as usize];
+        follow(route, &asked, &mut explanation)?;
+        let entered = comes_from(listener.sources.as_deref(), client).and_then(|()| enters(route, &asked));
+        if let Err(error) = entered {
+            explanation.refused = error.to_string();
+        }
     }
     if let Some(rules) = &listener.authorization {
         explanation.verdicts = match peer {
@@ -163,6 +170,16 @@ fn missed(routes: &[Arc<Route>], authority: &str, asked: &Asked<'_>, taken: Opti
         .map(|(route, config)| proto::Missed { route, conditions: conditions(&config.matcher, asked) })
         .take(MAX_MISSED)
         .collect()
+}
+
+/// Fails when the route does not let it in, whoever it is from. Of its content nothing is known.
+fn enters(route: &Route, asked: &Asked<'_>) -> Result<(), Error> {
+    comes_from(route.sources.as_deref(), asked.source)?;
+    let has_content = asked.parts.headers.contains_key(header::CONTENT_TYPE);
+    route
+        .shape
+        .as_ref()
+        .map_or(Ok(()), |shape| is_like(shape, asked.parts, has_content))
 }
 
 /// What the route and its filters do to it.

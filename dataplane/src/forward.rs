@@ -229,6 +229,11 @@ impl Upload {
         Upload { pump, kept: Kept::default(), is_empty, stopped: false, stall: None }
     }
 
+    /// There is content, or may be.
+    pub fn has_content(&self) -> bool {
+        !self.is_empty
+    }
+
     /// Bounds it to `most` bytes, and until the answer begins to stand still no longer than `patience`. Fails at once when
     /// it says that it will be larger.
     pub fn bound(&mut self, most: u64, patience: Duration, parts: &Parts) -> Result<(), Error> {

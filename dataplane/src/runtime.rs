@@ -16,7 +16,7 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::admission::{self, Gates};
+use crate::admission::Counts;
 use crate::cluster::{MembersRejected, Registry};
 use crate::credentials::{Credentials, CredentialsRejected};
 use crate::error::Error;
@@ -119,7 +119,7 @@ struct Control {
     secrets: Arc<Secrets>,
     credentials: Arc<Credentials>,
     terms: ListenerTerms,
-    gates: Arc<Gates>,
+    counts: Arc<Counts>,
     /// Where each listener is bound; the address it was asked for, and the one it has.
     bound: HashMap<Arc<str>, (SocketAddr, SocketAddr)>,
     inherited: HashMap<String, OwnedFd>,
@@ -154,7 +154,7 @@ impl Runtime {
             secrets: Arc::default(),
             credentials: Arc::default(),
             terms: HashMap::new(),
-            gates: Arc::default(),
+            counts: Arc::default(),
             bound: HashMap::new(),
             inherited,
         };
@@ -174,8 +174,8 @@ impl Runtime {
         let tls = Arc::new(terms.clone());
         let mut sockets = control.bind(&snapshot)?;
         control.registry.retain(&snapshot.clusters);
-        control.gates = Arc::new(admission::gates(&snapshot.listeners, &control.gates));
-        let gates = Arc::clone(&control.gates);
+        control.counts = Arc::new(Counts::new(&snapshot, &control.counts));
+        let counts = Arc::clone(&control.counts);
         let clusters = snapshot.clusters.keys();
         let clusters = clusters
             .filter_map(|name| Some((Arc::clone(name), control.registry.get(name)?)))
@@ -191,7 +191,7 @@ impl Runtime {
                 clusters: Arc::clone(&clusters),
                 sockets: sockets.collect(),
                 tls: Arc::clone(&tls),
-                gates: Arc::clone(&gates),
+                counts: Arc::clone(&counts),
             };
             Command::Apply(Box::new(apply), done)
         });

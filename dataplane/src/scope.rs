@@ -10,14 +10,14 @@ use http::HeaderValue;
 use http::request::Parts;
 use http::uri::Authority;
 
-use crate::admission::{Admitted, Gate, Source};
+use crate::admission::{Gate, Meter};
 use crate::authenticate::Callers;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
 use crate::http::grpc;
 use crate::route::matcher::Asked;
 use crate::route::table::RouteTable;
-use crate::snapshot::model::{Direction, Forwarding, Mode, Origin, Route};
+use crate::snapshot::model::{Direction, Forwarding, Mode, Origin, Route, Sources};
 use crate::standing::{Leave, Standing};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::observer::Observer;
@@ -55,6 +55,8 @@ pub struct Scope {
     pub callers: Rc<Callers>,
     /// Lets requests in; `None`: whatever comes.
     pub gate: Option<Arc<Gate>>,
+    /// From where they may come; `None`: from anywhere.
+    pub sources: Option<Arc<Sources>>,
     /// Leads to the scope that has taken its place.
     pub latest: Latest,
 }
@@ -105,16 +107,6 @@ impl Scope {
         Ok(Some(leave))
     }
 
-    /// Lets a request of the caller in, or says why not; what is returned tells of its quota in both cases.
-    pub fn admit(&self, caller: &Caller, request: &Parts) -> (Option<Box<Admitted>>, Result<(), Error>) {
-        let Some(gate) = &self.gate else {
-            return (None, Ok(()));
-        };
-        let source = Source { peer: caller.peer.as_deref(), address: caller.hop.peer };
-        let (admitted, asked) = gate.ask(source, request);
-        (Some(Box::new(admitted)), asked)
-    }
-
     /// The route of a request for `host`. Fails where there is none, and where an application may take the path for one
     /// that has another route.
     pub fn find(&self, host: &str, asked: &Asked<'_>) -> Result<&Target, Error> {
@@ -154,6 +146,8 @@ pub struct Target {
     pub upstreams: Vec<Rc<Upstream>>,
     /// That of `route.mirror`.
     pub mirror: Option<Rc<Upstream>>,
+    /// Beside `route.quotas`.
+    pub meters: Vec<Meter>,
     /// Its cells.
     pub metrics: Arc<RouteMetrics>,
 }

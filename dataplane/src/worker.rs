@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::accept::{self, Listening};
-use crate::admission::{Gate, Gates};
+use crate::admission::Counts;
 use crate::authenticate::Callers;
 use crate::clock;
 use crate::cluster::{Cluster, Members};
@@ -76,8 +76,8 @@ pub struct Apply {
     pub sockets: Vec<(Arc<str>, std::net::TcpListener)>,
     /// TLS of its listeners.
     pub tls: Arc<ListenerTerms>,
-    /// What its listeners let in.
-    pub gates: Arc<Gates>,
+    /// What is counted of requests.
+    pub counts: Arc<Counts>,
 }
 
 /// The worker's state, all on its own thread.
@@ -158,15 +158,14 @@ impl Worker {
     }
 
     fn apply(&mut self, apply: Apply) {
-        let Apply { snapshot, clusters, sockets, tls, gates } = apply;
+        let Apply { snapshot, clusters, sockets, tls, counts } = apply;
         self.observer.apply(&snapshot.telemetry);
         let retired = self.apply_clusters(&snapshot, &clusters);
         self.checks.follow(self.upstreams.values());
         for listener in &snapshot.listeners {
             let before = self.listening.get(&listener.name);
             let latest = before.map(|listening| listening.scope.borrow().latest.clone());
-            let gate = gates.get(&listener.name).cloned();
-            let scope = Rc::new(self.scope(&snapshot, listener, latest.unwrap_or_default(), gate));
+            let scope = Rc::new(self.scope(&snapshot, listener, latest.unwrap_or_default(), &counts));
             scope.latest.set(&scope);
             match before {
                 Some(listening) => {
@@ -227,11 +226,12 @@ impl Worker {
         before
     }
 
-    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener, latest: Latest, gate: Option<Arc<Gate>>) -> Scope {
+    fn scope(&self, snapshot: &Snapshot, listener: &model::Listener, latest: Latest, counts: &Counts) -> Scope {
         let registry = self.hub.registry();
-        let targets = |routes: &[Arc<Route>]| self.targets(routes, |route| registry.route(listener.direction, route));
+        let targets =
+            |routes: &[Arc<Route>]| self.targets(routes, counts, |route| registry.route(listener.direction, route));
         let tunnels =
-            |routes: &[Arc<Route>]| self.targets(routes, |route| registry.tcp_route(listener.direction, route));
+            |routes: &[Arc<Route>]| self.targets(routes, counts, |route| registry.tcp_route(listener.direction, route));
         let (routes, tcp) = match snapshot.route_tables.get(&listener.route_table) {
             Some(routes) => (targets(&routes.http), tunnels(&routes.tcp)),
             None => (targets(&[]), tunnels(&[])),
@@ -250,7 +250,8 @@ impl Worker {
             drain: Rc::clone(&self.exchanges),
             latest,
             callers: Rc::clone(&self.callers),
-            gate,
+            gate: counts.gate(&listener.name),
+            sources: listener.sources.clone(),
             standing: self.standing(listener),
         }
     }
@@ -265,7 +266,12 @@ impl Worker {
         Some(standing)
     }
 
-    fn targets(&self, routes: &[Arc<Route>], cells: impl Fn(&Route) -> Arc<RouteMetrics>) -> RouteTable<Target> {
+    fn targets(
+        &self,
+        routes: &[Arc<Route>],
+        counts: &Counts,
+        cells: impl Fn(&Route) -> Arc<RouteMetrics>,
+    ) -> RouteTable<Target> {
         let targets = routes.iter().map(|route| {
             // The snapshot's check has seen to it that every destination names a cluster.
             let upstreams = route
@@ -276,6 +282,7 @@ impl Worker {
             let target = Target {
                 upstreams: upstreams.collect(),
                 mirror: mirror.and_then(|mirror| self.upstreams.get(&mirror.cluster).cloned()),
+                meters: counts.meters(route),
                 metrics: cells(route),
                 route: Arc::clone(route),
             };

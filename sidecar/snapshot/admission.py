@@ -1,9 +1,12 @@
-"""What a service takes from its callers."""
+"""How many requests a service takes from its callers, and a gateway from its clients."""
 
 from __future__ import annotations
 
-from sidecar.config.model import Service
-from sidecar.config.model.admission import RateKey, RateLimit
+from collections.abc import Iterator
+
+from sidecar.config.model import Gateway, Service
+from sidecar.config.model.admission import GatewayRateKey, GatewayRateLimit, HeaderKey, RateLimit
+from sidecar.config.model.gateway import GatewayRoute
 from sidecar.snapshot.tcp import is_tcp
 from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
@@ -17,7 +20,19 @@ def admission(service: Service) -> wire.Admission | None:
     return wire.Admission(concurrency=service.concurrency, rate=rate)
 
 
-def _rate(limit: RateLimit) -> wire.RateLimit:
+def quotas(gateway: Gateway, route: GatewayRoute) -> list[wire.Quota]:
+    """The narrow one first: what it refuses is not taken from the wide one."""
+    return list(_quotas(gateway, route))
+
+
+def _quotas(gateway: Gateway, route: GatewayRoute) -> Iterator[wire.Quota]:
+    if route.rate_limit is not None:
+        yield wire.Quota(name="route", scope=route.name, rate=_rate(route.rate_limit))
+    if gateway.rate_limit is not None:
+        yield wire.Quota(name="gateway", rate=_rate(gateway.rate_limit))
+
+
+def _rate(limit: RateLimit | GatewayRateLimit) -> wire.RateLimit:
     return wire.RateLimit(
         requests=limit.requests,
         period_ms=milliseconds(limit.per),
@@ -26,7 +41,14 @@ def _rate(limit: RateLimit) -> wire.RateLimit:
     )
 
 
-def _key(part: RateKey) -> wire.RateKey:
-    if isinstance(part, str):
-        return wire.RateKey(source=True) if part == "source" else wire.RateKey(method=True)
-    return wire.RateKey(header=part.header)
+def _key(part: GatewayRateKey) -> wire.RateKey:
+    match part:
+        case "source":
+            return wire.RateKey(source=True)
+        case "method":
+            return wire.RateKey(method=True)
+        case "consumer":
+            return wire.RateKey(consumer=True)
+        case HeaderKey():
+            return wire.RateKey(header=part.header)
+    return wire.RateKey(claim=part.claim)

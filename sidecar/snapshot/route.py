@@ -11,9 +11,11 @@ from sidecar.config.model.gateway import GatewayBranch, GatewayRoute
 from sidecar.config.model.route import Route
 from sidecar.config.model.service import ServiceBranch, ServiceRoute
 from sidecar.snapshot import tcp
+from sidecar.snapshot.admission import quotas
 from sidecar.snapshot.authentication import access, authentication, methods_of
 from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
+from sidecar.snapshot.entry import shape, sources
 from sidecar.snapshot.fault import fault_of
 from sidecar.snapshot.headers import modify
 from sidecar.snapshot.mirror import mirrored, with_mirrors
@@ -108,22 +110,28 @@ def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Pa
         if route.enabled:
             place = wire.Origin(place=document.origin("routes", index), index=document.index)
             methods = methods_of(gateway, route)
-            made_of = (route, place, methods, _about(world, *_services(route)))
-            asked = authentication(methods, document.key.name)
+            made_of = (route, place, methods, gateway.rate_limit, _about(world, *_services(route)))
+            asked = wire.Route(
+                authentication=authentication(methods, document.key.name),
+                access=access(route),
+                shape=shape(route),
+                quotas=quotas(gateway, route),
+            )
             parts.append(memo.get(route.name, made_of, _edge_part, world, route, place, asked))
     return Table("edge", parts)
 
 
-def _edge_part(world: World, route: GatewayRoute, place: wire.Origin, asked: wire.Authentication | None) -> Part:
+def _edge_part(world: World, route: GatewayRoute, place: wire.Origin, asked: wire.Route) -> Part:
+    """`asked`: what is asked of its requests."""
     world = world.only(*with_mirrors(world, _services(route)))
     made = list(mirrored(world, _gateway_routes(world, route, place)))
-    rules = access(route)
-    # A page's preflight shows no credentials (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
-    for leading in (leading for leading in made if not leading.preflight):
-        if asked is not None:
-            leading.authentication.CopyFrom(asked)
-        if rules is not None:
-            leading.access.CopyFrom(rules)
+    taken = wire.Route(sources=sources(route.sources))
+    for leading in made:
+        leading.MergeFrom(taken)
+        # A page's preflight shows no credentials (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and is answered
+        # here.
+        if not leading.preflight:
+            leading.MergeFrom(asked)
     return Part.of(made)
 
 

@@ -92,7 +92,7 @@ class Origin(_message.Message):
     def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission")
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission", "sources")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +104,7 @@ class Listener(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
     ADMISSION_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     direction: Direction
@@ -115,7 +116,18 @@ class Listener(_message.Message):
     mode: ListenerMode
     authorization: Authorization
     admission: Admission
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ...) -> None: ...
+    sources: Sources
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ...) -> None: ...
+
+class Sources(_message.Message):
+    __slots__ = ("only", "allow", "deny")
+    ONLY_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
+    DENY_FIELD_NUMBER: _ClassVar[int]
+    only: bool
+    allow: _containers.RepeatedScalarFieldContainer[str]
+    deny: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, only: _Optional[bool] = ..., allow: _Optional[_Iterable[str]] = ..., deny: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Admission(_message.Message):
     __slots__ = ("concurrency", "rate")
@@ -138,14 +150,28 @@ class RateLimit(_message.Message):
     def __init__(self, requests: _Optional[int] = ..., period_ms: _Optional[int] = ..., burst: _Optional[int] = ..., by: _Optional[_Iterable[_Union[RateKey, _Mapping]]] = ...) -> None: ...
 
 class RateKey(_message.Message):
-    __slots__ = ("source", "method", "header")
+    __slots__ = ("source", "method", "header", "consumer", "claim")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
     source: bool
     method: bool
     header: str
-    def __init__(self, source: _Optional[bool] = ..., method: _Optional[bool] = ..., header: _Optional[str] = ...) -> None: ...
+    consumer: bool
+    claim: str
+    def __init__(self, source: _Optional[bool] = ..., method: _Optional[bool] = ..., header: _Optional[str] = ..., consumer: _Optional[bool] = ..., claim: _Optional[str] = ...) -> None: ...
+
+class Quota(_message.Message):
+    __slots__ = ("name", "scope", "rate")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    scope: str
+    rate: RateLimit
+    def __init__(self, name: _Optional[str] = ..., scope: _Optional[str] = ..., rate: _Optional[_Union[RateLimit, _Mapping]] = ...) -> None: ...
 
 class Authorization(_message.Message):
     __slots__ = ("trust_domain", "rule_sets", "candidates")
@@ -282,7 +308,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +324,9 @@ class Route(_message.Message):
     IDLE_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     AUTHENTICATION_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    QUOTAS_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -313,7 +342,18 @@ class Route(_message.Message):
     idle_timeout_ms: int
     authentication: Authentication
     access: Access
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ...) -> None: ...
+    sources: Sources
+    quotas: _containers.RepeatedCompositeFieldContainer[Quota]
+    shape: Shape
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+
+class Shape(_message.Message):
+    __slots__ = ("methods", "content_types")
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPES_FIELD_NUMBER: _ClassVar[int]
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    content_types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, methods: _Optional[_Iterable[str]] = ..., content_types: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Access(_message.Message):
     __slots__ = ("rules",)

@@ -140,6 +140,35 @@ def test_what_a_route_asks_of_its_callers_is_told_and_not_judged(
     assert filters["allow"] == "group a|b or consumer ann and claim role admin"
 
 
+def test_what_a_gateway_takes_is_told_and_judged_as_far_as_it_can_be(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    route = {
+        "name": "all",
+        "to": {"service": "web"},
+        "sources": {"allow": ["127.0.0.0/8"], "deny": ["127.0.0.9/32"]},
+        "rate_limit": {"requests": 5, "per": "1m", "by": ["source", {"header": "x-tenant"}]},
+        "methods": ["GET"],
+        "content_types": ["application/json"],
+    }
+    document = {"listeners": [{"port": 8080}], "routes": [route], "rate_limit": {"requests": 9}}
+    (mesh / "gateways/edge.yaml").write_text(json.dumps(document))
+    url = "http://shop.example.com:8080/"
+
+    assert explain(mesh, monkeypatch, "GET", url, "--at", "edge", "--json") == 0
+    (edge, *_) = hops(capsys)
+    told = [each["effect"] for each in edge["filters"]]
+    assert "clients of 1 networks may not, clients of 1 networks may, else 403" in told
+    assert "GET, else 405" in told
+    assert "content of application/json, else 415" in told
+    assert "of the route: 5 in 60 s by source, header x-tenant, else 429" in told
+    assert "of the gateway: 9 in 1 s, else 429" in told
+    assert edge["refused"] == ""
+
+    assert explain(mesh, monkeypatch, "POST", url, "--at", "edge", "--json") == 3
+    assert "`methods` of the route has no POST." in hops(capsys)[0]["refused"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

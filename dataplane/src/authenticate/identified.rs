@@ -1,5 +1,6 @@
 //! Who a caller is, and what the service is told of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::COOKIE;
@@ -72,6 +73,20 @@ impl Identified {
         self.claims = self.claims.or(other.claims);
         self.told.extend(other.told);
         Some(self)
+    }
+
+    /// The consumer whose credentials the request has shown.
+    pub fn proven(&self) -> Option<&Consumer> {
+        self.consumer.as_deref().filter(|_| !self.is_anonymous)
+    }
+
+    /// What the token says by this name; None: there is none, or it does not.
+    pub fn claim(&self, name: &str) -> Option<Cow<'_, str>> {
+        match self.claims.as_ref()?.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(Cow::Borrowed(text)),
+            other => Some(Cow::Owned(other.to_string())),
+        }
     }
 
     /// Tells the service who calls, and takes away what it must not see or not believe.

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Response, StatusCode, response};
 use super::Call;
 use crate::authenticate;
 use crate::error::{Error, Reason};
-use crate::filter;
+use crate::filter::{self, entry};
 use crate::http::body::{Body, ResetCode};
 use crate::http::grpc_web::Form;
 use crate::http::pump::{Observe, Pump};
@@ -41,8 +41,11 @@ impl Call {
         let audience = Audience { trusted: self.trusted, request_id: &request_id };
         let mut reply = reply::explain(&error, parts, audience);
         self.complete(parts, reply.head.headers_mut());
-        if let Some(asked) = self.record.route().and_then(|route| route.authentication.as_deref()) {
-            authenticate::challenge(asked, &error, reply.head.headers_mut());
+        if let Some(route) = self.record.route() {
+            entry::tell_methods(route, &error, reply.head.headers_mut());
+            if let Some(asked) = &route.authentication {
+                authenticate::challenge(asked, &error, reply.head.headers_mut());
+            }
         }
         self.say(reply).await;
     }

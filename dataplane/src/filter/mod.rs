@@ -7,6 +7,7 @@ use crate::reply::Reply;
 use crate::snapshot::model::Route;
 
 mod cors;
+pub mod entry;
 pub mod fault;
 pub mod forwarded;
 

@@ -21,6 +21,7 @@ mod breaking;
 mod check;
 mod clusters;
 mod cors;
+mod entry;
 mod headers;
 mod matchers;
 mod retry;
@@ -156,6 +157,13 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
         admission: message
             .admission
             .map(|message| admission::admission(message, mode).map(Arc::new))
+            .transpose()?,
+        sources: message
+            .sources
+            .map(|message| match mode {
+                Mode::Tcp => Err("sources are of listeners that take requests".to_owned()),
+                _ => entry::sources(message).map(Arc::new),
+            })
             .transpose()?,
         authorization: message
             .authorization

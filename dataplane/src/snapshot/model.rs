@@ -8,6 +8,8 @@ mod check;
 mod headers;
 mod matcher;
 mod mirror;
+mod shape;
+mod sources;
 mod tracing;
 
 use std::collections::HashMap;
@@ -19,13 +21,15 @@ use std::time::Duration;
 use http::HeaderValue;
 
 pub use access_log::{AccessLog, Field, Line, Logged, Only, Piece};
-pub use admission::{Admission, Rate, RateKey, RateLimit};
+pub use admission::{Admission, MAX_QUOTAS, Quota, Rate, RateKey, RateLimit};
 pub use authentication::{Access, AccessRule, Algorithm, Authentication, Carrier, Jwt, Method};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
 pub use headers::{Change, HeaderChange};
 pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
 pub use mirror::Mirror;
+pub use shape::{ContentType, Shape};
+pub use sources::{Networks, Sources};
 pub use tracing::{Format, MeshTrace, Propagation, Telemetry};
 
 use super::authorization::Authorization;
@@ -109,6 +113,8 @@ pub struct Listener {
     pub authorization: Option<Arc<Authorization>>,
     /// None: whatever comes is taken.
     pub admission: Option<Arc<Admission>>,
+    /// None: whoever it is.
+    pub sources: Option<Arc<Sources>>,
     /// Bounds.
     pub limits: ListenerLimits,
     /// Who is believed.
@@ -222,6 +228,12 @@ pub struct Route {
     pub authentication: Option<Box<Authentication>>,
     /// None: whoever is known, or need not be, may use it.
     pub access: Option<Access>,
+    /// None: whoever it is.
+    pub sources: Option<Box<Sources>>,
+    /// None: whatever it is.
+    pub shape: Option<Box<Shape>>,
+    /// Each must have room; at most [`MAX_QUOTAS`].
+    pub quotas: Vec<Arc<Quota>>,
     /// None: nobody gets copies of them.
     pub mirror: Option<Mirror>,
     /// None: not our affair.

@@ -51,11 +51,13 @@ pub fn shared(name: &str, service: &str, policy: BalancePolicy) -> Arc<Cluster> 
 /// So many requests at a time, and three in a minute for each key.
 pub fn admission(concurrency: u32, by: Option<Vec<RateKey>>) -> Arc<Admission> {
     let rate = by.map(|by| RateLimit {
+        name: "default".into(),
         requests: 3,
         period: Duration::from_secs(60),
         rate: Rate { interval: 20_000_000_000, burst: 3 },
         by,
         policy: HeaderValue::from_static("\"default\";q=3;w=60"),
     });
+    let rate = rate.map(Arc::new);
     Arc::new(Admission { concurrency, rate })
 }

@@ -52,6 +52,9 @@ pub(super) fn route() -> Arc<Route> {
         fault: None,
         authentication: None,
         access: None,
+        sources: None,
+        shape: None,
+        quotas: Vec::new(),
         mirror: None,
         rewrite_prefix: None,
         max_request_body: u64::MAX,
@@ -75,6 +78,7 @@ pub(super) fn listener(direction: Direction) -> Listener {
         route_table: "mesh".into(),
         tls: None,
         admission: None,
+        sources: None,
         authorization: None,
         limits: ListenerLimits {
             max_header_bytes: 1,

@@ -1,4 +1,4 @@
-"""What a service takes from its callers; its own sidecars see to it."""
+"""How many requests a service takes from its callers, and a gateway from its clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ class HeaderKey(Model):
     header: HeaderName = Field(description="Its name; of gRPC it is metadata.")
 
 
+class ClaimKey(Model):
+    """What the token says; requests that show none count together."""
+
+    claim: str = Field(min_length=1, description="Which claim: sub; dots lead into claims, `realm_access.role`.")
+
+
 RateKey = Literal["source", "method"] | HeaderKey
+GatewayRateKey = Literal["source", "method", "consumer"] | HeaderKey | ClaimKey
 
 
 def _check_per(per: timedelta) -> timedelta:
@@ -28,12 +35,8 @@ def _check_per(per: timedelta) -> timedelta:
     return per
 
 
-class RateLimit(Model):
-    """So many requests in a time, and what is beyond is refused with 429, of gRPC with resource-exhausted.
-
-    Each instance counts for itself. Answers tell what is left by `RateLimit`, refusals when to come back by
-    `Retry-After`, of gRPC by `grpc-retry-pushback-ms`.
-    """
+class Rate(Model):
+    """So many requests in a time, and what is beyond is refused with 429, of gRPC with resource-exhausted."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"match", "redis", "global"})
 
@@ -44,8 +47,37 @@ class RateLimit(Model):
     burst: int | None = Field(
         default=None, ge=1, le=1_000_000_000, description="How many at once. Left out: as `requests`."
     )
+
+
+class RateLimit(Rate):
+    """So many requests in a time, and what is beyond is refused with 429, of gRPC with resource-exhausted.
+
+    Each instance counts for itself. Answers tell what is left by `RateLimit`, refusals when to come back by
+    `Retry-After`, of gRPC by `grpc-retry-pushback-ms`.
+    """
+
     by: Annotated[tuple[RateKey, ...], Field(max_length=8)] = Field(
         default=(),
         description="Who counts apart: `source`, the verified identity of the caller or its address; `method`, of gRPC "
         "which one is called; `header: NAME`. Several count in combination. Left out: all count together.",
     )
+
+
+class GatewayRateLimit(Rate):
+    """So many requests in a time, and what is beyond is refused with 429, of gRPC with resource-exhausted.
+
+    Each gateway counts for itself. Answers tell what is left by `RateLimit`, refusals when to come back by
+    `Retry-After`, of gRPC by `grpc-retry-pushback-ms`.
+    """
+
+    by: Annotated[tuple[GatewayRateKey, ...], Field(max_length=8)] = Field(
+        default=(),
+        description="Who counts apart: `source`, the client's address, of IPv6 its /64 network; `consumer`, the one "
+        "whose credentials it shows, or the address of who shows none; `method`, of gRPC which one is called; "
+        "`header: NAME`; `claim: NAME` of the token. Several count in combination. Left out: all count together.",
+    )
+
+    @property
+    def needs_caller(self) -> bool:
+        """Whether it counts by what credentials say."""
+        return any(part == "consumer" or isinstance(part, ClaimKey) for part in self.by)

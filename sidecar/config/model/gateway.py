@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from sidecar.config.model.admission import GatewayRateLimit
 from sidecar.config.model.authenticate import Access, Methods
 from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
 from sidecar.config.model.cors import Cors
+from sidecar.config.model.entry import ContentTypes, Sources
+from sidecar.config.model.header import Method
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.network import Network
 from sidecar.config.model.path import Path
-from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
+from sidecar.config.model.route import Match, Route, Weighted, check_methods, check_split, repeated_names
 from sidecar.config.model.service import parse_ip
 from sidecar.config.model.tls import ListenerTls
 
@@ -103,7 +106,7 @@ class Rewrite(Model):
 class GatewayRoute(Route):
     """One rule of a gateway."""
 
-    not_yet: ClassVar[frozenset[str]] = (Route.not_yet - {"allow"}) | {"transform", "redirect", "respond"}
+    not_yet: ClassVar[frozenset[str]] = (Route.not_yet - {"allow", "rate_limit"}) | {"transform", "redirect", "respond"}
 
     match: GatewayMatch = Field(default=GatewayMatch.defaults(), description="Which requests it takes.")
     to: ServiceTarget | None = Field(default=None, description="A service or one of its subsets.")
@@ -120,6 +123,21 @@ class GatewayRoute(Route):
         default=None,
         description="How its callers prove who they are, any of these in order, instead of the gateway's own "
         "`authenticate`; [] asks nobody.",
+    )
+    sources: Sources | None = Field(
+        default=None, description="Which addresses may use it, beside `sources` of the gateway; others get 403."
+    )
+    rate_limit: GatewayRateLimit | None = Field(
+        default=None, description="How many requests it takes, beside `rate_limit` of the gateway."
+    )
+    methods: Annotated[tuple[Method, ...], AfterValidator(check_methods)] | None = Field(
+        default=None,
+        description="It takes these methods, others get 405; those that `match` leaves out go on to the next route.",
+    )
+    content_types: ContentTypes | None = Field(
+        default=None,
+        description="Content of its requests is of any of these types, other gets 415, and such that does not tell: "
+        "application/json, image/*.",
     )
 
     def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
@@ -176,7 +194,7 @@ def _repeated_ports(listeners: tuple[GatewayListener, ...]) -> Iterator[Finding]
 class Gateway(Model):
     """The edge: from clients outside to services of the mesh."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"tls", "hosts", "rate_limit", "limits", "transformation", "plugins"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"tls", "hosts", "limits", "transformation", "plugins"})
 
     listeners: Annotated[tuple[GatewayListener, ...], AfterValidator(_check_listeners)] = Field(
         default=(), description="Where it accepts connections."
@@ -186,6 +204,32 @@ class Gateway(Model):
         description="How the callers of all routes prove who they are: the first of these whose credentials a request "
         "shows, and that holds, tells it. The service is told by x-consumer-username and x-consumer-groups.",
     )
+    sources: Sources | None = Field(default=None, description="Which addresses may come in; others get 403.")
+    rate_limit: GatewayRateLimit | None = Field(default=None, description="How many requests all its routes take.")
     routes: Annotated[tuple[GatewayRoute, ...], AfterValidator(_check_routes)] = Field(
         default=(), description="The first that matches takes the request; without a match the answer is 404."
     )
+
+    @model_validator(mode="after")
+    def _check_callers(self) -> Self:
+        refuse_all(_unknown_callers(self))
+        return self
+
+
+def _unknown_callers(gateway: Gateway) -> Iterator[Finding]:
+    """Rules about callers whom nobody asks."""
+    message, expected = "nobody is asked who calls", "`authenticate` of the route or the gateway"
+    asks = [
+        bool(gateway.authenticate if route.authenticate is None else route.authenticate) for route in gateway.routes
+    ]
+    whole = gateway.rate_limit
+    if whole is not None and whole.needs_caller and not any(asks):
+        yield ("rate_limit", "by"), whole.by, refusal(message, expected=expected)
+    for index, route in enumerate(gateway.routes):
+        if asks[index]:
+            continue
+        if route.allow:
+            yield ("routes", index, "allow"), route.allow, refusal(message, expected=expected)
+        if route.rate_limit is not None and route.rate_limit.needs_caller:
+            place = ("routes", index, "rate_limit", "by")
+            yield place, route.rate_limit.by, refusal(message, expected=expected)

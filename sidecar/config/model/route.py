@@ -38,7 +38,8 @@ ParameterName = Annotated[
 ]
 
 
-def _check_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
+def check_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses a list of none."""
     if not methods:
         raise refusal("an empty list matches nothing", hint="leave `methods` out to match all of them")
     return methods
@@ -48,7 +49,7 @@ class HeadMatch(Model):
     """What a request's head must have; all given parts must match, and no part at all matches everything."""
 
     path: Path | None = Field(default=None, description="`/api` is only itself, `/api/*` is `/api` and all below it.")
-    methods: Annotated[tuple[Method, ...], AfterValidator(_check_methods)] | None = Field(
+    methods: Annotated[tuple[Method, ...], AfterValidator(check_methods)] | None = Field(
         default=None, description="Any of these methods."
     )
     headers: dict[HeaderName, ValueMatch] = Field(

@@ -201,10 +201,10 @@ def test_how_long_a_connection_may_be_still_is_said_of_tcp_alone(text: str, mess
     assert only(problems_of(text)).message == message
 
 
-def test_a_gateway_refuses_a_limit_rather_than_ignoring_it() -> None:
-    problems = problems_of(EDGE + "    rate_limit: {}\n", "gateways/edge.yaml")
+def test_a_gateway_refuses_what_it_cannot_do_rather_than_ignoring_it() -> None:
+    problems = problems_of(EDGE + "    transform: {}\n", "gateways/edge.yaml")
 
-    assert [problem.message for problem in problems] == ["`rate_limit` is not supported yet"]
+    assert [problem.message for problem in problems] == ["`transform` is not supported yet"]
 
 
 @pytest.mark.parametrize(

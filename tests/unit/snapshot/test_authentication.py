@@ -84,7 +84,7 @@ def test_preflights_show_no_credentials_and_are_asked_for_none() -> None:
 
 def test_rules_are_told_and_no_rule_is_nobody() -> None:
     allow = "[{consumers: [ann], claims: {role: admin, scope: [a, b]}}]"
-    some, none = routes("routes:\n" + route("some", allow=allow) + route("none", allow="[]"))
+    some, none = routes("authenticate: [{key: {}}]\nroutes:\n" + route("some", allow=allow) + route("none", allow="[]"))
 
     (rule,) = some.access.rules
     assert [(test.claim, list(test.values)) for test in rule.claims] == [("role", ["admin"]), ("scope", ["a", "b"])]

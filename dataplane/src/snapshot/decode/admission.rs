@@ -1,14 +1,17 @@
 //! What a service takes from its callers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use super::{Checked, or};
 use crate::proto;
-use crate::snapshot::model::{Admission, Mode, Rate, RateKey, RateLimit};
+use crate::snapshot::model::{Admission, MAX_QUOTAS, Mode, Quota, Rate, RateKey, RateLimit};
 
 const MAX_KEYS: usize = 8;
+/// The limit of a listener.
+const DEFAULT: &str = "default";
 
 pub(super) fn admission(message: proto::Admission, mode: Mode) -> Checked<Admission> {
     if mode == Mode::Tcp {
@@ -18,11 +21,47 @@ pub(super) fn admission(message: proto::Admission, mode: Mode) -> Checked<Admiss
     }
     Ok(Admission {
         concurrency: or(message.concurrency, u32::MAX),
-        rate: message.rate.map(rate_limit).transpose()?,
+        rate: message.rate.map(own_rate).transpose()?.map(Arc::new),
     })
 }
 
-fn rate_limit(message: proto::RateLimit) -> Checked<RateLimit> {
+/// That of a listener, which nobody has asked who calls.
+fn own_rate(message: proto::RateLimit) -> Checked<RateLimit> {
+    let limit = rate_limit(DEFAULT, message)?;
+    match limit.by.iter().any(needs_caller) {
+        true => Err("rate.by has a consumer or a claim, which only a route asks for".to_owned()),
+        false => Ok(limit),
+    }
+}
+
+pub(super) fn quotas(messages: Vec<proto::Quota>) -> Checked<Vec<Arc<Quota>>> {
+    if messages.len() > MAX_QUOTAS {
+        return Err(format!("it has more than {MAX_QUOTAS} quotas"));
+    }
+    messages
+        .into_iter()
+        .map(|message| quota(message).map(Arc::new))
+        .collect()
+}
+
+fn quota(message: proto::Quota) -> Checked<Quota> {
+    let proto::Quota { name, scope, rate } = message;
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return Err(format!("{name:?} is no name of a quota"));
+    }
+    let limit = rate_limit(&name, rate.unwrap_or_default())?;
+    Ok(Quota {
+        scope: scope.into(),
+        needs_caller: limit.by.iter().any(needs_caller),
+        limit: Arc::new(limit),
+    })
+}
+
+fn needs_caller(key: &RateKey) -> bool {
+    matches!(key, RateKey::Consumer | RateKey::Claim(_))
+}
+
+fn rate_limit(name: &str, message: proto::RateLimit) -> Checked<RateLimit> {
     let proto::RateLimit { requests, period_ms, burst, by } = message;
     if requests == 0 || period_ms == 0 {
         return Err(format!(
@@ -35,11 +74,12 @@ fn rate_limit(message: proto::RateLimit) -> Checked<RateLimit> {
     let period = Duration::from_millis(period_ms.into());
     let interval = (period.as_nanos() as u64 / u64::from(requests)).max(1);
     Ok(RateLimit {
+        name: name.into(),
         requests,
         period,
         rate: Rate { interval, burst: or(burst, requests) },
         by: by.into_iter().map(key).collect::<Checked<_>>()?,
-        policy: policy(requests, period)?,
+        policy: policy(name, requests, period)?,
     })
 }
 
@@ -48,18 +88,20 @@ fn key(message: proto::RateKey) -> Checked<RateKey> {
     match message.kind {
         Some(Kind::Source(true)) => Ok(RateKey::Source),
         Some(Kind::Method(true)) => Ok(RateKey::Method),
+        Some(Kind::Consumer(true)) => Ok(RateKey::Consumer),
+        Some(Kind::Claim(name)) if !name.is_empty() => Ok(RateKey::Claim(name.into())),
         Some(Kind::Header(name)) => HeaderName::from_lowercase(name.as_bytes())
             .map(RateKey::Header)
             .map_err(|_| format!("rate.by: header {name:?} is no lower-case name of a header")),
-        _ => Err("a part of rate.by says nothing; expected source, method or header".to_owned()),
+        _ => Err("a part of rate.by says nothing; expected source, method, header, consumer or claim".to_owned()),
     }
 }
 
 /// Its window is in whole seconds, and left out where it is not.
-fn policy(requests: u32, period: Duration) -> Checked<HeaderValue> {
+fn policy(name: &str, requests: u32, period: Duration) -> Checked<HeaderValue> {
     let text = match (period.as_secs(), period.subsec_nanos()) {
-        (seconds, 0) => format!("\"default\";q={requests};w={seconds}"),
-        _ => format!("\"default\";q={requests}"),
+        (seconds, 0) => format!("\"{name}\";q={requests};w={seconds}"),
+        _ => format!("\"{name}\";q={requests}"),
     };
     HeaderValue::try_from(text).map_err(|error| error.to_string())
 }
@@ -69,7 +111,10 @@ mod tests {
     use super::*;
 
     fn rate(requests: u32, period_ms: u32, burst: u32) -> Checked<RateLimit> {
-        rate_limit(proto::RateLimit { requests, period_ms, burst, by: Vec::new() })
+        rate_limit(
+            "default",
+            proto::RateLimit { requests, period_ms, burst, by: Vec::new() },
+        )
     }
 
     #[test]

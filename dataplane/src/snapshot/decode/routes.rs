@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::headers::header_changes;
 use super::matchers::{matcher, path};
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
-use super::{authentication, cors, retry};
+use super::{admission, authentication, cors, entry, retry};
 use crate::proto;
 use crate::snapshot::model::{Destination, Fault, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes};
 
@@ -51,8 +51,9 @@ fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: 
     if (proto::Match { hosts: Vec::new(), ..asked }) != proto::Match::default() {
         return Err("a TCP route matches by hosts alone".to_owned());
     }
-    if message.authentication.is_some() || message.access.is_some() {
-        return Err("a TCP route has no authentication: nobody reads what its callers send".to_owned());
+    let asks = message.authentication.is_some() || message.access.is_some() || message.shape.is_some();
+    if asks || message.sources.is_some() || !message.quotas.is_empty() {
+        return Err("a TCP route asks nothing of requests: nobody reads what its callers send".to_owned());
     }
     if message.timeout_ms > 0 || message.rewrite.is_some() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
@@ -120,6 +121,9 @@ fn checked(
             .transpose()?
             .map(Box::new),
         access: message.access.map(authentication::access).transpose()?,
+        sources: message.sources.map(entry::sources).transpose()?.map(Box::new),
+        shape: message.shape.map(entry::shape).transpose()?.map(Box::new),
+        quotas: admission::quotas(message.quotas)?,
         mirror: message.mirror.map(|message| mirror(message, clusters)).transpose()?,
         cors,
         is_preflight: message.preflight,

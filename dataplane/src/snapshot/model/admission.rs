@@ -1,5 +1,6 @@
 //! What a service takes from its callers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -10,12 +11,28 @@ pub struct Admission {
     /// Requests in flight; `u32::MAX`: any number.
     pub concurrency: u32,
     /// None: as many as come.
-    pub rate: Option<RateLimit>,
+    pub rate: Option<Arc<RateLimit>>,
+}
+
+/// Of one route. Answers tell of each.
+pub const MAX_QUOTAS: usize = 3;
+
+/// A rate for the requests of a route, or of several together.
+#[derive(Debug)]
+pub struct Quota {
+    /// With the limit's name: those of one scope count together.
+    pub scope: Box<str>,
+    /// How many.
+    pub limit: Arc<RateLimit>,
+    /// It has to be known who calls.
+    pub needs_caller: bool,
 }
 
 /// A token bucket for each key.
 #[derive(Debug)]
 pub struct RateLimit {
+    /// In answers: "default", "route".
+    pub name: Box<str>,
     /// So many requests in each `period`.
     pub requests: u32,
     /// At least a millisecond.
@@ -46,4 +63,8 @@ pub enum RateKey {
     Method,
     /// The value of a field.
     Header(HeaderName),
+    /// The consumer that proves to be one, or the address.
+    Consumer,
+    /// What the token says.
+    Claim(Box<str>),
 }

@@ -81,7 +81,7 @@ impl Proxy {
                 clusters,
                 sockets: Vec::new(),
                 tls: Arc::default(),
-                gates: Arc::default(),
+                counts: Arc::default(),
             });
         }
         proxy

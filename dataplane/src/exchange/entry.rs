@@ -1,0 +1,54 @@
+//! May the request come in? What its route and listener ask of it, in the order of what the answers cost.
+
+use http::request::Parts;
+
+use super::Call;
+use crate::admission::{Admitted, Asker};
+use crate::error::Error;
+use crate::filter::entry;
+use crate::scope::{Caller, Scope, Target};
+
+impl Call {
+    /// Fails when the request may not come in.
+    pub(super) async fn enter(
+        &mut self,
+        scope: &Scope,
+        caller: &Caller,
+        target: &Target,
+        parts: &Parts,
+    ) -> Result<(), Error> {
+        let route = &*target.route;
+        entry::comes_from(route.sources.as_deref(), self.record.client_address())?;
+        if let Some(shape) = &route.shape {
+            entry::is_like(shape, parts, self.upload.has_content())?;
+        }
+        // A request counts once, though another snapshot takes its route away while it waits.
+        let is_new = self.admitted.is_none();
+        if is_new {
+            self.count(target, caller, parts, false)?;
+        }
+        self.identify(scope, route, parts).await?;
+        if is_new {
+            self.count(target, caller, parts, true)?;
+            if let Some(gate) = &scope.gate {
+                let asker = Asker { peer: caller.peer.as_deref(), address: caller.hop.peer, identified: None };
+                gate.ask(self.admitted.get_or_insert_default(), asker, parts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the quotas of the route: before anybody has asked who calls, or those that must know it.
+    fn count(&mut self, target: &Target, caller: &Caller, parts: &Parts, is_known: bool) -> Result<(), Error> {
+        for meter in target.meters.iter().filter(|meter| meter.needs_caller() == is_known) {
+            let asker = Asker {
+                peer: caller.peer.as_deref(),
+                address: self.record.client_address(),
+                identified: self.identified.as_deref(),
+            };
+            let admitted: &mut Box<Admitted> = self.admitted.get_or_insert_default();
+            meter.ask(admitted, asker.of_network(), parts)?;
+        }
+        Ok(())
+    }
+}

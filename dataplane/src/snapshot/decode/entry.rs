@@ -1,0 +1,69 @@
+//! Who may come in, and with what.
+
+use http::HeaderValue;
+
+use super::{Checked, matchers};
+use crate::proto;
+use crate::snapshot::model::{ContentType, Networks, Shape, Sources};
+
+pub(super) fn sources(message: proto::Sources) -> Checked<Sources> {
+    let networks = |field: &str, texts: &[String]| -> Checked<Networks> {
+        texts.iter().map(|text| matchers::network(field, text)).collect()
+    };
+    if !message.only && !message.allow.is_empty() {
+        return Err("sources.allow has networks, and `only` says that all may come".to_owned());
+    }
+    let allow = networks("sources.allow", &message.allow)?;
+    Ok(Sources {
+        allow: message.only.then_some(allow),
+        deny: networks("sources.deny", &message.deny)?,
+    })
+}
+
+pub(super) fn shape(message: proto::Shape) -> Checked<Shape> {
+    let methods = message.methods.iter().map(|method| matchers::method(method));
+    let allow = HeaderValue::try_from(message.methods.join(", ")).map_err(|error| error.to_string())?;
+    let content_types = message.content_types.iter().map(|text| content_type(text));
+    Ok(Shape {
+        methods: methods.collect::<Checked<_>>()?,
+        allow,
+        content_types: content_types.collect::<Checked<_>>()?,
+    })
+}
+
+fn content_type(text: &str) -> Checked<ContentType> {
+    let legal = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"/;,*".contains(&byte))
+    };
+    match text.split_once('/') {
+        Some((kind, "*")) if legal(kind) => Ok(ContentType::Of(format!("{kind}/").into())),
+        Some((kind, rest)) if legal(kind) && legal(rest) => Ok(ContentType::Exact(text.into())),
+        _ => Err(format!(
+            "content type {text:?} is none; expected one like \"application/json\" or \"image/*\""
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let of = |only, allow: &[&str], deny: &[&str]| {
+            let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            sources(proto::Sources { only, allow: texts(allow), deny: texts(deny) })
+        };
+        assert!(of(true, &["10.0.0.0/8"], &["::1/128"]).is_ok() && of(true, &[], &[]).is_ok());
+        assert!(of(false, &["10.0.0.0/8"], &[]).is_err());
+        assert!(of(true, &["10.0.0.0"], &[]).is_err() && of(false, &[], &["x/8"]).is_err());
+        for text in ["", "json", "*/*", "a/b/c", "a/", "/b", "a/b;c", "a/*b"] {
+            assert!(content_type(text).is_err(), "{text}");
+        }
+        assert_eq!(content_type("image/*"), Ok(ContentType::Of("image/".into())));
+        assert_eq!(content_type("a/b+c"), Ok(ContentType::Exact("a/b+c".into())));
+    }
+}

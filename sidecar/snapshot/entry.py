@@ -1,0 +1,21 @@
+"""From where requests may come to a gateway, and what they must be like."""
+
+from __future__ import annotations
+
+from sidecar.config.model.entry import Sources
+from sidecar.config.model.gateway import GatewayRoute
+from sidecar.wire import snapshot_pb2 as wire
+
+
+def sources(said: Sources | None) -> wire.Sources | None:
+    """None: from anywhere."""
+    if said is None:
+        return None
+    return wire.Sources(only=said.allow is not None, allow=said.allow, deny=said.deny)
+
+
+def shape(route: GatewayRoute) -> wire.Shape | None:
+    """None: whatever they are."""
+    if route.methods is None and route.content_types is None:
+        return None
+    return wire.Shape(methods=route.methods, content_types=route.content_types)

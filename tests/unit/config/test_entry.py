@@ -1,0 +1,95 @@
+"""From where a gateway's document lets requests come, what they must be like, and how many they may be."""
+
+import pytest
+
+from sidecar.config.load import load
+from sidecar.config.model import Gateway
+from sidecar.config.model.gateway import GatewayRoute
+from sidecar.errors import Problem
+from tests.unit.documents import problems_of
+
+KEYS = "authenticate: [{key: {}}]"
+
+
+def edge(route: str = "", rest: str = "") -> str:
+    return f"{rest and rest + chr(10)}routes:\n  - {{name: all, to: {{service: orders}}{route and ', ' + route}}}\n"
+
+
+def gateway(route: str = "", rest: str = "") -> Gateway:
+    model = load("gateways/edge.yaml", edge(route, rest).encode()).model
+    assert isinstance(model, Gateway)
+    return model
+
+
+def route(text: str) -> GatewayRoute:
+    return gateway(text).routes[0]
+
+
+def only(problems: tuple[Problem, ...]) -> Problem:
+    (problem,) = problems
+    return problem
+
+
+def test_a_list_of_sources_takes_networks_and_addresses() -> None:
+    sources = gateway(rest="sources: {allow: [10.0.0.0/8, '::1', 192.0.2.7], deny: ['2001:db8::/32']}").sources
+
+    assert sources is not None
+    assert sources.allow == ("10.0.0.0/8", "::1/128", "192.0.2.7/32")
+    assert sources.deny == ("2001:db8::/32",)
+    assert route("sources: {deny: [10.0.0.0/8]}").sources is not None
+
+
+def test_a_route_says_how_many_it_takes_and_by_what_they_count() -> None:
+    limit = route(
+        f"{KEYS}, rate_limit: {{requests: 5, per: 1m, by: [consumer, source, {{claim: sub}}, {{header: x-a}}]}}"
+    ).rate_limit
+
+    assert limit is not None
+    assert (limit.requests, limit.per.total_seconds(), limit.burst, limit.needs_caller) == (5, 60, None, True)
+    plain = gateway(rest="rate_limit: {requests: 5, by: [source, method]}").rate_limit
+    assert plain is not None
+    assert not plain.needs_caller
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sources: {deny: [10.0.0.1/8]}", "this is not a network: `10.0.0.1/8` (10.0.0.1/8 has host bits set)"),
+        ("sources: {allow: [localhost]}", "this is not a network: `localhost`"),
+        ("sources: [10.0.0.0/8]", "a list is not a mapping of fields"),
+        ("methods: []", "an empty list matches nothing"),
+        ("methods: [get]", "this is not a method: `get`"),
+        ("content_types: []", "an empty list takes no content"),
+        ("content_types: [json]", "this is no type of content: `json`"),
+        ("content_types: ['*/*']", "this is no type of content: `*/*`"),
+        ("content_types: [application/json; charset=utf-8]", "this is no type of content"),
+        ("rate_limit: {requests: 5, by: [consumer]}", "nobody is asked who calls"),
+        ("rate_limit: {requests: 5, by: [{claim: sub}]}", "nobody is asked who calls"),
+        ("authenticate: [], rate_limit: {requests: 5, by: [consumer]}", "nobody is asked who calls"),
+        ("allow: [{groups: [a]}]", "nobody is asked who calls"),
+        ("rate_limit: {requests: 0}", "`0` is out of bounds"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_place(text: str, message: str) -> None:
+    problem = only(problems_of(edge(text), "gateways/edge.yaml"))
+
+    assert problem.message.startswith(message), problem
+    assert problem.place.startswith("gateways/edge.yaml:2:")
+
+
+def test_rules_about_callers_need_somebody_who_asks() -> None:
+    by_consumer = "rate_limit: {requests: 5, by: [consumer]}"
+    assert gateway(by_consumer, rest=KEYS).routes[0].rate_limit is not None
+    assert gateway(KEYS, rest=by_consumer).rate_limit is not None
+    assert gateway("allow: []").routes[0].allow == (), "nobody may, whoever it is"
+
+    problem = only(problems_of(edge(rest=by_consumer), "gateways/edge.yaml"))
+    assert problem.message == "nobody is asked who calls"
+    assert problem.expected == "`authenticate` of the route or the gateway"
+    assert problem.place.startswith("gateways/edge.yaml:1:")
+
+
+def test_services_count_by_no_consumer() -> None:
+    problems = problems_of("rate_limit: {requests: 5, by: [consumer]}\n", "services/orders.yaml")
+    assert problems
+    assert all("consumer" in problem.message for problem in problems)
