@@ -156,22 +156,22 @@ class Control:
         log.info("certificate renewed, the new one ends at %s", leaf.not_after.isoformat(timespec="seconds"))
 
     async def follow_keys(self) -> None:
-        """Show what certificate files hold from the next handshake on, for ever."""
+        """Use what the files hold that documents name from the next handshake on, for ever."""
         await self._reader.follow(self._install_keys)
 
     def _install_keys(self, keys: KeyMaterial) -> None:
         names = ", ".join(sorted(keys.names()))
-        told, before, self._rotation = {"sidecar.certificates": names}, self._rotation, new_id()
+        told, before, self._rotation = {"sidecar.files": names}, self._rotation, new_id()
         try:
             self._send_secrets(keys)
         except SeamError as error:
             self._rotation = before
-            self._mesh.tell("certificate files refused", told, error=str(error))
-            log.error("certificate files have changed, what they held before keeps serving: %s", error)
+            self._mesh.tell("files refused", told, error=str(error))
+            log.error("named files have changed, what they held before keeps serving: %s", error)
             return
-        self._mesh.tell("certificate files changed", told, span_id=self._rotation)
+        self._mesh.tell("files changed", told, span_id=self._rotation)
         self._keys = keys
-        log.info("certificate files have changed, and serve: %s", names)
+        log.info("named files have changed, and serve: %s", names)
 
     async def follow_key_sets(self) -> None:
         """Verify tokens with the keys that their issuers have now, for ever."""
@@ -323,6 +323,7 @@ class Control:
                 identities=[own, *keys.identities.values()],
                 trust_bundles=[bundle, *keys.roots.values()],
                 credentials=self._credentials,
+                address_lists=keys.lists.values(),
             )
         )
 

@@ -145,7 +145,11 @@ impl Call {
     }
 
     fn find<'a>(&mut self, scope: &'a Scope, caller: &Caller, parts: &Parts) -> Result<&'a Target, Error> {
-        comes_from(scope.sources.as_deref(), self.record.client_address())?;
+        comes_from(
+            scope.sources.as_deref(),
+            &scope.lists.borrow(),
+            self.record.client_address(),
+        )?;
         if parts.method == Method::CONNECT {
             return Err(connect::refusal(scope, caller, parts));
         }

@@ -16,8 +16,9 @@ use crate::route::matcher::{Asked, MAX_HOST, host, request_matches, rewritten};
 use crate::route::missed::{conditions, takes_host};
 use crate::route::table::{RouteTable, Unclear};
 use crate::scope::Hop;
+use crate::snapshot::address_lists::AddressLists;
 use crate::snapshot::decode::{Rejected, decode};
-use crate::snapshot::model::{Direction, Listener, Route, Routes};
+use crate::snapshot::model::{Direction, Listener, Route, Routes, Sources};
 use crate::telemetry::tracestate;
 
 /// Routes of one host that are explained; beyond them nobody reads on.
@@ -78,7 +79,7 @@ pub fn explain(query: &proto::ExplainQuery) -> Result<proto::Explanation, Unexpl
     if let Some(index) = explanation.route {
         let route = &*routes.http[index as usize];
         follow(route, &asked, &mut explanation)?;
-        let entered = comes_from(listener.sources.as_deref(), client).and_then(|()| enters(route, &asked));
+        let entered = may_come(listener.sources.as_deref(), client).and_then(|()| enters(route, &asked));
         if let Err(error) = entered {
             explanation.refused = error.to_string();
         }
@@ -172,9 +173,15 @@ fn missed(routes: &[Arc<Route>], authority: &str, asked: &Asked<'_>, taken: Opti
         .collect()
 }
 
+/// Fails when clients of this address may not come in, as far as that stands in documents: files are not read for it.
+fn may_come(sources: Option<&Sources>, client: IpAddr) -> Result<(), Error> {
+    let told = sources.filter(|sources| !sources.has_lists());
+    comes_from(told, &AddressLists::default(), client)
+}
+
 /// Fails when the route does not let it in, whoever it is from. Of its content nothing is known.
 fn enters(route: &Route, asked: &Asked<'_>) -> Result<(), Error> {
-    comes_from(route.sources.as_deref(), asked.source)?;
+    may_come(route.sources.as_deref(), asked.source)?;
     let has_content = asked.parts.headers.contains_key(header::CONTENT_TYPE);
     route
         .shape

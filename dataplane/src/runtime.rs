@@ -24,6 +24,7 @@ use crate::events::Events;
 use crate::explain::{self, Unexplained};
 use crate::net;
 use crate::proto::{self, event::Kind, query, reply};
+use crate::snapshot::address_lists::{AddressListRejected, AddressLists};
 use crate::snapshot::decode::{self, Rejected};
 use crate::snapshot::model::{Listener, Snapshot};
 use crate::telemetry::{Hub, UnknownForm};
@@ -59,6 +60,9 @@ pub enum Refused {
     /// Credentials that cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsRejected),
+    /// A list of addresses that is none.
+    #[error(transparent)]
+    Lists(#[from] AddressListRejected),
     /// Key material that a snapshot names and the secrets lack.
     #[error("{what} `{name}` ({place}): {error}")]
     Identity {
@@ -118,6 +122,7 @@ struct Control {
     snapshot: Option<Arc<Snapshot>>,
     secrets: Arc<Secrets>,
     credentials: Arc<Credentials>,
+    lists: Arc<AddressLists>,
     terms: ListenerTerms,
     counts: Arc<Counts>,
     /// Where each listener is bound; the address it was asked for, and the one it has.
@@ -153,6 +158,7 @@ impl Runtime {
             snapshot: None,
             secrets: Arc::default(),
             credentials: Arc::default(),
+            lists: Arc::default(),
             terms: HashMap::new(),
             counts: Arc::default(),
             bound: HashMap::new(),
@@ -229,9 +235,11 @@ impl Runtime {
         let mut wire = proto::Secrets::decode(bytes).map_err(|error| Refused::Bytes { what: "secrets", error })?;
         let span_id = wire.span_id;
         let credentials = std::mem::take(&mut wire.credentials);
+        let lists = std::mem::take(&mut wire.address_lists);
         let mut secrets = Secrets::new(wire)?;
         let mut control = self.running()?;
         let credentials = Credentials::read(credentials, &control.credentials)?;
+        let lists = Arc::new(AddressLists::read(lists, &control.lists)?);
         secrets.keep(&control.secrets);
         let secrets = Arc::new(secrets);
         let terms = control
@@ -247,6 +255,8 @@ impl Runtime {
             control.credentials = Arc::clone(&credentials);
             control.tell_all(|done| Command::Credentials(Arc::clone(&credentials), done));
         }
+        control.lists = Arc::clone(&lists);
+        control.tell_all(|done| Command::Lists(Arc::clone(&lists), done));
         Ok(secrets.version)
     }
 

@@ -26,6 +26,7 @@ use crate::health::Checks;
 use crate::net;
 use crate::route::table::RouteTable;
 use crate::scope::{Latest, Scope, Target};
+use crate::snapshot::address_lists::AddressLists;
 use crate::snapshot::model::{self, Direction, Route, Snapshot};
 use crate::standing::Standing;
 use crate::telemetry::Hub;
@@ -54,6 +55,8 @@ pub enum Command {
     Members(Arc<str>, Arc<Members>, SyncSender<()>),
     /// New key material.
     Secrets(Arc<Secrets>, Arc<ListenerTerms>, SyncSender<()>),
+    /// Other lists of addresses.
+    Lists(Arc<AddressLists>, SyncSender<()>),
     /// Other callers to know.
     Credentials(Arc<Credentials>, SyncSender<()>),
     /// Stop accepting; answers with the exchanges that the end of the grace cut off. Nothing is taken after it.
@@ -92,6 +95,7 @@ pub struct Worker {
     upstreams: Upstreams,
     checks: Checks,
     callers: Rc<Callers>,
+    lists: Rc<RefCell<Arc<AddressLists>>>,
     listening: HashMap<Arc<str>, Rc<Listening>>,
 }
 
@@ -103,6 +107,7 @@ impl Worker {
             observer: Observer::new(&hub),
             checks: Checks::new(share, Arc::clone(&events)),
             callers: Rc::new(Callers::new(Arc::clone(&events))),
+            lists: Rc::default(),
             hub,
             events,
             exchanges: Rc::default(),
@@ -142,6 +147,10 @@ impl Worker {
                     for (name, listening) in &self.listening {
                         *listening.tls.borrow_mut() = tls.get(name).cloned();
                     }
+                    done.send(())
+                }
+                Command::Lists(lists, done) => {
+                    self.lists.replace(lists);
                     done.send(())
                 }
                 Command::Credentials(credentials, done) => {
@@ -252,6 +261,7 @@ impl Worker {
             callers: Rc::clone(&self.callers),
             gate: counts.gate(&listener.name),
             sources: listener.sources.clone(),
+            lists: Rc::clone(&self.lists),
             standing: self.standing(listener),
         }
     }

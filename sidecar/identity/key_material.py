@@ -1,4 +1,4 @@
-"""A gateway's certificates and its clients' roots, as fresh as the files that they are in."""
+"""A gateway's certificates, its clients' roots and lists of addresses, as fresh as the files that they are in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.errors import IdentityError
+from sidecar.identity import address_lists
 from sidecar.identity.process import load
 from sidecar.snapshot import KeyFiles
 from sidecar.wire import control_pb2 as control
@@ -26,14 +27,17 @@ class KeyMaterial:
 
     identities: Mapping[str, control.Identity] = field(default_factory=dict)
     roots: Mapping[str, control.TrustBundle] = field(default_factory=dict)
+    lists: Mapping[str, control.AddressList] = field(default_factory=dict)
 
     def beside(self, other: KeyMaterial) -> KeyMaterial:
         """Both; where they have the same name, this one."""
-        return KeyMaterial({**other.identities, **self.identities}, {**other.roots, **self.roots})
+        return KeyMaterial(
+            {**other.identities, **self.identities}, {**other.roots, **self.roots}, {**other.lists, **self.lists}
+        )
 
     def names(self) -> frozenset[str]:
         """Of all of it."""
-        return frozenset(self.identities) | frozenset(self.roots)
+        return frozenset(self.identities) | frozenset(self.roots) | frozenset(self.lists)
 
 
 NONE = KeyMaterial()
@@ -80,7 +84,7 @@ class KeyReader:
                 held = await asyncio.to_thread(self._load, files)
             except IdentityError as error:
                 refused = seen
-                log.warning("certificate files have changed, what they held before keeps serving: %s", error)
+                log.warning("named files have changed, what they held before keeps serving: %s", error)
                 continue
             # A document or a file may have changed meanwhile.
             if files == self._files and seen == self._look(files):
@@ -88,9 +92,12 @@ class KeyReader:
                 install(held)
 
     def _load(self, files: KeyFiles) -> KeyMaterial:
-        if not files.pairs and not files.roots:
-            return NONE
         at = self._directory
+        lists = {
+            path: control.AddressList(name=path, networks=address_lists.read(at / path)) for path in sorted(files.lists)
+        }
+        if not files.pairs and not files.roots:
+            return KeyMaterial(lists=lists)
         pairs, roots = load(
             {name: (at / pair.cert, at / pair.key) for name, pair in files.pairs.items()},
             {name: at / path for name, path in files.roots.items()},
@@ -103,11 +110,13 @@ class KeyReader:
                 for name, pair in pairs.items()
             },
             {name: control.TrustBundle(name=name, roots=held) for name, held in roots.items()},
+            lists,
         )
 
     def _look(self, files: KeyFiles) -> Stamps:
-        paths = [path for pair in files.pairs.values() for path in (pair.cert, pair.key)]
-        return {path: stamp(path) for path in (self._directory / path for path in (*paths, *files.roots.values()))}
+        pairs = [path for pair in files.pairs.values() for path in (pair.cert, pair.key)]
+        named = (*pairs, *files.roots.values(), *files.lists)
+        return {path: stamp(path) for path in (self._directory / path for path in named)}
 
 
 def stamp(path: Path) -> object:

@@ -11,7 +11,13 @@ def sources(said: Sources | None) -> wire.Sources | None:
     """None: from anywhere."""
     if said is None:
         return None
-    return wire.Sources(only=said.allow is not None, allow=said.allow, deny=said.deny)
+    return wire.Sources(
+        only=said.allow is not None or said.allow_files is not None,
+        allow=said.allow,
+        allow_lists=said.allow_files,
+        deny=said.deny,
+        deny_lists=said.deny_files,
+    )
 
 
 def shape(route: GatewayRoute) -> wire.Shape | None:

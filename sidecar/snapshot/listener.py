@@ -24,7 +24,7 @@ _VERSIONS = {"1.2": wire.TLS_VERSION_1_2, "1.3": wire.TLS_VERSION_1_3}
 
 @dataclass(frozen=True)
 class KeyFiles:
-    """What a gateway's listeners name, by the names that the secrets have.
+    """What a gateway's document names, by the names that the secrets have.
 
     Paths are as written: relative ones are meant from the configuration directory.
     """
@@ -33,6 +33,8 @@ class KeyFiles:
     pairs: Mapping[str, Certificate] = field(default_factory=dict)
     # "edge-clients/0": the roots of clients' certificates.
     roots: Mapping[str, str] = field(default_factory=dict)
+    # Lists of addresses, each by its path.
+    lists: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, gateway: Gateway) -> KeyFiles:
@@ -40,9 +42,11 @@ class KeyFiles:
         tls = [listener.tls for listener in gateway.listeners if listener.tls is not None]
         pairs = dict.fromkeys(certificate for one in tls for certificate in one.certificates)
         roots = dict.fromkeys(one.client_certificates.ca for one in tls if one.client_certificates is not None)
+        entered = (gateway.sources, *(route.sources for route in gateway.routes if route.enabled))
         return cls(
             {f"edge/{number}": pair for number, pair in enumerate(pairs)},
             {f"edge-clients/{number}": path for number, path in enumerate(roots)},
+            frozenset(path for said in entered if said is not None for path in said.files),
         )
 
 

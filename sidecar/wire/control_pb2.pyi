@@ -63,18 +63,28 @@ class Endpoint(_message.Message):
     def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., weight: _Optional[int] = ..., meta: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., spiffe_ids: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Secrets(_message.Message):
-    __slots__ = ("version", "identities", "trust_bundles", "span_id", "credentials")
+    __slots__ = ("version", "identities", "trust_bundles", "span_id", "credentials", "address_lists")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     TRUST_BUNDLES_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_LISTS_FIELD_NUMBER: _ClassVar[int]
     version: int
     identities: _containers.RepeatedCompositeFieldContainer[Identity]
     trust_bundles: _containers.RepeatedCompositeFieldContainer[TrustBundle]
     span_id: int
     credentials: bytes
-    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ..., span_id: _Optional[int] = ..., credentials: _Optional[bytes] = ...) -> None: ...
+    address_lists: _containers.RepeatedCompositeFieldContainer[AddressList]
+    def __init__(self, version: _Optional[int] = ..., identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., trust_bundles: _Optional[_Iterable[_Union[TrustBundle, _Mapping]]] = ..., span_id: _Optional[int] = ..., credentials: _Optional[bytes] = ..., address_lists: _Optional[_Iterable[_Union[AddressList, _Mapping]]] = ...) -> None: ...
+
+class AddressList(_message.Message):
+    __slots__ = ("name", "networks")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    networks: bytes
+    def __init__(self, name: _Optional[str] = ..., networks: _Optional[bytes] = ...) -> None: ...
 
 class Credentials(_message.Message):
     __slots__ = ("consumers", "key_sets")

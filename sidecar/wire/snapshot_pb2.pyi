@@ -120,14 +120,18 @@ class Listener(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ...) -> None: ...
 
 class Sources(_message.Message):
-    __slots__ = ("only", "allow", "deny")
+    __slots__ = ("only", "allow", "deny", "allow_lists", "deny_lists")
     ONLY_FIELD_NUMBER: _ClassVar[int]
     ALLOW_FIELD_NUMBER: _ClassVar[int]
     DENY_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_LISTS_FIELD_NUMBER: _ClassVar[int]
+    DENY_LISTS_FIELD_NUMBER: _ClassVar[int]
     only: bool
     allow: _containers.RepeatedScalarFieldContainer[str]
     deny: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, only: _Optional[bool] = ..., allow: _Optional[_Iterable[str]] = ..., deny: _Optional[_Iterable[str]] = ...) -> None: ...
+    allow_lists: _containers.RepeatedScalarFieldContainer[str]
+    deny_lists: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, only: _Optional[bool] = ..., allow: _Optional[_Iterable[str]] = ..., deny: _Optional[_Iterable[str]] = ..., allow_lists: _Optional[_Iterable[str]] = ..., deny_lists: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Admission(_message.Message):
     __slots__ = ("concurrency", "rate")

@@ -22,8 +22,8 @@ Json = dict[str, Any]
 # Answers of the service say what is left of a quota of its own.
 FINE = Answer(200, {**sized(b"fine"), "ratelimit": '"default";r=7;t=1'}, b"fine")
 HOUR = {"per": "1h"}
-# As many as a document holds.
-MANY = [f"100.{number // 256}.{number % 256}.0/24" for number in range(20_000)]
+# None of them has an address of loopback.
+MANY = [f"{100 + number // 65536}.{number // 256 % 256}.{number % 256}.0/24" for number in range(100_000)]
 
 
 @dataclass
@@ -54,6 +54,12 @@ class Edge:
         with Http1.connect(self.proxy.edge) as client:
             return client.ask(Request(method, "/", f"{route}.test", fields, body))
 
+    def write(self, name: str, *networks: str) -> None:
+        """A file with these, whole from the first moment."""
+        new = self.mesh.config / f"{name}.new"
+        new.write_text("\n".join(networks))
+        new.replace(self.mesh.config / name)
+
     def statuses(self, route: str, times: int, source: str = "", **fields: str) -> list[int]:
         return [self.ask(route, "GET", source, b"", **fields).status for _ in range(times)]
 
@@ -74,11 +80,14 @@ def reason(edge: Edge, host: str) -> str:
 
 
 def test_addresses_are_denied_for_a_gateway_or_a_route_and_lists_may_be_long(edge: Edge) -> None:
+    edge.write("many.txt", *MANY)
     inside = {
         "name": "inside",
         "sources": {"allow": ["10.0.0.0/8", "fd00::/8", "203.0.113.7/32"], "deny": ["10.9.0.0/16"]},
     }
-    edge.routes({"name": "open"}, inside, sources={"deny": [*MANY, "203.0.113.0/29", "2001:db8::/32"]})
+    edge.routes(
+        {"name": "open"}, inside, sources={"deny": ["203.0.113.0/29", "2001:db8::/32"], "deny_files": ["many.txt"]}
+    )
 
     for source, of_open, of_inside in [
         ("10.1.2.3", 200, 200),
@@ -90,7 +99,7 @@ def test_addresses_are_denied_for_a_gateway_or_a_route_and_lists_may_be_long(edg
         ("203.0.113.7", 403, 403),
         (MANY[0].replace("0/24", "1"), 403, 403),
         (MANY[-1].replace("0/24", "255"), 403, 403),
-        ("100.78.32.1", 200, 403),
+        ("101.134.160.1", 200, 403),
     ]:
         assert (edge.ask("open", source=source).status, edge.ask("inside", source=source).status) == (
             of_open,
@@ -105,6 +114,21 @@ def test_addresses_are_denied_for_a_gateway_or_a_route_and_lists_may_be_long(edg
         fields = {"content-type": "application/grpc", "x-forwarded-for": "2001:db8::1"}
         answer = client.ask(Request("POST", "/shop.Orders/Get", "open.test", fields, bytes(5)))
     assert (answer.status, answer.fields["grpc-status"]) == (200, "7")
+
+
+def test_a_list_in_a_file_is_taken_up_when_it_changes_and_a_wrong_one_changes_nothing(edge: Edge) -> None:
+    edge.write("office.txt", "10.1.0.0/16", "# nobody else")
+    edge.routes({"name": "office", "sources": {"allow_files": ["office.txt"]}})
+
+    def statuses() -> list[int]:
+        return [edge.ask("office", source=source).status for source in ("10.1.2.3", "10.2.2.3")]
+
+    assert statuses() == [200, 403]
+    edge.write("office.txt", "10.2.0.1/16")
+    eventually("it is told", lambda: "office.txt:1: this is not a network" in edge.proxy.output(), within=10)
+    assert statuses() == [200, 403]
+    edge.write("office.txt", "10.2.0.0/16 ; moved")
+    eventually("it is taken up", lambda: statuses() == [403, 200], within=10)
 
 
 def test_other_methods_and_other_content_are_refused_in_their_own_words(edge: Edge) -> None:

@@ -18,7 +18,11 @@ impl Call {
         parts: &Parts,
     ) -> Result<(), Error> {
         let route = &*target.route;
-        entry::comes_from(route.sources.as_deref(), self.record.client_address())?;
+        entry::comes_from(
+            route.sources.as_deref(),
+            &scope.lists.borrow(),
+            self.record.client_address(),
+        )?;
         if let Some(shape) = &route.shape {
             entry::is_like(shape, parts, self.upload.has_content())?;
         }

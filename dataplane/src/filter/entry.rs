@@ -7,11 +7,12 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::request::Parts;
 
 use crate::error::{Error, Reason};
+use crate::snapshot::address_lists::AddressLists;
 use crate::snapshot::model::{Route, Shape, Sources};
 
 /// Fails when clients of this address may not come in.
-pub fn comes_from(sources: Option<&Sources>, client: IpAddr) -> Result<(), Error> {
-    match sources.and_then(|sources| sources.refusal(client)) {
+pub fn comes_from(sources: Option<&Sources>, known: &AddressLists, client: IpAddr) -> Result<(), Error> {
+    match sources.and_then(|sources| sources.refusal(client, known)) {
         Some(words) => Err(Error::new(Reason::AddressRefused).because(words)),
         None => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! The compiled configuration: decoded and checked once, then only read.
 
+pub mod address_lists;
 pub mod authorization;
 pub mod decode;
 pub mod model;

@@ -29,7 +29,7 @@ pub use headers::{Change, HeaderChange};
 pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
 pub use mirror::Mirror;
 pub use shape::{ContentType, Shape};
-pub use sources::{Networks, Sources};
+pub use sources::{Listed, Networks, Sources};
 pub use tracing::{Format, MeshTrace, Propagation, Telemetry};
 
 use super::authorization::Authorization;

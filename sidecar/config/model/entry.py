@@ -39,6 +39,13 @@ def _as_network(value: object) -> object:
     return value
 
 
+def _check_file(value: object) -> object:
+    if isinstance(value, str) and not value.startswith("/") and value.endswith((".json", ".yaml", ".yml")):
+        raise refusal("a file of this name would be taken for a document", expected="one such as blocked.txt")
+    return value
+
+
+Files = Annotated[tuple[Annotated[str, BeforeValidator(_check_file), Field(min_length=1)], ...], Field(max_length=8)]
 Networks = tuple[Annotated[Network, BeforeValidator(_as_network)], ...]
 
 
@@ -48,6 +55,17 @@ class Sources(Model):
     allow: Networks | None = Field(
         default=None, description="Only clients of these networks; [] nobody. Left out: whoever is not denied."
     )
-    deny: Networks = Field(
-        default=(), description="No client of these networks, allowed or not. A hundred thousand cost as little as one."
+    allow_files: Files | None = Field(
+        default=None, description="Files with more of them: a network or address on each line, `#` before remarks."
     )
+    deny: Networks = Field(default=(), description="No client of these networks, allowed or not.")
+    deny_files: Files = Field(
+        default=(),
+        description="Files with more of them. They are read again when they change; relative paths start at the "
+        "configuration directory. Hundreds of thousands cost a request as little as one.",
+    )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*(self.allow_files or ()), *self.deny_files)

@@ -274,7 +274,7 @@ def test_a_root_that_is_taken_away_ends_the_sessions_that_it_vouched_for(edge: E
     alice = trusting(files, V13, clients.authority.issue_cert("alice@shop.test"))
     _, session = resumes(address, alice, None)
     assert resumes(address, alice, session)[0] is True
-    told = "certificate files have changed"
+    told = "named files have changed"
     before = edge.proxy.output().count(told)
     trustme.CA().cert_pem.write_to_path(clients.directory / "authority.pem")
     eventually("the new roots", lambda: edge.proxy.output().count(told) > before, within=15)

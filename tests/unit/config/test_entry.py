@@ -6,6 +6,7 @@ from sidecar.config.load import load
 from sidecar.config.model import Gateway
 from sidecar.config.model.gateway import GatewayRoute
 from sidecar.errors import Problem
+from sidecar.snapshot import KeyFiles
 from tests.unit.documents import problems_of
 
 KEYS = "authenticate: [{key: {}}]"
@@ -39,6 +40,14 @@ def test_a_list_of_sources_takes_networks_and_addresses() -> None:
     assert route("sources: {deny: [10.0.0.0/8]}").sources is not None
 
 
+def test_files_are_all_that_a_gateway_and_its_routes_name() -> None:
+    model = gateway(
+        "sources: {allow_files: [/etc/office.txt], deny_files: [b.txt]}", "sources: {deny_files: [a.txt, b.txt]}"
+    )
+
+    assert KeyFiles.of(model).lists == {"/etc/office.txt", "a.txt", "b.txt"}
+
+
 def test_a_route_says_how_many_it_takes_and_by_what_they_count() -> None:
     limit = route(
         f"{KEYS}, rate_limit: {{requests: 5, per: 1m, by: [consumer, source, {{claim: sub}}, {{header: x-a}}]}}"
@@ -57,6 +66,7 @@ def test_a_route_says_how_many_it_takes_and_by_what_they_count() -> None:
         ("sources: {deny: [10.0.0.1/8]}", "this is not a network: `10.0.0.1/8` (10.0.0.1/8 has host bits set)"),
         ("sources: {allow: [localhost]}", "this is not a network: `localhost`"),
         ("sources: [10.0.0.0/8]", "a list is not a mapping of fields"),
+        ("sources: {deny_files: [blocked.yaml]}", "a file of this name would be taken for a document"),
         ("methods: []", "an empty list matches nothing"),
         ("methods: [get]", "this is not a method: `get`"),
         ("content_types: []", "an empty list takes no content"),

@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-async def followed(files: Files, *steps: Callable[[], None]) -> list[KeyMaterial]:
+async def followed(files: Files, *steps: Callable[[], None], wanted: KeyFiles = FILES) -> list[KeyMaterial]:
     """What is installed while each step is followed by as many looks as it may need."""
     installed: list[KeyMaterial] = []
     looks: asyncio.Queue[asyncio.Event] = asyncio.Queue()
@@ -60,7 +60,7 @@ async def followed(files: Files, *steps: Callable[[], None]) -> list[KeyMaterial
         return looks.get()
 
     reader = KeyReader(files.directory, sleep)
-    reader.read(FILES)
+    reader.read(wanted)
     following = asyncio.create_task(reader.follow(installed.append))
     go = await looks.get()
     for step in steps:
@@ -129,3 +129,29 @@ def test_what_a_document_names_and_is_not_there_is_refused(files: Files) -> None
     with pytest.raises(IdentityError, match=r"other.pem cannot be read"):
         reader.read(KeyFiles(FILES.pairs, {"edge-clients/0": "other.pem"}))
     assert reader.read(FILES) is held
+
+
+def test_a_list_of_addresses_is_followed_and_a_wrong_one_changes_nothing(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = files.directory / "blocked.txt"
+    listed.write_text("10.0.0.0/8\n")
+    lists = KeyFiles(lists=frozenset({"blocked.txt"}))
+
+    with caplog.at_level(logging.WARNING):
+        installed = asyncio.run(
+            followed(
+                files,
+                lambda: None,
+                lambda: _write(listed, "10.0.0.1/8 # no network\n"),
+                lambda: _write(listed, "192.0.2.0/24\n2001:db8::/32\n"),
+                wanted=lists,
+            )
+        )
+
+    assert [bytes(held.lists["blocked.txt"].networks) for held in installed] == [b"192.0.2.0/24\n2001:db8::/32"]
+    assert "blocked.txt:1: this is not a network: `10.0.0.1/8`" in caplog.text
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)

@@ -28,6 +28,8 @@ def test_no_list_and_an_empty_one_are_not_the_same() -> None:
     assert sources("{deny: [10.0.0.0/8]}") == wire.Sources(deny=["10.0.0.0/8"])
     assert sources("{allow: []}") == wire.Sources(only=True)
     assert sources("{allow: [10.0.0.0/8]}") == wire.Sources(only=True, allow=["10.0.0.0/8"])
+    assert sources("{allow_files: [a.txt]}") == wire.Sources(only=True, allow_lists=["a.txt"])
+    assert sources("{deny_files: [a.txt]}") == wire.Sources(deny_lists=["a.txt"])
     assert not snapshot("").listeners[0].HasField("sources")
 
 

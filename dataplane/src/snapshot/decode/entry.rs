@@ -4,19 +4,23 @@ use http::HeaderValue;
 
 use super::{Checked, matchers};
 use crate::proto;
-use crate::snapshot::model::{ContentType, Networks, Shape, Sources};
+use crate::snapshot::model::{ContentType, Listed, Shape, Sources};
 
 pub(super) fn sources(message: proto::Sources) -> Checked<Sources> {
-    let networks = |field: &str, texts: &[String]| -> Checked<Networks> {
-        texts.iter().map(|text| matchers::network(field, text)).collect()
-    };
-    if !message.only && !message.allow.is_empty() {
+    let proto::Sources { only, allow, deny, allow_lists, deny_lists } = message;
+    let has_allowed = !allow.is_empty() || !allow_lists.is_empty();
+    if has_allowed && !only {
         return Err("sources.allow has networks, and `only` says that all may come".to_owned());
     }
-    let allow = networks("sources.allow", &message.allow)?;
-    Ok(Sources {
-        allow: message.only.then_some(allow),
-        deny: networks("sources.deny", &message.deny)?,
+    let allow = listed("sources.allow", &allow, allow_lists)?;
+    Ok(Sources { allow: only.then_some(allow), deny: listed("sources.deny", &deny, deny_lists)? })
+}
+
+fn listed(field: &str, texts: &[String], lists: Vec<String>) -> Checked<Listed> {
+    let networks = texts.iter().map(|text| matchers::network(field, text));
+    Ok(Listed {
+        networks: networks.collect::<Checked<_>>()?,
+        lists: lists.into_iter().map(Into::into).collect(),
     })
 }
 
@@ -55,7 +59,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let of = |only, allow: &[&str], deny: &[&str]| {
             let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-            sources(proto::Sources { only, allow: texts(allow), deny: texts(deny) })
+            sources(proto::Sources { only, allow: texts(allow), deny: texts(deny), ..proto::Sources::default() })
         };
         assert!(of(true, &["10.0.0.0/8"], &["::1/128"]).is_ok() && of(true, &[], &[]).is_ok());
         assert!(of(false, &["10.0.0.0/8"], &[]).is_err());

@@ -1,7 +1,5 @@
 //! The conditions of routes.
 
-use std::net::IpAddr;
-
 use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 use regex::{Regex, RegexBuilder};
@@ -134,12 +132,7 @@ fn value_match(field: &str, kind: Option<proto::value_match::Kind>) -> Checked<V
 
 /// Of addresses: "10.0.0.0/8".
 pub(super) fn network(field: &str, text: &str) -> Checked<Network> {
-    let parsed = text.split_once('/').and_then(|(address, length)| {
-        let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        (length <= most).then_some(Network { address, length })
-    });
-    parsed.ok_or_else(|| format!("{field} {text:?} is no network; expected one like \"10.0.0.0/8\""))
+    Network::parse(text).ok_or_else(|| format!("{field} {text:?} is no network; expected one like \"10.0.0.0/8\""))
 }
 
 /// A regular expression that has to match from the beginning to the end.

@@ -89,6 +89,14 @@ pub struct Network {
 }
 
 impl Network {
+    /// Of "10.0.0.0/8", "fd00::/8".
+    pub fn parse(text: &str) -> Option<Network> {
+        let (address, length) = text.split_once('/')?;
+        let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (length <= most).then_some(Network { address, length })
+    }
+
     /// Whether the address, in its shortest form, is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

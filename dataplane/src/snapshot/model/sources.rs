@@ -3,24 +3,66 @@
 use std::net::IpAddr;
 
 use super::Network;
+use crate::snapshot::address_lists::AddressLists;
+
+/// Nobody comes in by a list that is not there.
+const UNKNOWN: &str = "A list of addresses that `sources` names is not known.";
 
 /// Networks that may come in, and networks that may not.
 #[derive(Debug)]
 pub struct Sources {
     /// None: whoever is not denied.
-    pub allow: Option<Networks>,
+    pub allow: Option<Listed>,
     /// Goes before `allow`.
-    pub deny: Networks,
+    pub deny: Listed,
+}
+
+/// Networks of a document, and of the files that it names.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those of the document itself.
+    pub networks: Networks,
+    /// The names of lists.
+    pub lists: Vec<Box<str>>,
+}
+
+impl Listed {
+    /// None: a list is not known that would have to be.
+    fn contains(&self, address: IpAddr, known: &AddressLists) -> Option<bool> {
+        if self.networks.contain(address) {
+            return Some(true);
+        }
+        for name in &self.lists {
+            if known.get(name)?.contain(address) {
+                return Some(true);
+            }
+        }
+        Some(false)
+    }
 }
 
 impl Sources {
     /// Why the address may not come in; None: it may.
-    pub fn refusal(&self, address: IpAddr) -> Option<&'static str> {
-        if self.deny.contain(address) {
-            return Some("The client's address is in `sources.deny`.");
+    pub fn refusal(&self, address: IpAddr, known: &AddressLists) -> Option<&'static str> {
+        let is_allowed = || {
+            self.allow
+                .as_ref()
+                .map_or(Some(true), |allow| allow.contains(address, known))
+        };
+        match self.deny.contains(address, known) {
+            Some(false) => match is_allowed() {
+                Some(true) => None,
+                Some(false) => Some("The client's address is in no network of `sources.allow`."),
+                None => Some(UNKNOWN),
+            },
+            Some(true) => Some("The client's address is in `sources.deny`."),
+            None => Some(UNKNOWN),
         }
-        let is_allowed = self.allow.as_ref().is_none_or(|allow| allow.contain(address));
-        (!is_allowed).then_some("The client's address is in no network of `sources.allow`.")
+    }
+
+    /// It names files.
+    pub fn has_lists(&self) -> bool {
+        !self.deny.lists.is_empty() || self.allow.as_ref().is_some_and(|allow| !allow.lists.is_empty())
     }
 }
 
@@ -169,9 +211,10 @@ mod tests {
 
     #[test]
     fn who_is_denied_is_refused_even_where_it_is_allowed() {
-        let texts = |texts: &[&str]| networks(texts);
+        let texts = |texts: &[&str]| Listed { networks: networks(texts), lists: Vec::new() };
+        let none = AddressLists::default();
         let sources = Sources { allow: Some(texts(&["10.0.0.0/8"])), deny: texts(&["10.9.0.0/16"]) };
-        let refusal = |sources: &Sources, address: &str| sources.refusal(address.parse().expect("an address"));
+        let refusal = |sources: &Sources, address: &str| sources.refusal(address.parse().expect("an address"), &none);
         assert_eq!(refusal(&sources, "10.1.2.3"), None);
         assert!(refusal(&sources, "10.9.2.3").is_some_and(|words| words.contains("deny")));
         assert!(refusal(&sources, "192.0.2.1").is_some_and(|words| words.contains("allow")));
@@ -179,5 +222,13 @@ mod tests {
         assert!(refusal(&open, "192.0.2.1").is_none() && refusal(&open, "10.9.0.1").is_some());
         let closed = Sources { allow: Some(texts(&[])), deny: texts(&[]) };
         assert!(refusal(&closed, "10.1.2.3").is_some(), "no network is nobody");
+        let listed = || Listed { networks: networks(&["10.0.0.0/8"]), lists: vec!["blocked.txt".into()] };
+        let unknown = Sources { allow: None, deny: listed() };
+        assert_eq!(refusal(&unknown, "192.0.2.1"), Some(UNKNOWN));
+        let unknown = Sources { allow: Some(listed()), deny: Listed::default() };
+        assert_eq!(
+            (refusal(&unknown, "192.0.2.1"), refusal(&unknown, "10.1.2.3")),
+            (Some(UNKNOWN), None)
+        );
     }
 }
