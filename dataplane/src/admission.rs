@@ -34,6 +34,31 @@ pub struct Counts {
     gates: HashMap<Arc<str>, Arc<Gate>>,
     /// By name and scope.
     quotas: HashMap<Of, (Vec<RateKey>, Arc<Counted>)>,
+    /// Of consumers that have a limit, each by its name.
+    consumers: Arc<Consumers>,
+}
+
+/// What is counted of consumers: each has a limit of its own, and all of them a table.
+#[derive(Debug)]
+pub struct Consumers(Counted);
+
+impl Default for Consumers {
+    fn default() -> Self {
+        Consumers(Counted::new(&[RateKey::Consumer]))
+    }
+}
+
+impl Consumers {
+    /// Lets a request in, or says why not.
+    pub fn ask(
+        &self,
+        limit: &Arc<RateLimit>,
+        admitted: &mut Admitted,
+        asker: Asker<'_>,
+        request: &Parts,
+    ) -> Result<(), Error> {
+        admitted.take(limit, &self.0, asker, request)
+    }
 }
 
 /// Name and scope of a quota.
@@ -56,12 +81,21 @@ impl Counts {
                 held.unwrap_or_else(|| (by.clone(), Arc::new(Counted::new(by))))
             });
         }
-        Counts { gates: snapshot.listeners.iter().filter_map(gate).collect(), quotas }
+        Counts {
+            gates: snapshot.listeners.iter().filter_map(gate).collect(),
+            quotas,
+            consumers: Arc::clone(&before.consumers),
+        }
     }
 
     /// That of a listener; `None`: whatever comes.
     pub fn gate(&self, listener: &str) -> Option<Arc<Gate>> {
         self.gates.get(listener).cloned()
+    }
+
+    /// That of all consumers.
+    pub fn consumers(&self) -> Arc<Consumers> {
+        Arc::clone(&self.consumers)
     }
 
     /// Those of a route.
@@ -162,8 +196,8 @@ fn refusal(rate: &RateLimit, wait: u64) -> Error {
 #[derive(Debug, Default)]
 pub struct Admitted {
     in_flight: Option<Arc<Gauge>>,
-    /// What is left of each quota that was asked; they stand at the beginning.
-    quotas: [Option<(Arc<RateLimit>, Left)>; MAX_QUOTAS],
+    /// What is left of each quota that was asked, those of the route and the consumer's; they stand at the beginning.
+    quotas: [Option<(Arc<RateLimit>, Left)>; MAX_QUOTAS + 1],
 }
 
 impl Admitted {

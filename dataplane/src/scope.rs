@@ -10,7 +10,7 @@ use http::HeaderValue;
 use http::request::Parts;
 use http::uri::Authority;
 
-use crate::admission::{Gate, Meter};
+use crate::admission::{Consumers, Gate, Meter};
 use crate::authenticate::Callers;
 use crate::drain::Drain;
 use crate::error::{Error, Reason};
@@ -54,6 +54,8 @@ pub struct Scope {
     pub standing: Option<Rc<Standing>>,
     /// Who is known.
     pub callers: Rc<Callers>,
+    /// What is counted of those that have a limit.
+    pub consumers: Arc<Consumers>,
     /// Lets requests in; `None`: whatever comes.
     pub gate: Option<Arc<Gate>>,
     /// From where they may come; `None`: from anywhere.

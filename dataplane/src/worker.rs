@@ -259,6 +259,7 @@ impl Worker {
             drain: Rc::clone(&self.exchanges),
             latest,
             callers: Rc::clone(&self.callers),
+            consumers: counts.consumers(),
             gate: counts.gate(&listener.name),
             sources: listener.sources.clone(),
             lists: Rc::clone(&self.lists),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sidecar.config.model import Gateway, Service
-from sidecar.config.model.admission import GatewayRateKey, GatewayRateLimit, HeaderKey, RateLimit
+from sidecar.config.model.admission import GatewayRateKey, HeaderKey, Rate
 from sidecar.config.model.gateway import GatewayRoute
 from sidecar.snapshot.tcp import is_tcp
 from sidecar.snapshot.units import milliseconds
@@ -16,8 +16,8 @@ def admission(service: Service) -> wire.Admission | None:
     """None: whatever comes is taken. Of bytes nobody counts requests: that they are such, Consul may have said."""
     if is_tcp(service) or (service.concurrency is None and service.rate_limit is None):
         return None
-    rate = None if service.rate_limit is None else _rate(service.rate_limit)
-    return wire.Admission(concurrency=service.concurrency, rate=rate)
+    limit = service.rate_limit
+    return wire.Admission(concurrency=service.concurrency, rate=None if limit is None else rate(limit, limit.by))
 
 
 def quotas(gateway: Gateway, route: GatewayRoute) -> list[wire.Quota]:
@@ -27,17 +27,18 @@ def quotas(gateway: Gateway, route: GatewayRoute) -> list[wire.Quota]:
 
 def _quotas(gateway: Gateway, route: GatewayRoute) -> Iterator[wire.Quota]:
     if route.rate_limit is not None:
-        yield wire.Quota(name="route", scope=route.name, rate=_rate(route.rate_limit))
+        yield wire.Quota(name="route", scope=route.name, rate=rate(route.rate_limit, route.rate_limit.by))
     if gateway.rate_limit is not None:
-        yield wire.Quota(name="gateway", rate=_rate(gateway.rate_limit))
+        yield wire.Quota(name="gateway", rate=rate(gateway.rate_limit, gateway.rate_limit.by))
 
 
-def _rate(limit: RateLimit | GatewayRateLimit) -> wire.RateLimit:
+def rate(limit: Rate, by: Iterable[GatewayRateKey] = ()) -> wire.RateLimit:
+    """One that counts apart by these."""
     return wire.RateLimit(
         requests=limit.requests,
         period_ms=milliseconds(limit.per),
         burst=limit.burst,
-        by=[_key(part) for part in limit.by],
+        by=[_key(part) for part in by],
     )
 
 

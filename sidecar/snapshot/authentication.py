@@ -8,6 +8,7 @@ from sidecar.config.model import Gateway
 from sidecar.config.model.authenticate import JwtAuthentication, KeyAuthentication, Method, Proof, proofs
 from sidecar.config.model.consumer import Consumer
 from sidecar.config.model.gateway import GatewayRoute
+from sidecar.snapshot.admission import rate
 from sidecar.snapshot.role import GatewayRole, Role
 from sidecar.wire import control_pb2 as control
 from sidecar.wire import snapshot_pb2 as wire
@@ -115,5 +116,6 @@ def _consumer(name: str, said: Consumer) -> control.Consumer:
         passwords=[
             control.Password(username=password.username or name, hash=password.argon2) for password in said.passwords
         ],
+        rate=None if said.rate_limit is None else rate(said.rate_limit),
         bindings=[control.Binding(issuer=token.issuer, claim=token.claim, value=token.value) for token in said.tokens],
     )

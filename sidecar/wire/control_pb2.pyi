@@ -95,18 +95,20 @@ class Credentials(_message.Message):
     def __init__(self, consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ..., key_sets: _Optional[_Iterable[_Union[KeySet, _Mapping]]] = ...) -> None: ...
 
 class Consumer(_message.Message):
-    __slots__ = ("name", "groups", "keys", "passwords", "bindings")
+    __slots__ = ("name", "groups", "keys", "passwords", "bindings", "rate")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     PASSWORDS_FIELD_NUMBER: _ClassVar[int]
     BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     groups: _containers.RepeatedScalarFieldContainer[str]
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     passwords: _containers.RepeatedCompositeFieldContainer[Password]
     bindings: _containers.RepeatedCompositeFieldContainer[Binding]
-    def __init__(self, name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[bytes]] = ..., passwords: _Optional[_Iterable[_Union[Password, _Mapping]]] = ..., bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ...) -> None: ...
+    rate: _snapshot_pb2.RateLimit
+    def __init__(self, name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[bytes]] = ..., passwords: _Optional[_Iterable[_Union[Password, _Mapping]]] = ..., bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., rate: _Optional[_Union[_snapshot_pb2.RateLimit, _Mapping]] = ...) -> None: ...
 
 class Password(_message.Message):
     __slots__ = ("username", "hash")

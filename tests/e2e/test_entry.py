@@ -70,7 +70,10 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         mesh.document("services/shop", tls="disabled", endpoints=[{"address": server.address}])
         for name in ("ann", "bob"):
             mesh.document(f"consumers/{name}", keys=[{"sha256": hashlib.sha256(name.encode()).hexdigest()}])
+        day = {"requests": 2, "per": "24h"}
         mesh.document("consumers/guest")
+        mesh.document("consumers/few", keys=[{"sha256": hashlib.sha256(b"few").hexdigest()}], rate_limit=day)
+        mesh.document("consumers/anybody", rate_limit=day)
         mesh.document("gateways/edge", listeners=[LOOPBACK], routes=[{"name": "all", "to": {"service": "shop"}}])
         yield Edge(mesh, mesh.gateway("edge"))
 
@@ -199,6 +202,19 @@ def test_each_client_consumer_and_header_has_a_quota_of_its_own(edge: Edge) -> N
     assert edge.statuses("consumer", 2, source="10.0.0.3") == [200, 429], "who shows nothing counts by its address"
     assert edge.statuses("consumer", 2, source="10.0.0.4") == [200, 429]
     assert edge.statuses("consumer", 2, x_api_key="eve", source="10.0.0.5") == [401, 401], "wrong keys take nothing"
+
+
+def test_a_consumer_has_a_quota_of_its_own_whatever_the_route(edge: Edge) -> None:
+    methods: list[Json] = [{"key": {}}, {"anonymous": "anybody"}]
+    edge.routes({"name": "one"}, {"name": "two", "rate_limit": {"requests": 9, **HOUR}}, authenticate=methods)
+
+    assert edge.statuses("one", 1, x_api_key="few") == [200]
+    second, third = edge.ask("two", x_api_key="few"), edge.ask("two", x_api_key="few")
+    assert (second.status, third.status) == (200, 429)
+    assert re.fullmatch(r'"route";r=8;t=\d+, "consumer";r=0;t=\d+', second.fields["ratelimit"])
+    assert edge.statuses("one", 3, x_api_key="ann") == [200] * 3, "it has none"
+    assert edge.statuses("one", 3, source="10.0.1.1") == [200, 200, 429]
+    assert edge.statuses("one", 1, source="10.0.1.2") == [200], "each address is anybody"
 
 
 def test_what_is_wrong_is_refused_with_its_place_and_the_good_document_serves(edge: Edge, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ use http::HeaderValue;
 use prost::Message;
 
 use crate::proto;
+use crate::snapshot::decode::consumer_limit;
+use crate::snapshot::model::RateLimit;
 use keys::KeySet;
 use passwords::Passwords;
 
@@ -29,6 +31,8 @@ pub struct Consumer {
     pub groups: Vec<Box<str>>,
     /// The name as a field says it.
     pub told_name: HeaderValue,
+    /// Of all its requests; None: any number.
+    pub limit: Option<Arc<RateLimit>>,
     /// The groups likewise, separated by commas; None: it has none.
     pub told_groups: Option<HeaderValue>,
 }
@@ -99,7 +103,9 @@ impl Credentials {
         let wrong = |what: &str| CredentialsRejected(format!("consumer {:?}: {what}", message.name));
         let value =
             |text: &str| HeaderValue::try_from(text).map_err(|_| wrong("its name or a group is no field value"));
+        let limit = message.rate.clone().map(consumer_limit).transpose();
         let consumer = Arc::new(Consumer {
+            limit: limit.map_err(|what| wrong(&what))?.map(Arc::new),
             name: message.name.as_str().into(),
             told_name: value(&message.name)?,
             told_groups: match message.groups.is_empty() {

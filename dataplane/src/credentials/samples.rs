@@ -25,6 +25,7 @@ pub fn consumer(name: &str, groups: &[&str], issuer: &str) -> proto::Consumer {
         groups: groups.iter().map(|group| (*group).into()).collect(),
         keys: vec![key.as_ref().to_vec()],
         passwords: vec![proto::Password { username: name.into(), hash: hash_of(&format!("{name}-password")) }],
+        rate: None,
         bindings: vec![proto::Binding { issuer: issuer.into(), claim: "sub".into(), value: name.into() }],
     }
 }

@@ -3,10 +3,12 @@
 use http::request::Parts;
 
 use super::Call;
-use crate::admission::{Admitted, Asker};
+use crate::admission::Asker;
+use crate::authenticate::identified::Identified;
 use crate::error::Error;
 use crate::filter::entry;
 use crate::scope::{Caller, Scope, Target};
+use crate::telemetry::record::Record;
 
 impl Call {
     /// Fails when the request may not come in.
@@ -33,6 +35,7 @@ impl Call {
         }
         self.identify(scope, route, parts).await?;
         if is_new {
+            self.count_consumer(scope, caller, parts)?;
             self.count(target, caller, parts, true)?;
             if let Some(gate) = &scope.gate {
                 let asker = Asker { peer: caller.peer.as_deref(), address: caller.hop.peer, identified: None };
@@ -45,14 +48,26 @@ impl Call {
     /// Asks the quotas of the route: before anybody has asked who calls, or those that must know it.
     fn count(&mut self, target: &Target, caller: &Caller, parts: &Parts, is_known: bool) -> Result<(), Error> {
         for meter in target.meters.iter().filter(|meter| meter.needs_caller() == is_known) {
-            let asker = Asker {
-                peer: caller.peer.as_deref(),
-                address: self.record.client_address(),
-                identified: self.identified.as_deref(),
-            };
-            let admitted: &mut Box<Admitted> = self.admitted.get_or_insert_default();
-            meter.ask(admitted, asker.of_network(), parts)?;
+            let asker = asker(&self.record, caller, self.identified.as_deref());
+            meter.ask(self.admitted.get_or_insert_default(), asker, parts)?;
         }
         Ok(())
     }
+
+    /// Asks the quota of the consumer that calls.
+    fn count_consumer(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
+        let identified = self.identified.as_deref();
+        let consumer = identified.and_then(|identified| identified.consumer.as_ref());
+        if let Some(limit) = consumer.and_then(|consumer| consumer.limit.as_ref()) {
+            let asker = asker(&self.record, caller, identified);
+            let admitted = self.admitted.get_or_insert_default();
+            scope.consumers.ask(limit, admitted, asker, parts)?;
+        }
+        Ok(())
+    }
+}
+
+fn asker<'a>(record: &Record, caller: &'a Caller, identified: Option<&'a Identified>) -> Asker<'a> {
+    let (peer, address) = (caller.peer.as_deref(), record.client_address());
+    Asker { peer, address, identified }.of_network()
 }

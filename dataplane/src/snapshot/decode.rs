@@ -30,6 +30,8 @@ mod routes;
 mod tests;
 mod tracing;
 
+pub use admission::consumer_limit;
+
 /// Why a snapshot was refused: the first thing that is wrong in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

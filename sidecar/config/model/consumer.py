@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
+from sidecar.config.model.admission import Rate
 from sidecar.config.model.base import Finding, Model, refusal, refuse_all
 
 # What a reader of the configuration is shown instead.
@@ -116,7 +117,7 @@ def _check_keys(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
 class Consumer(Model):
     """Somebody who may call gateways. Several keys are good at a time: a new one is added before the old one goes."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"rate_limit", "limits", "certificates", "plugins"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"limits", "certificates", "plugins"})
 
     enabled: bool = Field(default=True, description="false: nothing that it shows is good, and nothing is deleted.")
     groups: tuple[Group, ...] = Field(default=(), description="What rules may say of several consumers.")
@@ -125,3 +126,8 @@ class Consumer(Model):
     )
     passwords: tuple[Password, ...] = Field(default=(), description="For basic authentication.")
     tokens: tuple[Token, ...] = Field(default=(), description="Which tokens are its own.")
+    rate_limit: Rate | None = Field(
+        default=None,
+        description="How many requests it makes at each gateway, whatever their routes. Of the consumer that is "
+        "there for who shows no credentials each address has as many.",
+    )

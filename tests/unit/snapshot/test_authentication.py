@@ -16,6 +16,7 @@ groups: [b, a]
 keys: [{{sha256: {DIGEST.hex()}}}]
 passwords: [{{argon2: '{ARGON2}'}}, {{username: anna, argon2: '{ARGON2}'}}]
 tokens: [{{issuer: i, claim: azp, value: shop}}]
+rate_limit: {{requests: 5, per: 1m, burst: 2}}
 """
 
 
@@ -100,6 +101,8 @@ def test_the_data_plane_knows_who_is_enabled_and_a_sidecar_knows_nobody() -> Non
     assert (ann.name, guest.name, list(ann.groups), list(ann.keys)) == ("ann", "guest", ["b", "a"], [DIGEST])
     assert [(password.username, password.hash) for password in ann.passwords] == [("ann", ARGON2), ("anna", ARGON2)]
     assert [(bound.issuer, bound.claim, bound.value) for bound in ann.bindings] == [("i", "azp", "shop")]
+    assert (ann.rate.requests, ann.rate.period_ms, ann.rate.burst, len(ann.rate.by)) == (5, 60_000, 2, 0)
+    assert not guest.HasField("rate")
     assert [keys.name for keys in told.key_sets] == ["keys.jwks"]
     assert credentials(known, SidecarRole("orders"), []) == b""
 

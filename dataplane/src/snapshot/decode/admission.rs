@@ -12,6 +12,7 @@ use crate::snapshot::model::{Admission, MAX_QUOTAS, Mode, Quota, Rate, RateKey, 
 const MAX_KEYS: usize = 8;
 /// The limit of a listener.
 const DEFAULT: &str = "default";
+const CONSUMER: &str = "consumer";
 
 pub(super) fn admission(message: proto::Admission, mode: Mode) -> Checked<Admission> {
     if mode == Mode::Tcp {
@@ -32,6 +33,12 @@ fn own_rate(message: proto::RateLimit) -> Checked<RateLimit> {
         true => Err("rate.by has a consumer or a claim, which only a route asks for".to_owned()),
         false => Ok(limit),
     }
+}
+
+/// That of a consumer, whatever its routes; what makes the key is not its own to say.
+pub fn consumer_limit(mut message: proto::RateLimit) -> Result<RateLimit, String> {
+    message.by = vec![proto::RateKey { kind: Some(proto::rate_key::Kind::Consumer(true)) }];
+    rate_limit(CONSUMER, message)
 }
 
 pub(super) fn quotas(messages: Vec<proto::Quota>) -> Checked<Vec<Arc<Quota>>> {
@@ -125,6 +132,46 @@ mod tests {
         let limit = rate(3, 1500, 10).expect("valid");
         assert_eq!(limit.rate, Rate { interval: 500_000_000, burst: 10 });
         assert_eq!(limit.policy, "\"default\";q=3", "a window is in whole seconds");
+    }
+
+    #[test]
+    fn a_consumers_limit_counts_by_consumer_whatever_is_said() {
+        let message =
+            proto::RateLimit { requests: 3, period_ms: 60_000, burst: 0, by: vec![proto::RateKey::default()] };
+        let limit = consumer_limit(message).expect("valid");
+        assert_eq!(
+            (limit.by, limit.policy),
+            (vec![RateKey::Consumer], "\"consumer\";q=3;w=60".parse().unwrap())
+        );
+        assert!(consumer_limit(proto::RateLimit::default()).is_err());
+    }
+
+    #[test]
+    fn names_and_numbers_of_quotas_are_bounded() {
+        let rate = || proto::RateLimit { requests: 3, period_ms: 1000, burst: 0, by: Vec::new() };
+        let named = |name: &str| proto::Quota { name: name.into(), scope: "all".into(), rate: Some(rate()) };
+        assert!(
+            quotas(vec![named("route"); MAX_QUOTAS]).is_ok() && quotas(vec![named("route"); MAX_QUOTAS + 1]).is_err()
+        );
+        assert!(quota(named("")).is_err() && quota(named("a\"b")).is_err());
+        assert!(quota(proto::Quota { rate: None, ..named("route") }).is_err());
+        let key = |kind| proto::RateKey { kind: Some(kind) };
+        let by = |kind| proto::RateLimit { by: vec![key(kind)], ..rate() };
+        use proto::rate_key::Kind;
+        for (kind, expected) in [
+            (Kind::Consumer(true), true),
+            (Kind::Claim("sub".into()), true),
+            (Kind::Source(true), false),
+        ] {
+            let made = quota(proto::Quota { rate: Some(by(kind.clone())), ..named("route") }).expect("valid");
+            assert_eq!(made.needs_caller, expected, "{kind:?}");
+            assert_eq!(
+                own_rate(by(kind)).is_err(),
+                expected,
+                "of a listener nobody has asked who calls"
+            );
+        }
+        assert!(quota(proto::Quota { rate: Some(by(Kind::Claim(String::new()))), ..named("route") }).is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Admission {
     pub rate: Option<Arc<RateLimit>>,
 }
 
-/// Of one route. Answers tell of each.
+/// Of one route.
 pub const MAX_QUOTAS: usize = 3;
 
 /// A rate for the requests of a route, or of several together.
