@@ -4,6 +4,7 @@ Prints a line for each thing that holds. The first that does not ends the check 
 """
 
 import asyncio
+import ssl
 import sys
 import tempfile
 import time
@@ -16,10 +17,12 @@ from typing import Any
 import aiohttp
 import grpc
 import grpc.aio
-from layout import GATEWAY, GATEWAY_PORT, INSTANCES, free_ports
+from credentials import ROOTS, TOKEN
+from layout import GATEWAY, GATEWAY_PORT, GATEWAY_TLS_PORT, INSTANCES, Ports, free_ports
 from processes import Shop, ShopError, environment_for
 from receiver import Receiver, Span
 from shop.v1 import orders_pb2 as pb
+from shop.v1.orders_pb2_grpc import OrdersStub
 from shop.v1.shop_pb2_grpc import ShopStub
 from trace_tree import Node, grow
 
@@ -33,12 +36,12 @@ IDENTITY = "spiffe://shop.local/ns/default/dc/dc1/svc/{}".format
 CALLERS = {
     ("web", "inbound"): {IDENTITY("edge")},
     ("web-http", "inbound"): {IDENTITY("edge")},
-    ("orders-1", "inbound"): {IDENTITY("web")},
-    ("orders-2", "inbound"): {IDENTITY("web")},
+    ("orders-1", "inbound"): {IDENTITY("web"), IDENTITY("edge")},
+    ("orders-2", "inbound"): {IDENTITY("web"), IDENTITY("edge")},
     ("inventory", "inbound"): {IDENTITY("web")},
 }
 CALLEES = {
-    (GATEWAY, "edge"): {IDENTITY("web"), IDENTITY("web-http")},
+    (GATEWAY, "edge"): {IDENTITY("web"), IDENTITY("web-http"), IDENTITY("orders")},
     ("web", "outbound"): {IDENTITY("orders"), IDENTITY("inventory")},
 }
 
@@ -63,6 +66,13 @@ ORDERS_AND_INVENTORY = f"""{ORDERS_ONLY.rstrip()}
                 inventory sidecar inbound: server
                   inventory sidecar inbound: client
                     inventory app: server
+"""
+STRAIGHT_TO_ORDERS = """
+edge gateway: server
+  edge gateway: client
+    orders sidecar inbound: server
+      orders sidecar inbound: client
+        orders app: server
 """
 
 
@@ -156,9 +166,11 @@ def _outline(node: Node, indent: str) -> Iterator[str]:
 class Client:
     """What a client of the shop does; each method makes calls and checks their answers."""
 
-    def __init__(self, channel: grpc.aio.Channel, gateway: str, traces: Traces) -> None:
-        self.stub = ShopStub(channel)
-        self.gateway = gateway
+    def __init__(self, channel: grpc.aio.Channel, ports: Ports, directory: Path, traces: Traces) -> None:
+        self.stub, self.orders = ShopStub(channel), OrdersStub(channel)
+        self.gateway = f"http://127.0.0.1:{ports[GATEWAY_PORT]}"
+        self.secure_gateway = f"https://localhost:{ports[GATEWAY_TLS_PORT]}"
+        self.directory = directory
         self.traces = traces
 
     async def get_order(self, *metadata: tuple[str, str]) -> pb.Order:
@@ -220,7 +232,7 @@ class Client:
         return "an application's error arrives with its code and message"
 
     async def json(self) -> str:
-        async with aiohttp.ClientSession(f"http://{self.gateway}") as session:
+        async with aiohttp.ClientSession(self.gateway) as session:
             self.traces.expect("GET /api/orders/{id}", by_json(ORDERS_AND_INVENTORY))
             async with session.get("/api/orders/1002") as answer:
                 order = await answer.json()
@@ -230,6 +242,38 @@ class Client:
             async with session.get("/api/orders/none") as answer:
                 expect(answer.status == 404, f"expected 404 for an order that does not exist, got {answer.status}")
         return "JSON over HTTP/1.1: 200 with the order, 404 without"
+
+    async def canary(self) -> str:
+        async def version() -> str:
+            self.traces.expect("/shop.v1.Orders/GetOrder", STRAIGHT_TO_ORDERS)
+            return (await self.orders.GetOrder(pb.GetOrderRequest(order_id="1001"), timeout=CALL_WITHIN)).version
+
+        versions = Counter([await version() for _ in range(60)])
+        # One in five of 60 is none in one of 650 000 times.
+        expect(0 < versions["2"] < versions["1"], f"60 calls, a fifth for version 2: got {dict(versions)}")
+        return "60 calls of a canary: the new version took its share, the old one the rest"
+
+    async def members(self) -> str:
+        name, _, value = (self.directory / TOKEN).read_text().partition(": ")
+        roots = ssl.create_default_context(cafile=self.directory / ROOTS)
+        async with aiohttp.ClientSession(self.secure_gateway, connector=aiohttp.TCPConnector(ssl=roots)) as session:
+
+            async def status(**headers: str) -> int:
+                async with session.get("/members/orders/1001", headers=headers) as answer:
+                    if answer.status == 200:
+                        self.traces.expect("GET /api/orders/{id}", by_json(ORDERS_AND_INVENTORY))
+                    else:
+                        self.traces.expect("(no application)", "edge gateway: server")
+                    return answer.status
+
+            strangers = [await status(), await status(**{name: f"{value}x"})]
+            expect(strangers == [401, 401], f"without and with a wrong token: expected 401 twice, got {strangers}")
+            # One comes back every two seconds: a slow machine gets more than five.
+            seen = [await status(**{name: value})]
+            while seen[-1] == 200 and len(seen) < 20:
+                seen.append(await status(**{name: value}))
+            expect(seen[:5] == [200] * 5 and seen[-1] == 429, f"with ann's token: expected five, then 429, got {seen}")
+        return "TLS at the gateway: 401 without a token, 200 five times with one, then 429"
 
 
 async def stranger_is_refused(inbound: str) -> str:
@@ -249,13 +293,12 @@ async def check(directory: Path) -> None:
     receiver, identities, ports = Receiver(), Identities(), free_ports()
     shop = Shop(directory, ports, environment_for(await receiver.start()), identities.see)
     traces = Traces(receiver)
-    gateway = f"127.0.0.1:{ports[GATEWAY_PORT]}"
     began = time.monotonic()
     try:
         await shop.start()
         say(f"ready after {time.monotonic() - began:.1f} s")
-        async with grpc.aio.insecure_channel(gateway) as channel:
-            client = Client(channel, gateway, traces)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[GATEWAY_PORT]}") as channel:
+            client = Client(channel, ports, directory, traces)
             for story in (
                 client.unary,
                 client.routed_by_header,
@@ -264,6 +307,8 @@ async def check(directory: Path) -> None:
                 client.both_streams,
                 client.error,
                 client.json,
+                client.canary,
+                client.members,
             ):
                 say(await story())
         say(await stranger_is_refused(f"127.0.0.1:{ports[INSTANCES[0].inbound_port]}"))

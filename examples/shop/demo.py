@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, GATEWAY_PORT, INSTANCES, Ports, free_ports
+from credentials import ROOTS, TOKEN
+from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, GATEWAY_PORT, GATEWAY_TLS_PORT, INSTANCES, Ports, free_ports
 from processes import Process, Shop, environment_for
 from receiver import Receiver
 from screen import bold, say, until_stopped
@@ -28,6 +29,7 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
     ports = shop.ports
     edge, admin = f"127.0.0.1:{ports[GATEWAY_PORT]}", f"http://127.0.0.1:{ports[GATEWAY_ADMIN_PORT]}"
     row = "  {:<11} {:<18} {:<16} {:<18} {}".format
+    secure = f"localhost:{ports[GATEWAY_TLS_PORT]}"
     rows = [row("", "application", "mesh in (mTLS)", "mesh out", "admin"), row(GATEWAY, "", edge, "", admin)]
     for instance in INSTANCES:
         app, inbound, outbound, its_admin = (ports[port] for port in instance.ports)
@@ -57,6 +59,13 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
                 f"  curl -H 'x-beta: 1' http://{edge}/api/orders/1001     (always version 2 of orders)",
                 f"  grpcurl -plaintext -import-path {protos} -proto shop/v1/shop.proto \\",
                 f'    -d \'{{"order_id": "1001"}}\' {edge} shop.v1.Shop/GetOrder',
+                f"  curl --cacert {directory}/{ROOTS} https://{secure}/api/orders/1001     (TLS at the gateway)",
+                f"  curl --cacert {directory}/{ROOTS} https://{secure}/members/orders/1001     (401: who are you?)",
+                f"  curl --cacert {directory}/{ROOTS} -H @{directory}/{TOKEN} \\",
+                f"    'https://{secure}/members/orders/1001?n=[1-6]'     (ann's token is good, five times in ten seconds)",
+                f"  for n in {{1..20}}; do grpcurl -cacert {directory}/{ROOTS} -import-path {protos} \\",
+                '    -proto shop/v1/orders.proto -d \'{"order_id": "1001"}\' \\',
+                f"    {secure} shop.v1.Orders/GetOrder | grep version; done     (a canary: one in five is version 2)",
                 f"  curl {admin}/api/v1/clusters     (also /api/v1/config, /metrics, /ready)",
                 f"  export SIDECAR_RUN_DIR={directory}/run     (where the sidecars of the shop are found)",
                 f"  {sidecar} why TRACE     (the id that is drawn above a trace)",

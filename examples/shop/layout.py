@@ -16,7 +16,7 @@ CONFIG, CONSUL_CONFIG = FOLDER / "config", FOLDER / "consul"
 # The documented ports lie below the range that outgoing connections take theirs from (32768 and up on Linux): no
 # connection of another program holds one by chance.
 GATEWAY = "edge"
-GATEWAY_PORT = 8080
+GATEWAY_PORT, GATEWAY_TLS_PORT = 8080, 8443
 GATEWAY_ADMIN_PORT = 19000
 # The web sidecar's local port for inventory (config/services/web.yaml).
 INVENTORY_UPSTREAM_PORT = 9191
@@ -96,6 +96,7 @@ INSTANCES = (
 
 SHOP_PORTS = (
     GATEWAY_PORT,
+    GATEWAY_TLS_PORT,
     GATEWAY_ADMIN_PORT,
     INVENTORY_UPSTREAM_PORT,
     *(port for instance in INSTANCES for port in instance.ports),

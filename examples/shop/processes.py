@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from credentials import write_credentials
 from layout import FOLDER, GATEWAY, GATEWAY_ADMIN_PORT, INSTANCES, SHOP_PORTS, Instance, Ports, write_config
 
 # Seconds.
@@ -167,6 +168,7 @@ class Shop:
         (self.directory / "logs").mkdir(parents=True, exist_ok=True)
         if not self._consul:
             write_config(self.directory / "config", self.ports)
+            write_credentials(self.directory)
         for process in self.processes:
             await process.start()
         try:
