@@ -62,7 +62,7 @@ def introduce(shop: Shop, collector: str | None, seconds: float) -> None:
                 f"  curl --cacert {directory}/{ROOTS} https://{secure}/api/orders/1001     (TLS at the gateway)",
                 f"  curl --cacert {directory}/{ROOTS} https://{secure}/members/orders/1001     (401: who are you?)",
                 f"  curl --cacert {directory}/{ROOTS} -H @{directory}/{TOKEN} \\",
-                f"    'https://{secure}/members/orders/1001?n=[1-6]'     (ann's token is good, five times in ten seconds)",
+                f"    'https://{secure}/members/orders/1001?n=[1-6]'     (five times in ten seconds)",
                 f"  for n in {{1..20}}; do grpcurl -cacert {directory}/{ROOTS} -import-path {protos} \\",
                 '    -proto shop/v1/orders.proto -d \'{"order_id": "1001"}\' \\',
                 f"    {secure} shop.v1.Orders/GetOrder | grep version; done     (a canary: one in five is version 2)",
