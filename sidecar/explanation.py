@@ -149,6 +149,8 @@ def _filters(
         yield effect("forwarding", f"what X-Forwarded-For and the like say {words}")
     if listener.HasField("authorization"):
         yield effect("authorization", said.refused or "the caller may")
+    if listener.HasField("https_redirect"):
+        yield effect("https_redirect", f"what comes in the clear is sent to port {listener.https_redirect.port}")
     for entered in (listener, route):
         if entered.HasField("sources"):
             yield effect("sources", _sources(entered.sources))
@@ -167,7 +169,7 @@ def _filters(
     for quota in route.quotas:
         yield effect("rate_limit", f"of the {quota.name}: {_rate(quota.rate)}")
     if said.answered:
-        yield effect("cors", "the preflight is answered here, nobody is called")
+        yield effect(*_answered(route))
         return
     if route.HasField("cors"):
         yield effect("cors", f"pages of {', '.join(route.cors.allow_origins)} may read the answer")
@@ -181,6 +183,15 @@ def _filters(
         yield effect("rewrite", f"{before} becomes {said.target}")
     if route.HasField("mirror"):
         yield effect("mirror", f"{_share(route.mirror.share, 1_000_000)} go to {route.mirror.cluster} too")
+
+
+def _answered(route: wire.Route) -> tuple[str, str]:
+    """What answers its requests, and how."""
+    if route.HasField("redirect"):
+        return "redirect", f"it is answered here with {route.redirect.status} and another place, nobody is called"
+    if route.HasField("respond"):
+        return "respond", f"it is answered here with {route.respond.status}, nobody is called"
+    return "cors", "the preflight is answered here, nobody is called"
 
 
 def _sources(sources: wire.Sources) -> str:

@@ -14,6 +14,7 @@ mod relay;
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use attempt::{Received, TryTimer};
 use http::request::Parts;
@@ -25,7 +26,6 @@ use crate::connect;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::filter;
-use crate::filter::entry::comes_from;
 use crate::filter::forwarded;
 use crate::forward::{self, Upload};
 use crate::http::body::{Body, Responder};
@@ -36,7 +36,7 @@ use crate::retry::{self, Attempts};
 use crate::route::matcher::Asked;
 use crate::route::split;
 use crate::scope::{Caller, Scope, Target};
-use crate::snapshot::model::Destination;
+use crate::snapshot::model::{Destination, Front};
 use crate::standing::Leave;
 use crate::telemetry::record::Record;
 use crate::telemetry::tracestate;
@@ -77,6 +77,7 @@ pub fn exchange(
         admitted: None,
         identified: None,
         web: None,
+        front: scope.front.clone(),
         trusted,
         is_tls,
     };
@@ -113,6 +114,8 @@ struct Call {
     identified: Option<Box<Identified>>,
     /// The caller speaks gRPC-Web, the cluster gRPC.
     web: Option<Box<Translation>>,
+    /// What the listener answers whatever the route.
+    front: Option<Arc<Front>>,
     /// The caller may know particulars.
     trusted: bool,
     /// TLS protects its connection.
@@ -130,11 +133,15 @@ struct Answer<'a> {
 impl Call {
     /// Finds the route; then a filter answers, or an endpoint. Fails when there is nothing to answer with.
     async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
+        if let Some(reply) = self.to_https(scope, parts)? {
+            self.say(reply, parts).await;
+            return Ok(());
+        }
         let target = self.find(scope, caller, parts)?;
         self.leave = scope.leave(caller, Some(parts))?;
         self.enter(scope, caller, target, parts).await?;
         if let Some(reply) = filter::reply(&target.route, parts) {
-            self.say(reply).await;
+            self.say(reply, parts).await;
             return Ok(());
         }
         self.upload
@@ -145,11 +152,6 @@ impl Call {
     }
 
     fn find<'a>(&mut self, scope: &'a Scope, caller: &Caller, parts: &Parts) -> Result<&'a Target, Error> {
-        comes_from(
-            scope.sources.as_deref(),
-            &scope.lists.borrow(),
-            self.record.client_address(),
-        )?;
         if parts.method == Method::CONNECT {
             return Err(connect::refusal(scope, caller, parts));
         }

@@ -44,11 +44,11 @@ pub struct Audience<'a> {
 /// Explains `error` to whoever sent `request`.
 pub fn explain(error: &Error, request: &Parts, audience: Audience<'_>) -> Reply {
     let mut reply = if grpc::is_grpc(&request.headers) {
-        trailers_only(error, audience, HeaderValue::from_static("application/grpc"))
+        trailers_only(trailers(error, audience), HeaderValue::from_static("application/grpc"))
     } else if let Some(kind) = request.headers.get(CONTENT_TYPE)
         && grpc_web::is_grpc_web(&request.headers)
     {
-        trailers_only(error, audience, kind.clone())
+        trailers_only(trailers(error, audience), kind.clone())
     } else if wants_html(request) {
         with_content(error, HTML, html(error, audience))
     } else {
@@ -93,9 +93,9 @@ pub async fn send(reply: Reply, responder: &mut Responder) {
 }
 
 /// A gRPC answer without messages: the status stands in the head, which ends the stream.
-fn trailers_only(error: &Error, audience: Audience<'_>, kind: HeaderValue) -> Reply {
+pub fn trailers_only(trailers: HeaderMap, kind: HeaderValue) -> Reply {
     let mut head = Response::new(());
-    *head.headers_mut() = trailers(error, audience);
+    *head.headers_mut() = trailers;
     head.headers_mut().insert(CONTENT_TYPE, kind);
     Reply { head, content: None }
 }

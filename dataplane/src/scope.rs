@@ -18,7 +18,7 @@ use crate::http::grpc;
 use crate::route::matcher::Asked;
 use crate::route::table::RouteTable;
 use crate::snapshot::address_lists::AddressLists;
-use crate::snapshot::model::{Direction, Forwarding, Mode, Origin, Route, Sources};
+use crate::snapshot::model::{Direction, Forwarding, Front, Mode, Origin, Route, Sources};
 use crate::standing::{Leave, Standing};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::observer::Observer;
@@ -60,6 +60,8 @@ pub struct Scope {
     pub gate: Option<Arc<Gate>>,
     /// From where they may come; `None`: from anywhere.
     pub sources: Option<Arc<Sources>>,
+    /// What is answered there whatever the route.
+    pub front: Option<Arc<Front>>,
     /// The lists of addresses that these and its routes name.
     pub lists: Rc<RefCell<Arc<AddressLists>>>,
     /// Leads to the scope that has taken its place.

@@ -262,6 +262,7 @@ impl Worker {
             consumers: counts.consumers(),
             gate: counts.gate(&listener.name),
             sources: listener.sources.clone(),
+            front: listener.front.clone(),
             lists: Rc::clone(&self.lists),
             standing: self.standing(listener),
         }

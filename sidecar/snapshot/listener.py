@@ -11,6 +11,7 @@ from sidecar.config.model.gateway import GatewayListener
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.tls import Certificate, ListenerTls
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
+from sidecar.snapshot.direct import error_pages, hsts, https_redirect
 from sidecar.snapshot.entry import sources
 from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
@@ -80,6 +81,9 @@ def edge_listeners(world: World, document: Document, gateway: Gateway) -> list[w
                 forwarded=listener.forwarding.forwarded,
             ),
             sources=sources(gateway.sources),
+            https_redirect=https_redirect(listener.https_redirect),
+            hsts=hsts(listener.hsts),
+            error_pages=error_pages(gateway.error_pages),
             origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
         )
         for index, (name, listener) in enumerate(_named(gateway.listeners))

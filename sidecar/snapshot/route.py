@@ -15,6 +15,7 @@ from sidecar.snapshot.admission import quotas
 from sidecar.snapshot.authentication import access, authentication, methods_of
 from sidecar.snapshot.cluster import APP, origin
 from sidecar.snapshot.cors import policy, preflight
+from sidecar.snapshot.direct import direct, error_pages
 from sidecar.snapshot.entry import shape, sources
 from sidecar.snapshot.fault import fault_of
 from sidecar.snapshot.headers import modify
@@ -125,7 +126,7 @@ def _edge_part(world: World, route: GatewayRoute, place: wire.Origin, asked: wir
     """`asked`: what is asked of its requests."""
     world = world.only(*with_mirrors(world, _services(route)))
     made = list(mirrored(world, _gateway_routes(world, route, place)))
-    taken = wire.Route(sources=sources(route.sources))
+    taken = wire.Route(sources=sources(route.sources), error_pages=error_pages(route.error_pages))
     for leading in made:
         leading.MergeFrom(taken)
         # A page's preflight shows no credentials (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and is answered
@@ -287,6 +288,10 @@ def untold(world: World, document: Document, gateway: Gateway) -> Iterator[str]:
 
 
 def _leading_routes(world: World, route: GatewayRoute, scope: Scope, place: wire.Origin) -> Iterator[wire.Route]:
+    if (answering := direct(route)) is not None:
+        answering.MergeFrom(wire.Route(name=route.name, match=scope.whole().match, origin=place))
+        yield answering
+        return
     if route.to is not None and route.to.subset is None:
         yield from _service_routes(world, route.to.service, scope, route.name, (route,), place)
         return

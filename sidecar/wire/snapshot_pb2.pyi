@@ -92,7 +92,7 @@ class Origin(_message.Message):
     def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission", "sources")
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission", "sources", "https_redirect", "hsts", "error_pages")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,9 @@ class Listener(_message.Message):
     AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
     ADMISSION_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    HTTPS_REDIRECT_FIELD_NUMBER: _ClassVar[int]
+    HSTS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_PAGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     direction: Direction
@@ -117,7 +120,63 @@ class Listener(_message.Message):
     authorization: Authorization
     admission: Admission
     sources: Sources
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ...) -> None: ...
+    https_redirect: HttpsRedirect
+    hsts: str
+    error_pages: _containers.RepeatedCompositeFieldContainer[ErrorPage]
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., https_redirect: _Optional[_Union[HttpsRedirect, _Mapping]] = ..., hsts: _Optional[str] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ...) -> None: ...
+
+class HttpsRedirect(_message.Message):
+    __slots__ = ("status", "port")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    port: int
+    def __init__(self, status: _Optional[int] = ..., port: _Optional[int] = ...) -> None: ...
+
+class ErrorPage(_message.Message):
+    __slots__ = ("statuses", "content_type", "body")
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    statuses: _containers.RepeatedCompositeFieldContainer[StatusRange]
+    content_type: str
+    body: bytes
+    def __init__(self, statuses: _Optional[_Iterable[_Union[StatusRange, _Mapping]]] = ..., content_type: _Optional[str] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class Redirect(_message.Message):
+    __slots__ = ("status", "scheme", "host", "port", "whole", "prefix", "strip_query")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    STRIP_QUERY_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    scheme: str
+    host: str
+    port: int
+    whole: str
+    prefix: str
+    strip_query: bool
+    def __init__(self, status: _Optional[int] = ..., scheme: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., whole: _Optional[str] = ..., prefix: _Optional[str] = ..., strip_query: _Optional[bool] = ...) -> None: ...
+
+class DirectResponse(_message.Message):
+    __slots__ = ("status", "headers", "body")
+    class Field(_message.Message):
+        __slots__ = ("name", "value")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        value: str
+        def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    headers: _containers.RepeatedCompositeFieldContainer[DirectResponse.Field]
+    body: bytes
+    def __init__(self, status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[DirectResponse.Field, _Mapping]]] = ..., body: _Optional[bytes] = ...) -> None: ...
 
 class Sources(_message.Message):
     __slots__ = ("only", "allow", "deny", "allow_lists", "deny_lists")
@@ -312,7 +371,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape", "redirect", "respond", "error_pages")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -331,6 +390,9 @@ class Route(_message.Message):
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     QUOTAS_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    REDIRECT_FIELD_NUMBER: _ClassVar[int]
+    RESPOND_FIELD_NUMBER: _ClassVar[int]
+    ERROR_PAGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -349,7 +411,10 @@ class Route(_message.Message):
     sources: Sources
     quotas: _containers.RepeatedCompositeFieldContainer[Quota]
     shape: Shape
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+    redirect: Redirect
+    respond: DirectResponse
+    error_pages: _containers.RepeatedCompositeFieldContainer[ErrorPage]
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., redirect: _Optional[_Union[Redirect, _Mapping]] = ..., respond: _Optional[_Union[DirectResponse, _Mapping]] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("methods", "content_types")

@@ -6,11 +6,12 @@ use http::{HeaderMap, Method, Response, StatusCode, response};
 use super::Call;
 use crate::authenticate;
 use crate::error::{Error, Reason};
-use crate::filter::{self, entry};
+use crate::filter::{self, entry, front};
 use crate::http::body::{Body, ResetCode};
 use crate::http::grpc_web::Form;
 use crate::http::pump::{Observe, Pump};
 use crate::reply::{self, Audience, Reply};
+use crate::snapshot::model::ErrorPage;
 use crate::telemetry::record::Record;
 
 impl Call {
@@ -40,14 +41,18 @@ impl Call {
         let request_id = self.record.request_id().to_string();
         let audience = Audience { trusted: self.trusted, request_id: &request_id };
         let mut reply = reply::explain(&error, parts, audience);
-        self.complete(parts, reply.head.headers_mut());
+        if let Some(page) = self.error_page(error.status(), reply.head.headers()) {
+            front::tell_page(page, reply.head.headers_mut());
+            reply.content = reply.content.and(Some(page.body.clone()));
+        }
+        filter::answered(self.record.route(), parts, reply.head.headers_mut());
         if let Some(route) = self.record.route() {
             entry::tell_methods(route, &error, reply.head.headers_mut());
             if let Some(asked) = &route.authentication {
                 authenticate::challenge(asked, &error, reply.head.headers_mut());
             }
         }
-        self.say(reply).await;
+        self.say(reply, parts).await;
     }
 
     /// True when what is known of an answer so far tells of a failure.
@@ -66,23 +71,41 @@ impl Call {
             return body;
         }
         let request_id = self.record.request_id().to_string();
-        match reply::retell(reason, head, &request_id) {
-            Some(content) if !body.is_end() && request.method != Method::HEAD => body.instead(content),
-            _ => body,
+        let Some(mut content) = reply::retell(reason, head, &request_id) else {
+            return body;
+        };
+        if let Some(page) = self.error_page(head.status.as_u16(), &head.headers) {
+            front::tell_page(page, &mut head.headers);
+            content = page.body.clone();
+        }
+        match body.is_end() || request.method == Method::HEAD {
+            true => body,
+            false => body.instead(content),
         }
     }
 
-    /// Brings what an answer says up to its route, and tells what is left of the caller's quota.
+    fn error_page(&self, status: u16, fields: &HeaderMap) -> Option<&ErrorPage> {
+        front::error_page(self.record.route(), self.front.as_deref(), status, fields)
+    }
+
+    /// Brings what an endpoint's answer says up to its route and listener.
     pub(super) fn complete(&self, request: &Parts, answer: &mut HeaderMap) {
         filter::answered(self.record.route(), request, answer);
+        self.tell(request, answer);
+    }
+
+    /// What every answer tells: that browsers come by TLS, and what is left of the caller's quota.
+    fn tell(&self, request: &Parts, answer: &mut HeaderMap) {
+        front::keep_https(self.front.as_deref(), request, answer);
         if let Some(admitted) = &self.admitted {
             admitted.tell(answer);
         }
     }
 
     /// Answers in the proxy's own name.
-    pub(super) async fn say(&mut self, Reply { head, content }: Reply) {
-        let (head, ()) = head.into_parts();
+    pub(super) async fn say(&mut self, Reply { head, content }: Reply, request: &Parts) {
+        let (mut head, ()) = head.into_parts();
+        self.tell(request, &mut head.headers);
         self.record.response_head(&head);
         self.record
             .sent(content.as_ref().map_or(0, |content| content.len() as u64));

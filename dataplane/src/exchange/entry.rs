@@ -6,11 +6,22 @@ use super::Call;
 use crate::admission::Asker;
 use crate::authenticate::identified::Identified;
 use crate::error::Error;
-use crate::filter::entry;
+use crate::filter::{entry, front};
+use crate::reply::Reply;
 use crate::scope::{Caller, Scope, Target};
 use crate::telemetry::record::Record;
 
 impl Call {
+    /// Sends it to TLS if it came in the clear and the listener wants none of that. Fails when its client may not come in.
+    pub(super) fn to_https(&self, scope: &Scope, parts: &Parts) -> Result<Option<Reply>, Error> {
+        entry::comes_from(
+            scope.sources.as_deref(),
+            &scope.lists.borrow(),
+            self.record.client_address(),
+        )?;
+        front::to_https(self.front.as_deref(), parts)
+    }
+
     /// Fails when the request may not come in.
     pub(super) async fn enter(
         &mut self,

@@ -52,6 +52,13 @@ pub fn apply(trust: &Forwarding, direction: Direction, hop: &Hop, parts: &mut Pa
     told
 }
 
+/// Whether the request came by TLS: to us, or to a trusted proxy in front. Of what `apply` has left.
+pub fn is_https(headers: &HeaderMap) -> bool {
+    headers
+        .get(PROTO)
+        .is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
 /// An address as proxies write it: alone, in brackets, or with a port.
 fn address(text: &str) -> Option<IpAddr> {
     let alone = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));

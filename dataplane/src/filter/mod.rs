@@ -4,18 +4,32 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use crate::reply::Reply;
-use crate::snapshot::model::Route;
+use crate::snapshot::model::{Direct, Route};
 
 mod cors;
+mod direct;
 pub mod entry;
 pub mod fault;
 pub mod forwarded;
+pub mod front;
 
 /// The answer to a request that goes no further.
 pub fn reply(route: &Route, request: &Parts) -> Option<Reply> {
-    match &route.cors {
-        Some(policy) if route.is_preflight => Some(cors::preflight(policy, &request.headers)),
-        _ => None,
+    match route.direct.as_ref()? {
+        Direct::Preflight => route
+            .cors
+            .as_ref()
+            .map(|policy| cors::preflight(policy, &request.headers)),
+        Direct::Redirect(to) => {
+            let mut reply = direct::redirect(to, &route.matcher, request);
+            answered(Some(route), request, reply.head.headers_mut());
+            Some(reply)
+        }
+        Direct::Respond(with) => {
+            let mut reply = direct::respond(with, request);
+            answered(Some(route), request, reply.head.headers_mut());
+            Some(reply)
+        }
     }
 }
 

@@ -100,6 +100,19 @@ pub fn trailers(status: u8, message: &str) -> HeaderMap {
     trailers
 }
 
+/// The status of a call that is answered with this one of HTTP
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+pub fn of_http(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
 /// What takes the place of trailers that an endpoint left out: such a call is UNKNOWN
 /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
 pub fn no_status() -> HeaderMap {

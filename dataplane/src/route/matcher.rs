@@ -135,13 +135,7 @@ pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQue
     let Some(prefix) = route.rewrite_prefix.as_deref() else {
         return Ok(None);
     };
-    let matched = match &route.matcher.path {
-        Some(PathMatch::Prefix(prefix)) => prefix.len(),
-        Some(PathMatch::Exact(exact)) => exact.len(),
-        Some(PathMatch::Begins(begins)) => begins.len(),
-        Some(PathMatch::Regex(_)) | None => 0,
-    };
-    let rest = sent.path().get(matched..).unwrap_or("");
+    let rest = beyond(&route.matcher, sent.path());
     let mut path = String::with_capacity(prefix.len() + sent.as_str().len() + 1);
     path.push_str(prefix);
     path.push_str(rest);
@@ -153,6 +147,17 @@ pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQue
         path.push_str(query);
     }
     PathAndQuery::try_from(path).map(Some)
+}
+
+/// What follows in a path what the condition on it names.
+pub fn beyond<'a>(matcher: &Matcher, path: &'a str) -> &'a str {
+    let matched = match &matcher.path {
+        Some(PathMatch::Prefix(prefix)) => prefix.len(),
+        Some(PathMatch::Exact(exact)) => exact.len(),
+        Some(PathMatch::Begins(begins)) => begins.len(),
+        Some(PathMatch::Regex(_)) | None => 0,
+    };
+    path.get(matched..).unwrap_or("")
 }
 
 #[cfg(test)]
@@ -382,7 +387,8 @@ mod tests {
             rewrite_prefix: prefix.map(Into::into),
             max_request_body: u64::MAX,
             cors: None,
-            is_preflight: false,
+            direct: None,
+            error_pages: Vec::new(),
             origin: Origin::default(),
         };
         let api = || Some(PathMatch::Prefix("/api".into()));

@@ -143,7 +143,8 @@ mod tests {
             rewrite_prefix: None,
             max_request_body: u64::MAX,
             cors: None,
-            is_preflight: false,
+            direct: None,
+            error_pages: Vec::new(),
             idle_timeout: Duration::from_secs(3600),
             origin: Origin::default(),
         })

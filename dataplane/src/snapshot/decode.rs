@@ -21,6 +21,7 @@ mod breaking;
 mod check;
 mod clusters;
 mod cors;
+mod direct;
 mod entry;
 mod headers;
 mod matchers;
@@ -123,7 +124,7 @@ fn listeners(messages: Vec<proto::Listener>, tables: &RouteTables) -> Result<Vec
     Ok(listeners)
 }
 
-fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: &RouteTables) -> Checked<Listener> {
+fn listener(mut message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: &RouteTables) -> Checked<Listener> {
     let direction = match message.direction() {
         proto::Direction::Unspecified => return Err(unspecified("direction", message.direction)),
         proto::Direction::Inbound => Direction::Inbound,
@@ -149,6 +150,7 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
     let Some((route_table, _)) = tables.get_key_value(&*message.route_table) else {
         return Err(format!("there is no route table {:?}", message.route_table));
     };
+    let front = direct::front(&mut message, direction)?.map(Arc::new);
     let tls = message.tls.map(|tls| server_tls(tls, mode)).transpose()?;
     Ok(Listener {
         name: named(name)?,
@@ -167,6 +169,7 @@ fn listener(message: proto::Listener, name: &Arc<str>, origin: &Origin, tables: 
                 _ => entry::sources(message).map(Arc::new),
             })
             .transpose()?,
+        front,
         authorization: message
             .authorization
             .map(|rules| authorization::authorization(rules, tls.as_ref(), mode))

@@ -5,6 +5,7 @@ mod admission;
 mod authentication;
 mod balance;
 mod check;
+mod direct;
 mod headers;
 mod matcher;
 mod mirror;
@@ -25,6 +26,7 @@ pub use admission::{Admission, MAX_QUOTAS, Quota, Rate, RateKey, RateLimit};
 pub use authentication::{Access, AccessRule, Algorithm, Authentication, Carrier, Jwt, Method};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
+pub use direct::{Direct, ErrorPage, Front, HttpsRedirect, NewPath, Redirect, Respond};
 pub use headers::{Change, HeaderChange};
 pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
 pub use mirror::Mirror;
@@ -115,6 +117,8 @@ pub struct Listener {
     pub admission: Option<Arc<Admission>>,
     /// None: whoever it is.
     pub sources: Option<Arc<Sources>>,
+    /// None: nothing is answered before a route is found.
+    pub front: Option<Arc<Front>>,
     /// Bounds.
     pub limits: ListenerLimits,
     /// Who is believed.
@@ -210,7 +214,7 @@ pub struct Route {
     pub name: Arc<str>,
     /// When it applies.
     pub matcher: Matcher,
-    /// At least one, but none of a preflight route; weights are positive.
+    /// At least one, but none of a route with `direct`; weights are positive.
     pub destinations: Vec<Destination>,
     /// Sum of the weights.
     pub total_weight: u32,
@@ -238,8 +242,10 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// None: not our affair.
     pub cors: Option<Cors>,
-    /// It answers CORS preflights by `cors`.
-    pub is_preflight: bool,
+    /// Its requests are answered here; None: its destinations answer them.
+    pub direct: Option<Direct>,
+    /// Before those of the listener.
+    pub error_pages: Vec<ErrorPage>,
     /// How long a TCP connection may be still. Default 1 h, as Envoy's.
     pub idle_timeout: Duration,
     /// Where it was written.

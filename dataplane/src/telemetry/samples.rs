@@ -60,7 +60,8 @@ pub(super) fn route() -> Arc<Route> {
         max_request_body: u64::MAX,
         idle_timeout: Duration::from_secs(3600),
         cors: None,
-        is_preflight: false,
+        direct: None,
+        error_pages: Vec::new(),
         origin: Origin { place: "services/orders.yaml:12:3".into(), index: 0 },
     })
 }
@@ -79,6 +80,7 @@ pub(super) fn listener(direction: Direction) -> Listener {
         tls: None,
         admission: None,
         sources: None,
+        front: None,
         authorization: None,
         limits: ListenerLimits {
             max_header_bytes: 1,

@@ -87,10 +87,18 @@ _DURATION = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,3})?)(ms|s|m|h)")
 _DURATION_EXPECTED = "a number with its unit ms, s, m or h, such as 100ms, 5s or 1m"
 # The data plane reads milliseconds in 32 bits: 49.7 days.
 _LONGEST = timedelta(days=49)
+_LONGEST_OF_ALL = timedelta(days=3650)
 
 
 def parse_duration(value: object) -> timedelta:
     """ "5s", "100ms", "1.5m" -> timedelta; whole milliseconds."""
+    duration = _parse_duration(value)
+    if duration > _LONGEST:
+        raise refusal("this duration is too long", expected="at most 49 days (1176h)")
+    return duration
+
+
+def _parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -101,9 +109,16 @@ def parse_duration(value: object) -> timedelta:
     milliseconds = Decimal(match[1]) * _UNITS[match[2]]
     if milliseconds != int(milliseconds):
         raise refusal("a duration is a whole number of milliseconds", expected=_DURATION_EXPECTED)
-    duration = timedelta(milliseconds=int(milliseconds))
-    if duration > _LONGEST:
-        raise refusal("this duration is too long", expected="at most 49 days (1176h)")
+    return timedelta(milliseconds=int(milliseconds))
+
+
+def parse_long_duration(value: object) -> timedelta:
+    """As `parse_duration`, of what may last for years, in whole seconds: "8760h"."""
+    duration = _parse_duration(value)
+    if duration > _LONGEST_OF_ALL:
+        raise refusal("this duration is too long", expected="at most 10 years (87600h)")
+    if duration % timedelta(seconds=1):
+        raise refusal("this duration is a whole number of seconds", expected=_DURATION_EXPECTED)
     return duration
 
 
@@ -121,6 +136,13 @@ Duration = Annotated[
     PlainValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["5s", "100ms", "1m"]}),
+]
+
+LongDuration = Annotated[
+    timedelta,
+    PlainValidator(parse_long_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_DURATION.pattern}$", "examples": ["8760h"]}),
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Self
 
@@ -10,30 +9,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sidecar.config.model.admission import GatewayRateLimit
 from sidecar.config.model.authenticate import Access, Methods
-from sidecar.config.model.base import LABEL_PATTERN, Finding, Label, Model, refusal, refuse_all
+from sidecar.config.model.base import Finding, Label, Model, refusal, refuse_all
 from sidecar.config.model.cors import Cors
+from sidecar.config.model.direct import DirectResponse, ErrorPages, Redirect
 from sidecar.config.model.entry import ContentTypes, Sources
 from sidecar.config.model.header import Method
+from sidecar.config.model.host import Host
+from sidecar.config.model.https import Hsts, HttpsRedirect
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.network import Network
 from sidecar.config.model.path import Path
 from sidecar.config.model.route import Match, Route, Weighted, check_methods, check_split, repeated_names
 from sidecar.config.model.service import parse_ip
 from sidecar.config.model.tls import ListenerTls
-
-_HOST = re.compile(rf"(\*\.)?{LABEL_PATTERN}(\.{LABEL_PATTERN})*\.?")
-_HOST_EXPECTED = "a host such as shop.example.com, or *.example.com"
-
-
-def _check_host(value: object) -> object:
-    if not isinstance(value, str) or (_HOST.fullmatch(value) and not value.endswith(".")):
-        return value
-    hint = ""
-    if value == "*":
-        hint = "leave `host` out to match every host"
-    elif _HOST.fullmatch(without_port := value.lower().partition(":")[0].rstrip(".")):
-        hint = f"did you mean `{without_port}`?"
-    raise refusal(f"this is not a host: `{value}`", expected=_HOST_EXPECTED, hint=hint)
 
 
 def _check_listen_ip(value: object) -> object:
@@ -67,6 +55,26 @@ class GatewayListener(Model):
     forwarding: Forwarding = Field(
         default=Forwarding.defaults(), description="Proxies in front, and what is said of them."
     )
+    https_redirect: HttpsRedirect | None = Field(
+        default=None,
+        description="Requests in the clear are sent to TLS, but for those that a trusted proxy took by TLS.",
+    )
+    hsts: Hsts | None = Field(
+        default=None, description="Answers to requests by TLS, whoever makes them, say Strict-Transport-Security."
+    )
+
+    @model_validator(mode="after")
+    def _check_https(self) -> Self:
+        refuse_all(self._wrong_https())
+        return self
+
+    def _wrong_https(self) -> Iterator[Finding]:
+        if self.https_redirect is not None and self.tls is not None:
+            error = refusal("all clients of this listener speak TLS already", hint="it belongs to that without `tls`")
+            yield ("https_redirect",), self.https_redirect, error
+        if self.hsts is not None and self.tls is None and not (self.forwarding.trusted or self.forwarding.hops):
+            message = "no request comes here by TLS, and others must not be told this"
+            yield ("hsts",), self.hsts, refusal(message, expected="`tls`, or `forwarding` that trusts a proxy with TLS")
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}"
@@ -75,7 +83,7 @@ class GatewayListener(Model):
 class GatewayMatch(Match):
     """Which requests a route takes; all given parts must match, and no part at all matches everything."""
 
-    host: Annotated[str, BeforeValidator(_check_host)] | None = Field(
+    host: Host | None = Field(
         default=None, description="Host without port: exact, or *.example.com for one label below it."
     )
 
@@ -106,13 +114,15 @@ class Rewrite(Model):
 class GatewayRoute(Route):
     """One rule of a gateway."""
 
-    not_yet: ClassVar[frozenset[str]] = (Route.not_yet - {"allow", "rate_limit"}) | {"transform", "redirect", "respond"}
+    not_yet: ClassVar[frozenset[str]] = (Route.not_yet - {"allow", "rate_limit"}) | {"transform"}
 
     match: GatewayMatch = Field(default=GatewayMatch.defaults(), description="Which requests it takes.")
     to: ServiceTarget | None = Field(default=None, description="A service or one of its subsets.")
     split: Annotated[tuple[GatewayBranch, ...], AfterValidator(check_split)] | None = Field(
         default=None, description="Services or subsets by weight."
     )
+    redirect: Redirect | None = Field(default=None, description="Its requests are answered with another place.")
+    respond: DirectResponse | None = Field(default=None, description="Its requests are answered here, with this.")
     rewrite: Rewrite | None = Field(default=None, description="What is changed in a request before it is sent.")
     cors: Cors | None = Field(default=None, description="Which web pages of other origins may read answers.")
     allow: Annotated[tuple[Access, ...], Field(max_length=64)] | None = Field(
@@ -139,6 +149,9 @@ class GatewayRoute(Route):
         description="Content of its requests is of any of these types, other gets 415, and such that does not tell: "
         "application/json, image/*.",
     )
+    error_pages: ErrorPages = Field(
+        default=(), description="The first for the status of an answer takes its place; then those of the gateway."
+    )
 
     def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
         """The services it leads to, each with its path in the route."""
@@ -153,18 +166,45 @@ def _check_routes(routes: tuple[GatewayRoute, ...]) -> tuple[GatewayRoute, ...]:
         [
             *repeated_names((route.name for route in routes), "name"),
             *_wrong_targets(routes),
+            *_wrong_redirects(routes),
             *_wrong_rewrites(routes),
         ]
     )
     return routes
 
 
+_ENDS = ("to", "split", "redirect", "respond")
+# What is said of requests that are sent on, and of the answers to them.
+_OF_SENDING = ("rewrite", "timeout", "retry", "request_headers", "response_headers", "max_request_body")
+
+
 def _wrong_targets(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
     for index, route in enumerate(routes):
-        if route.to is not None and route.split is not None:
-            yield (index, "split"), route.split, refusal("a route has `to` or `split`, not both")
-        if route.to is None and route.split is None:
-            yield (index,), route, refusal("this route leads nowhere", expected="`to` or `split`")
+        first, *others = [name for name in _ENDS if getattr(route, name) is not None] or [""]
+        if not first:
+            yield (
+                (index,),
+                route,
+                refusal("this route leads nowhere", expected="`to`, `split`, `redirect` or `respond`"),
+            )
+        for name in others:
+            yield (index, name), getattr(route, name), refusal(f"a route has `{first}` or `{name}`, not both")
+        if first in ("redirect", "respond"):
+            for name in _OF_SENDING:
+                if (said := getattr(route, name)) is not None:
+                    yield (index, name), said, refusal(f"a route with `{first}` sends nothing on")
+
+
+def _wrong_redirects(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
+    for index, route in enumerate(routes):
+        if route.redirect is None or (path := route.redirect.path) is None:
+            continue
+        matched, place = route.match.taken_path, (index, "redirect", "path")
+        if path.star and not matched.star:
+            error = refusal("the path of the match has no star", expected=f"a whole path: `{matched}` has none")
+            yield place, str(path), error
+        elif path == matched and route.redirect.leads_back:
+            yield place, str(path), refusal("this leads back to itself", expected="another path")
 
 
 def _wrong_rewrites(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
@@ -206,6 +246,11 @@ class Gateway(Model):
     )
     sources: Sources | None = Field(default=None, description="Which addresses may come in; others get 403.")
     rate_limit: GatewayRateLimit | None = Field(default=None, description="How many requests all its routes take.")
+    error_pages: ErrorPages = Field(
+        default=(),
+        description="Pages in place of what the gateway, or a service's sidecar, says of why there is no answer. The "
+        "reason stays in the access log and in `sidecar why`.",
+    )
     routes: Annotated[tuple[GatewayRoute, ...], AfterValidator(_check_routes)] = Field(
         default=(), description="The first that matches takes the request; without a match the answer is 404."
     )

@@ -25,6 +25,11 @@ const FRAMING: [HeaderName; 11] = [
     UPGRADE,
 ];
 
+/// Nobody but a codec writes it.
+pub(super) fn is_framing(name: &HeaderName) -> bool {
+    FRAMING.contains(name)
+}
+
 /// In their order.
 pub(super) fn header_changes(messages: Vec<proto::HeaderChange>) -> Checked<Box<[HeaderChange]>> {
     messages.into_iter().map(header_change).collect()
@@ -36,7 +41,7 @@ fn header_change(message: proto::HeaderChange) -> Checked<HeaderChange> {
         let name = &message.name;
         format!("{name:?} is no header name; expected lower case, like \"x-user\"")
     })?;
-    if FRAMING.contains(&name) {
+    if is_framing(&name) {
         return Err(format!("header {name} is of the connection and cannot be changed"));
     }
     let value = |text: String| {

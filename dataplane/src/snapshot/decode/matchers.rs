@@ -39,7 +39,7 @@ pub(super) fn matcher(message: proto::Match) -> Checked<Matcher> {
     })
 }
 
-fn host_match(host: &str) -> Checked<HostMatch> {
+pub(super) fn host_match(host: &str) -> Checked<HostMatch> {
     let name = host.strip_prefix("*.").unwrap_or(host);
     let is_ipv6 = name.starts_with('[') && name.ends_with(']');
     // What RFC 3986 allows in a name, but capitals and the star.

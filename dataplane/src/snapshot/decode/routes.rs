@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::headers::header_changes;
 use super::matchers::{matcher, path};
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
-use super::{admission, authentication, cors, entry, retry};
+use super::{admission, authentication, cors, direct, entry, retry};
 use crate::proto;
 use crate::snapshot::model::{Destination, Fault, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes};
 
@@ -58,6 +58,9 @@ fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: 
     if message.timeout_ms > 0 || message.rewrite.is_some() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
     }
+    if message.redirect.is_some() || message.respond.is_some() || !message.error_pages.is_empty() {
+        return Err("a TCP route answers nothing by itself".to_owned());
+    }
     let changes = |to: &proto::Destination| !(to.request_headers.is_empty() && to.response_headers.is_empty());
     if message.destinations.iter().any(changes) {
         return Err("a TCP route changes no headers".to_owned());
@@ -74,20 +77,18 @@ fn route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clu
 
 /// `is_tcp`: what the clusters speak that it leads to.
 fn checked(
-    message: proto::Route,
+    mut message: proto::Route,
     name: &Arc<str>,
     origin: &Origin,
     clusters: &Clusters,
     is_tcp: bool,
 ) -> Checked<Route> {
-    let matcher = matcher(message.r#match.unwrap_or_default())?;
+    let matcher = matcher(message.r#match.take().unwrap_or_default())?;
+    let direct = direct::direct(&mut message, &matcher)?;
     let cors = message.cors.map(cors::cors).transpose()?;
-    let (destinations, total_weight) = match message.preflight {
-        true if cors.is_none() || !message.destinations.is_empty() => {
-            return Err("a preflight route has cors and no destinations".to_owned());
-        }
-        true => (Vec::new(), 0),
-        false => destinations(message.destinations, clusters)?,
+    let (destinations, total_weight) = match &direct {
+        Some(_) => (Vec::new(), 0),
+        None => destinations(message.destinations, clusters)?,
     };
     let strays = |to: &&Destination| (clusters[&to.cluster].protocol == Protocol::Tcp) != is_tcp;
     if let Some(stray) = destinations.iter().find(strays) {
@@ -126,7 +127,8 @@ fn checked(
         quotas: admission::quotas(message.quotas)?,
         mirror: message.mirror.map(|message| mirror(message, clusters)).transpose()?,
         cors,
-        is_preflight: message.preflight,
+        direct,
+        error_pages: direct::error_pages(message.error_pages)?,
         origin: origin.clone(),
     })
 }
