@@ -43,7 +43,8 @@ class Exporter:
             if isinstance(reply, bytes):
                 return reply
             problem = reply.why
-            pause = wait * (1 - self._jitter() / 2) if reply.after is None else reply.after
+            # What the collector asks for, and never less than our own: one that says 0 is not asked in a loop.
+            pause = max(wait * (1 - self._jitter() / 2), reply.after or 0.0)
             await self._sleep(min(pause, max(0.0, deadline - clock())))
             wait = min(wait * 2, LAST_WAIT)
         raise ExportError(f"{problem}, given up after {within:g} s")

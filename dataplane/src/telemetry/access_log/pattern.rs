@@ -87,7 +87,11 @@ fn write_field(out: &mut String, field: Field, exchange: &Finished) {
                 .map_or_else(String::new, |_| exchange.client.to_string()),
         ),
         Field::UserAgent => text(out, &header(agent.and_then(|agent| agent.name.as_ref()))),
-        Field::Referer => text(out, &header(agent.and_then(|agent| agent.referer.as_ref()))),
+        // As of the path, its query is left out: it may hold credentials.
+        Field::Referer => {
+            let referer = header(agent.and_then(|agent| agent.referer.as_ref()));
+            text(out, referer.split_once('?').map_or(&*referer, |(page, _)| page));
+        }
     }
 }
 
@@ -154,10 +158,12 @@ mod tests {
         exchange.status = Some(StatusCode::OK);
         exchange.version = Version::HTTP_11;
         exchange.sent = 2326;
-        exchange.agent.get_or_insert_default().name = Some(HeaderValue::from_static("curl/8"));
+        let agent = exchange.agent.get_or_insert_default();
+        agent.name = Some(HeaderValue::from_static("curl/8"));
+        agent.referer = Some(HeaderValue::from_static("https://shop.test/cups?token=secret"));
         assert_eq!(
             line(COMBINED, &exchange),
-            r#"10.0.0.9 - - [10/Oct/2000:13:55:36 +0000] "GET /tea HTTP/1.1" 200 2326 "-" "curl/8""#
+            r#"10.0.0.9 - - [10/Oct/2000:13:55:36 +0000] "GET /tea HTTP/1.1" 200 2326 "https://shop.test/cups" "curl/8""#
         );
     }
 
