@@ -23,8 +23,10 @@ use crate::http::grpc_web::{self, Translation};
 use crate::http::pump::{Broken, Observe, Pump};
 use crate::http::stall::Stall;
 use crate::http::upgrade::Upgrade;
+use crate::route::facts::{Facts, Known};
 use crate::route::headers::modify;
 use crate::route::matcher;
+use crate::route::named::{modify_cookies, modify_query};
 use crate::snapshot::model::{Destination, Route};
 use crate::telemetry::propagation::never_index;
 use crate::telemetry::record::{Record, X_REQUEST_ID};
@@ -92,6 +94,18 @@ pub struct Sending<'a> {
     pub tries_before: Option<usize>,
 }
 
+/// What is known of a request of this route.
+pub fn facts<'a>(parts: &'a Parts, route: &'a Route, caller: Option<&'a Identified>, record: &'a Record) -> Facts<'a> {
+    Facts {
+        parts,
+        client: record.client_address(),
+        peer: record.peer(),
+        known: caller.map(|caller| caller as &dyn Known),
+        request_id: record.request_id(),
+        route: &route.name,
+    }
+}
+
 /// The head for one sending: path rewritten, fields changed, trace context and remaining time brought up to date.
 pub fn request(
     parts: &Parts,
@@ -100,10 +114,11 @@ pub fn request(
     web: Option<&Translation>,
 ) -> Result<Request<()>, Error> {
     let Sending { route, caller, destination, is_tls, left, tries_before } = *sending;
+    let facts = facts(parts, route, caller, record);
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri(parts, route, is_tls)?;
+    *request.uri_mut() = uri(parts, route, is_tls, &facts)?;
     *request.headers_mut() = parts.headers.clone();
     if let Some(upgrade) = parts.extensions.get::<Upgrade>() {
         request.extensions_mut().insert(upgrade.clone());
@@ -112,7 +127,8 @@ pub fn request(
     if let (Some(caller), Some(asked)) = (caller, &route.authentication) {
         caller.apply(asked, headers);
     }
-    modify(&destination.request_headers, headers);
+    modify_cookies(&route.cookies, headers, &facts);
+    modify(&destination.request_headers, headers, &facts);
     record.inject(headers);
     match tries_before {
         // Whoever tries the request again has another copy made: below, this one stands for itself.
@@ -140,7 +156,7 @@ pub fn request(
     Ok(request)
 }
 
-fn uri(parts: &Parts, route: &Route, is_tls: bool) -> Result<Uri, Error> {
+fn uri(parts: &Parts, route: &Route, is_tls: bool, facts: &Facts<'_>) -> Result<Uri, Error> {
     let mut uri = parts.uri.clone().into_parts();
     uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority.get_or_insert(Authority::from_static("localhost"));
@@ -150,10 +166,12 @@ fn uri(parts: &Parts, route: &Route, is_tls: bool) -> Result<Uri, Error> {
     {
         *sent = target;
     }
-    let rewritten = matcher::rewritten(route, sent)
-        .map_err(|error| Error::new(Reason::BadRequest).because(format_args!("rewrite: {error}")))?;
-    if rewritten.is_some() {
-        uri.path_and_query = rewritten;
+    let wrong = |error| Error::new(Reason::BadRequest).because(format_args!("rewrite: {error}"));
+    if let Some(rewritten) = matcher::rewritten(route, sent).map_err(wrong)? {
+        *sent = rewritten;
+    }
+    if let Some(changed) = modify_query(&route.query, sent, facts).map_err(wrong)? {
+        *sent = changed;
     }
     Uri::from_parts(uri).map_err(|error| Error::new(Reason::BadRequest).because(error))
 }

@@ -1,11 +1,11 @@
-"""Changes of header fields."""
+"""Changes of header fields, parameters of the query, and cookies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
 
-from sidecar.config.model.header_modifier import HeaderModifier
+from sidecar.config.model.header_modifier import HeaderModifier, Modifier
 from sidecar.wire import snapshot_pb2 as wire
 
 
@@ -23,11 +23,12 @@ class Modifies(Protocol):
 
 def modify(destination: wire.Destination, by: Modifies) -> None:
     """Put its changes behind those that the destination has."""
-    destination.request_headers.extend(_changes(by.request_headers))
-    destination.response_headers.extend(_changes(by.response_headers))
+    destination.request_headers.extend(changes(by.request_headers))
+    destination.response_headers.extend(changes(by.response_headers))
 
 
-def _changes(modifier: HeaderModifier | None) -> Iterator[wire.HeaderChange]:
+def changes(modifier: Modifier | None) -> Iterator[wire.HeaderChange]:
+    """In the order in which they are made."""
     if modifier is None:
         return
     yield from (wire.HeaderChange(name=name, remove=True) for name in modifier.remove)

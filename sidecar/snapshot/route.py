@@ -18,7 +18,7 @@ from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.direct import direct, error_pages
 from sidecar.snapshot.entry import shape, sources
 from sidecar.snapshot.fault import fault_of
-from sidecar.snapshot.headers import modify
+from sidecar.snapshot.headers import changes, modify
 from sidecar.snapshot.mirror import mirrored, with_mirrors
 from sidecar.snapshot.parts import Memo, Part, Table
 from sidecar.snapshot.retry import retry_policy
@@ -332,7 +332,8 @@ def _route(
     if timeout is None:
         timeout = _GRPC_TIMEOUT if service.protocol == "grpc" else _TIMEOUT
     retry = next(item.retry for item in settings if item.retry is not None)
-    rules = (item.max_request_body for item in settings if isinstance(item, Route))
+    routes = [item for item in settings if isinstance(item, Route)]
+    rules = (route.max_request_body for route in routes)
     # As in Envoy what is said of more requests goes last.
     for item in reversed(settings):
         if isinstance(item, Route | ChainRoute):
@@ -348,4 +349,6 @@ def _route(
         fault=fault_of(service.fault),
         rewrite=narrowed.rewrite,
         max_request_body=next((most for most in rules if most is not None), 0),
+        query_changes=[change for route in reversed(routes) for change in changes(route.request_query)],
+        cookie_changes=[change for route in reversed(routes) for change in changes(route.request_cookies)],
     )

@@ -32,14 +32,14 @@ def header_modifier(told: Json) -> tuple[HeaderModifier | None, list[str]]:
 def _good(field: str, told: Json, missing: list[str]) -> Iterator[tuple[str, str]]:
     """Each name in lower case with its value; what we cannot do is put into `missing`."""
     for name, text in sorted(told.items()):
-        name, value = str(name).lower(), str(text).replace("%%", "%")
+        name, value = str(name).lower(), str(text)
+        if "%" in value.replace("%%", ""):
+            # `%DOWNSTREAM_REMOTE_ADDRESS%` and the like.
+            missing.append(f"{field.capitalize()} {name}: {text} has a variable of Envoy")
+            continue
         try:
             HeaderModifier.model_validate({field: (name,) if field == "remove" else {name: value}})
         except ValidationError as error:
             missing.append(f"{field.capitalize()} {name}: {error.errors()[0]['msg']}")
-            continue
-        if "%" in str(text).replace("%%", ""):
-            # `%DOWNSTREAM_REMOTE_ADDRESS%` and the like.
-            missing.append(f"{field.capitalize()} {name}: {text} has a variable of Envoy")
             continue
         yield name, value

@@ -9,6 +9,7 @@ use http::request::Parts;
 use super::is_call;
 use crate::authenticate::identified::Identified;
 use crate::rate::{Buckets, Left};
+use crate::route::facts::Known;
 use crate::snapshot::model::{RateKey, RateLimit};
 
 /// Who asks.

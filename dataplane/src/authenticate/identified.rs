@@ -12,6 +12,7 @@ use super::jwt::Claims;
 use super::shown::behind;
 use crate::credentials::Consumer;
 use crate::http::claims;
+use crate::route::facts::Known;
 use crate::snapshot::model::{Authentication, Carrier, Jwt};
 
 /// As Kong and APISIX call them; what callers say by these names `http::claims` takes away.
@@ -80,15 +81,6 @@ impl Identified {
         self.consumer.as_deref().filter(|_| !self.is_anonymous)
     }
 
-    /// What the token says by this name; None: there is none, or it does not.
-    pub fn claim(&self, name: &str) -> Option<Cow<'_, str>> {
-        match self.claims.as_ref()?.get(name)? {
-            Value::Null => None,
-            Value::String(text) => Some(Cow::Borrowed(text)),
-            other => Some(Cow::Owned(other.to_string())),
-        }
-    }
-
     /// Tells the service who calls, and takes away what it must not see or not believe.
     pub fn apply(&self, asked: &Authentication, headers: &mut HeaderMap) {
         claims::forget_named(headers, &asked.own_fields);
@@ -106,6 +98,20 @@ impl Identified {
         }
         if self.is_anonymous {
             headers.insert(ANONYMOUS, HeaderValue::from_static("true"));
+        }
+    }
+}
+
+impl Known for Identified {
+    fn consumer(&self) -> Option<&str> {
+        self.consumer.as_ref().map(|consumer| &*consumer.name)
+    }
+
+    fn claim(&self, name: &str) -> Option<Cow<'_, str>> {
+        match self.claims.as_ref()?.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(Cow::Borrowed(text)),
+            other => Some(Cow::Owned(other.to_string())),
         }
     }
 }

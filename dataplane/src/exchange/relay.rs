@@ -11,6 +11,7 @@ use super::attempt::Received;
 use super::ending::Told;
 use super::{Answer, Call};
 use crate::error::{Error, Reason};
+use crate::forward;
 use crate::http::body::{Body, ResetCode};
 use crate::http::grpc_web::Form;
 use crate::http::pump::Pump;
@@ -87,7 +88,10 @@ impl Call {
             body = self.retell(&mut head, body, parts);
         }
         let form = Form::of(&mut head.headers, self.web.as_deref());
-        modify(&destination.response_headers, &mut head.headers);
+        if let Some(route) = self.record.route() {
+            let facts = forward::facts(parts, route, self.identified.as_deref(), &self.record);
+            modify(&destination.response_headers, &mut head.headers, &facts);
+        }
         self.complete(parts, &mut head.headers);
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
             Ok(sink) => form.sink(sink),

@@ -389,6 +389,8 @@ mod tests {
             cors: None,
             direct: None,
             error_pages: Vec::new(),
+            query: Box::default(),
+            cookies: Box::default(),
             origin: Origin::default(),
         };
         let api = || Some(PathMatch::Prefix("/api".into()));

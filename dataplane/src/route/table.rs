@@ -145,6 +145,8 @@ mod tests {
             cors: None,
             direct: None,
             error_pages: Vec::new(),
+            query: Box::default(),
+            cookies: Box::default(),
             idle_timeout: Duration::from_secs(3600),
             origin: Origin::default(),
         })

@@ -11,6 +11,7 @@ mod matcher;
 mod mirror;
 mod shape;
 mod sources;
+mod template;
 mod tracing;
 
 use std::collections::HashMap;
@@ -27,11 +28,12 @@ pub use authentication::{Access, AccessRule, Algorithm, Authentication, Carrier,
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
 pub use direct::{Direct, ErrorPage, Front, HttpsRedirect, NewPath, Redirect, Respond};
-pub use headers::{Change, HeaderChange};
+pub use headers::HeaderChange;
 pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
 pub use mirror::Mirror;
 pub use shape::{ContentType, Shape};
 pub use sources::{Listed, Networks, Sources};
+pub use template::{Change, Fact, NamedChange, Part as TemplatePart, Template, Value};
 pub use tracing::{Format, MeshTrace, Propagation, Telemetry};
 
 use super::authorization::Authorization;
@@ -246,6 +248,10 @@ pub struct Route {
     pub direct: Option<Direct>,
     /// Before those of the listener.
     pub error_pages: Vec<ErrorPage>,
+    /// Made in the query of its requests, in this order.
+    pub query: Box<[NamedChange]>,
+    /// Made in their cookies.
+    pub cookies: Box<[NamedChange]>,
     /// How long a TCP connection may be still. Default 1 h, as Envoy's.
     pub idle_timeout: Duration,
     /// Where it was written.

@@ -186,6 +186,11 @@ impl Record {
         self.exchange.candidates = candidates;
     }
 
+    /// What the caller's certificate proves.
+    pub fn peer(&self) -> Option<&str> {
+        self.exchange.peer.as_deref()
+    }
+
     /// Who made the request, as far as trusted proxies can tell.
     pub fn client_address(&self) -> IpAddr {
         self.exchange.client_address()

@@ -62,6 +62,8 @@ pub(super) fn route() -> Arc<Route> {
         cors: None,
         direct: None,
         error_pages: Vec::new(),
+        query: Box::default(),
+        cookies: Box::default(),
         origin: Origin { place: "services/orders.yaml:12:3".into(), index: 0 },
     })
 }

@@ -11,8 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sidecar.config.model.base import Duration, Finding, Label, Model, refusal, refuse_all
 from sidecar.config.model.consumer import Group
-from sidecar.config.model.header import CookieName, HeaderName
-from sidecar.config.model.route import ParameterName
+from sidecar.config.model.header import CookieName, HeaderName, ParameterName
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384", "HS512"

@@ -14,6 +14,7 @@ from sidecar.config.model.cors import Cors
 from sidecar.config.model.direct import DirectResponse, ErrorPages, Redirect
 from sidecar.config.model.entry import ContentTypes, Sources
 from sidecar.config.model.header import Method
+from sidecar.config.model.header_modifier import Modifier
 from sidecar.config.model.host import Host
 from sidecar.config.model.https import Hsts, HttpsRedirect
 from sidecar.config.model.limits import Limits
@@ -174,8 +175,9 @@ def _check_routes(routes: tuple[GatewayRoute, ...]) -> tuple[GatewayRoute, ...]:
 
 
 _ENDS = ("to", "split", "redirect", "respond")
+_MODIFIERS = ("request_headers", "request_query", "request_cookies", "response_headers")
 # What is said of requests that are sent on, and of the answers to them.
-_OF_SENDING = ("rewrite", "timeout", "retry", "request_headers", "response_headers", "max_request_body")
+_OF_SENDING = ("rewrite", "timeout", "retry", "max_request_body", *_MODIFIERS)
 
 
 def _wrong_targets(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
@@ -261,6 +263,17 @@ class Gateway(Model):
         return self
 
 
+def _modifiers(route: GatewayRoute) -> Iterator[tuple[tuple[str | int, ...], Modifier]]:
+    """All of a route, each with its path in the route."""
+    for name in _MODIFIERS:
+        if (modifier := getattr(route, name)) is not None:
+            yield (name,), modifier
+    for index, branch in enumerate(route.split or ()):
+        for name in ("request_headers", "response_headers"):
+            if (modifier := getattr(branch, name)) is not None:
+                yield ("split", index, name), modifier
+
+
 def _unknown_callers(gateway: Gateway) -> Iterator[Finding]:
     """Rules about callers whom nobody asks."""
     message, expected = "nobody is asked who calls", "`authenticate` of the route or the gateway"
@@ -273,6 +286,9 @@ def _unknown_callers(gateway: Gateway) -> Iterator[Finding]:
     for index, route in enumerate(gateway.routes):
         if asks[index]:
             continue
+        for path, modifier in _modifiers(route):
+            if modifier.needs_caller:
+                yield ("routes", index, *path), modifier, refusal(message, expected=expected)
         if route.allow:
             yield ("routes", index, "allow"), route.allow, refusal(message, expected=expected)
         if route.rate_limit is not None and route.rate_limit.needs_caller:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from sidecar.config.model.base import refusal
+from sidecar.config.model.base import refusal, text
 
 # RFC 9110 5.6.2 token.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -55,7 +55,17 @@ def _check_cookie_name(value: object) -> object:
     return value
 
 
+def check_value(value: str) -> None:
+    """Refuses text that no field can hold."""
+    _check_header_value(value)
+
+
 Method = Annotated[str, BeforeValidator(_check_method)]
 HeaderName = Annotated[str, BeforeValidator(_check_header_name)]
 HeaderValue = Annotated[str, BeforeValidator(_check_header_value)]
+# As requests write it.
+ParameterName = Annotated[
+    str,
+    BeforeValidator(text(r"[^&=#\s]+", "this is no name of a parameter", "such as page, as requests write it")),
+]
 CookieName = Annotated[str, BeforeValidator(_check_cookie_name)]

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sidecar.config.model.base import Duration, Finding, Model, RouteName, Size, refusal, refuse_all, size_between, text
-from sidecar.config.model.header import CookieName, HeaderName, Method
-from sidecar.config.model.header_modifier import HeaderModifier
+from sidecar.config.model.header import CookieName, HeaderName, Method, ParameterName
+from sidecar.config.model.header_modifier import CookieModifier, HeaderModifier, QueryModifier
 from sidecar.config.model.network import Network
 from sidecar.config.model.path import ALL_PATHS, Path, PathPattern
 from sidecar.config.model.retry import Retry
@@ -18,7 +18,6 @@ from sidecar.config.model.value_match import ValueMatch, impossible
 # Names in protobuf, which are the parts of a call's path.
 _IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _SERVICE, _METHOD = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*", _IDENTIFIER
-_PARAMETER = r"[^&=#\s]+"
 # As in Envoy, a call is known by its content type: application/grpc, application/grpc+proto, application/grpc-web.
 _CALL = ("content-type", ValueMatch.model_construct(prefix="application/grpc"))
 
@@ -31,10 +30,6 @@ GrpcMethod = Annotated[
     str,
     BeforeValidator(text(_METHOD, "this is no method of gRPC", "a name such as Get")),
     Field(json_schema_extra={"pattern": f"^{_METHOD}$"}),
-]
-ParameterName = Annotated[
-    str,
-    BeforeValidator(text(_PARAMETER, "this is no name of a parameter", "such as page, as requests write it")),
 ]
 
 
@@ -136,6 +131,14 @@ class Route(Model):
         default=None,
         description="Changed in its requests before they are sent. What a branch of its split changes comes first, and "
         "what a gateway's route changes that leads here comes last: the last `set` of a name holds, as in Envoy.",
+    )
+    request_query: QueryModifier | None = Field(
+        default=None,
+        description="Changed in the query of its requests, after a rewrite. What a gateway's route changes that leads "
+        "here comes last.",
+    )
+    request_cookies: CookieModifier | None = Field(
+        default=None, description="Changed in the cookies of its requests, in the same order."
     )
     response_headers: HeaderModifier | None = Field(
         default=None,

@@ -115,10 +115,10 @@ def test_what_the_mesh_writes_is_not_changed(name: str) -> None:
         ("{set: {':path': a}}", "3:29", "this is not a header name: `:path`", ""),
         ("{set: {X-A: a}}", "3:29", "header names are written in lower case", "did you mean `x-a`?"),
         ("{add: {x-a: ''}}", "3:34", "no header can have this value", ""),
-        ("{set: {x-a: '1'}, add: {x-a: '2'}}", "3:51", "`x-a` stands in `set` already: one thing can be done to a "
-         "header here", ""),
-        ("{add: {x-a: '1'}, remove: [x-a]}", "3:49", "`x-a` stands in `add` already: one thing can be done to a "
-         "header here", ""),
+        ("{set: {x-a: '1'}, add: {x-a: '2'}}", "3:51", "`x-a` stands in `set` already: one thing can be done to it "
+         "here", ""),
+        ("{add: {x-a: '1'}, remove: [x-a]}", "3:49", "`x-a` stands in `add` already: one thing can be done to it "
+         "here", ""),
         ("{append: {x-a: '1'}}", "3:23", "unknown field `append`", ""),
     ],
 )  # fmt: skip

@@ -189,7 +189,7 @@ def test_headers_are_changed_by_a_route_and_by_the_ways_of_a_split() -> None:
 
     (route,) = read.routes
     assert (route.request_headers, route.response_headers) == (None, HeaderModifier(set={"x-d": "2"}))
-    changed = HeaderModifier(add={"x-a": "1"}, set={"x-b": "100%"}, remove=("x-c",))
+    changed = HeaderModifier(add={"x-a": "1"}, set={"x-b": "100%%"}, remove=("x-c",))
     assert [branch.request_headers for branch in route.destinations] == [changed, None]
     assert read.not_carried_out == ()
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::headers::header_changes;
+use super::headers::{cookie_changes, header_changes, query_changes};
 use super::matchers::{matcher, path};
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
 use super::{admission, authentication, cors, direct, entry, retry};
@@ -57,6 +57,9 @@ fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: 
     }
     if message.timeout_ms > 0 || message.rewrite.is_some() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
+    }
+    if !message.query_changes.is_empty() || !message.cookie_changes.is_empty() {
+        return Err("a TCP route changes neither query nor cookies".to_owned());
     }
     if message.redirect.is_some() || message.respond.is_some() || !message.error_pages.is_empty() {
         return Err("a TCP route answers nothing by itself".to_owned());
@@ -129,6 +132,8 @@ fn checked(
         cors,
         direct,
         error_pages: direct::error_pages(message.error_pages)?,
+        query: query_changes(message.query_changes)?,
+        cookies: cookie_changes(message.cookie_changes)?,
         origin: origin.clone(),
     })
 }

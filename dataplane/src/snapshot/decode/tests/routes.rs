@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::header_change;
-use crate::snapshot::model::{Change, HeaderChange, Network};
+use crate::snapshot::model::{Change, HeaderChange, Network, Value};
 
 fn value(name: &str, kind: value_match::Kind) -> proto::ValueMatch {
     proto::ValueMatch { name: name.into(), kind: Some(kind), invert: false }
@@ -48,9 +48,15 @@ fn conditions_and_changes_are_read() {
     let text = http::HeaderValue::from_static;
     assert_eq!(
         *to.request_headers,
-        [changed("x-a", Change::Remove), changed("x-a", Change::Set(text("1")))]
+        [
+            changed("x-a", Change::Remove),
+            changed("x-a", Change::Set(Value::Fixed(text("1"))))
+        ]
     );
-    assert_eq!(*to.response_headers, [changed("x-b", Change::Add(text("a b")))]);
+    assert_eq!(
+        *to.response_headers,
+        [changed("x-b", Change::Add(Value::Fixed(text("a b"))))]
+    );
 }
 
 #[test]
