@@ -181,6 +181,9 @@ def _filters(
     before = (sent.path or "/") + (f"?{sent.query}" if sent.query else "")
     if said.target != before:
         yield effect("rewrite", f"{before} becomes {said.target}")
+    for name, changes in (("request_query", route.query_changes), ("request_cookies", route.cookie_changes)):
+        if changes:
+            yield effect(name, ", ".join(map(_change, changes)))
     if route.HasField("mirror"):
         yield effect("mirror", f"{_share(route.mirror.share, 1_000_000)} go to {route.mirror.cluster} too")
 
@@ -192,6 +195,12 @@ def _answered(route: wire.Route) -> tuple[str, str]:
     if route.HasField("respond"):
         return "respond", f"it is answered here with {route.respond.status}, nobody is called"
     return "cors", "the preflight is answered here, nobody is called"
+
+
+def _change(change: wire.HeaderChange) -> str:
+    """What becomes of a parameter or a cookie; facts of the request stay as they are written."""
+    words = {"set": f"becomes {change.set}", "add": f"is {change.add} too", "remove": "is taken away"}
+    return f"{change.name} {words[change.WhichOneof('kind') or '']}"
 
 
 def _sources(sources: wire.Sources) -> str:

@@ -169,6 +169,34 @@ def test_what_a_gateway_takes_is_told_and_judged_as_far_as_it_can_be(
     assert "`methods` of the route has no POST." in hops(capsys)[0]["refused"]
 
 
+def test_what_a_gateway_answers_by_itself_is_told(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    routes = [
+        {"name": "old", "match": {"path": "/old/*"}, "redirect": {"status": 308, "path": "/new/*"}},
+        {"name": "soon", "match": {"path": "/soon"}, "respond": {"status": 503, "body": "soon"}},
+        {
+            "name": "all",
+            "to": {"service": "web"},
+            "request_query": {"set": {"from": "%CLIENT%"}, "add": {"a": "b"}, "remove": ["debug"]},
+            "request_cookies": {"remove": ["secret"]},
+        },
+    ]
+    listener = {"port": 8080, "https_redirect": {"port": 8443}}
+    (mesh / "gateways/edge.yaml").write_text(json.dumps({"listeners": [listener], "routes": routes}))
+
+    def told(path: str) -> dict[str, str]:
+        url = f"http://shop.example.com:8080{path}"
+        assert explain(mesh, monkeypatch, "GET", url, "--at", "edge", "--json") == 0
+        return {each["filter"]: each["effect"] for each in hops(capsys)[0]["filters"]}
+
+    assert told("/old/a")["redirect"] == "it is answered here with 308 and another place, nobody is called"
+    assert told("/soon")["respond"] == "it is answered here with 503, nobody is called"
+    assert told("/soon")["https_redirect"] == "what comes in the clear is sent to port 8443"
+    assert told("/")["request_query"] == "debug is taken away, from becomes %CLIENT%, a is b too"
+    assert told("/")["request_cookies"] == "secret is taken away"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
