@@ -46,6 +46,9 @@ class DataPlane:
     def query(self, request: bytes) -> bytes:
         """Answer a Query with a Reply."""
 
+    def leave(self) -> None:
+        """Tell clients, and balancers that ask at a health path, to go elsewhere; serve whoever comes all the same."""
+
     def shutdown(self, grace: float) -> bool:
         """Stop accepting, let exchanges end for up to `grace` seconds, stop the threads.
 

@@ -69,6 +69,8 @@ class Settings:
     grace: float
     command: tuple[str, ...]
     environ: Mapping[str, str]
+    # Seconds of serving on after a signal, before the grace begins.
+    drain_delay: float = 0
     announcement: Announcement = field(default_factory=Announcement)
     # Who signs our certificate; None: Consul with Consul, else the local CA.
     identity: Choice | None = None
@@ -411,7 +413,12 @@ class App:
 
     async def drain(self) -> None:
         """Let exchanges end, send what was recorded, leave no trace behind. Also undoes a start that failed."""
+        was_ready = self.status.state == "ready"
         self.status.state = "draining"
+        if was_ready and self.settings.drain_delay:
+            # Balancers in front find out by asking: until they have, what they send is served.
+            self.plane.leave()
+            await asyncio.sleep(self.settings.drain_delay)
         began = self.mesh.now()
         was_cut_off = not await self.plane.shutdown(self.settings.grace)
         if was_cut_off:

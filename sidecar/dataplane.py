@@ -27,6 +27,7 @@ class Seam(Protocol):
     def drain_access_log(self, max_records: int) -> bytes: ...
     def metrics(self, form: str) -> bytes: ...
     def query(self, request: bytes) -> bytes: ...
+    def leave(self) -> None: ...
     def shutdown(self, grace: float) -> bool: ...
 
 
@@ -105,6 +106,10 @@ class DataPlane:
             return self._query(control.Query(explain=query)).explanation
         except ValueError as error:
             raise SeamError(str(error)) from error
+
+    def leave(self) -> None:
+        """Tell clients, and balancers that ask at a health path, to go elsewhere; serve whoever comes all the same."""
+        self._seam.leave()
 
     async def shutdown(self, grace: float) -> bool:
         """Stop accepting, let exchanges end for up to `grace` seconds, stop. True: none was cut off."""

@@ -23,6 +23,7 @@ class SeamDouble:
         self.access_log: deque[bytes] = deque()
         self.reply = control.Reply()
         self.shut_down_with: float | None = None
+        self.has_left = threading.Event()
         self._events: deque[control.Event] = deque()
         self._wake = threading.Condition()
 
@@ -78,6 +79,9 @@ class SeamDouble:
             ]
             return control.Reply(listeners=control.Listeners(listeners=bound)).SerializeToString()
         return self.reply.SerializeToString()
+
+    def leave(self) -> None:
+        self.has_left.set()
 
     def shutdown(self, grace: float) -> bool:
         with self._wake:

@@ -1,5 +1,6 @@
 //! From a listening socket to requests: accept, TLS, which HTTP, and an exchange for each request.
 
+mod balancer;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
@@ -51,11 +52,19 @@ pub struct Listening {
     pub trust: Rc<Trust>,
     /// Bounds of new connections.
     pub limits: Cell<ListenerLimits>,
+    /// Begins when clients are to go elsewhere; who comes is served all the same.
+    pub leaving: Rc<Drain>,
     /// Counts connections; begins when the listener is to end.
     pub connections: Rc<Drain>,
 }
 
 impl Listening {
+    /// Takes no more connections, and lets those there are end with what is on them.
+    pub fn end(&self) {
+        self.leaving.begin();
+        self.connections.begin();
+    }
+
     /// Records a client that was turned away before there was a request. One that only connects and closes, as checks
     /// of a port do, was not.
     fn refused(&self, caller: &Caller, error: &Error, status: Option<StatusCode>) {
@@ -142,11 +151,25 @@ fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
-async fn connection(listening: Rc<Listening>, _open: OpenConnection, stream: TcpStream, mut caller: Caller) {
+async fn connection(listening: Rc<Listening>, _open: OpenConnection, mut stream: TcpStream, mut caller: Caller) {
     let _connection = listening.connections.guard();
     let limits = listening.limits.get();
     // Without it small responses wait for the client's delayed acknowledgement; a failure costs only that.
     let _unset = stream.set_nodelay(true);
+    let balancers = listening.scope.borrow().balancers.clone();
+    if let Some(trusted) = balancers {
+        // Boxed: few listeners have it.
+        let told = Box::pin(balancer::introduce(
+            &trusted,
+            &mut stream,
+            &mut caller,
+            limits.header_timeout,
+        ))
+        .await;
+        if let Err(error) = told {
+            return listening.refused(&caller, &error, None);
+        }
+    }
     let mut tls = listening.tls.borrow().clone();
     let takes_cleartext = listening.scope.borrow().takes_cleartext;
     if takes_cleartext && !tls::server::is_begun(&stream, limits.header_timeout).await {
@@ -267,7 +290,7 @@ async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
         let is_old = clock::now() >= expiry || caller.term.as_ref().is_some_and(Term::is_cut);
         std::future::poll_fn(|cx| {
             // Looked at before the exchange, so that a response that begins while we end says `Connection: close`.
-            if is_old || listening.connections.has_begun() || ending.as_mut().poll(cx).is_ready() {
+            if is_old || listening.leaving.has_begun() || ending.as_mut().poll(cx).is_ready() {
                 connection.close_after_this();
             }
             exchange.as_mut().poll(cx)
@@ -290,7 +313,12 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
             return listening.refused(&caller, &error, None);
         }
     };
-    let mut ending = pin!(listening.connections.begun());
+    // Whoever comes when others are already told to go stays until the end.
+    let ending = match listening.leaving.has_begun() {
+        true => &listening.connections,
+        false => &listening.leaving,
+    };
+    let mut ending = pin!(ending.begun());
     let mut idle = pin!(clock::sleep(limits.idle_timeout));
     let mut expiry = pin!(clock::sleep_until(last_call(&limits, &caller)));
     let mut is_ending = false;

@@ -79,6 +79,8 @@ reasons! {
     RequestTimeout = "request-timeout", Downstream, Listener, 408, 4, "The request did not arrive in time.", "Look at the client and the network before this proxy.";
     /// The caller cancelled, reset or disconnected.
     DownstreamReset = "downstream-reset", Downstream, Listener, 499, 1, "The caller cancelled the request or disconnected.", "Look at the caller's timeout.";
+    /// No header of a balancer where there must be one, or from somebody who may send none.
+    ProxyProtocol = "proxy-protocol", Downstream, Listener, 400, 13, "The connection has no PROXY protocol header that is taken here.", "Look at the detail: balancers send it (version 1 or 2) from an address of `proxy_protocol.trusted` of the listener.";
     /// The client's certificate does not prove an identity that is trusted here.
     ClientUntrusted = "client-untrusted", Downstream, Listener, 403, 7, "The client proved no identity that is trusted here.", "Compare authority, trust domain and clock of the client with ours: the detail names what was expected and what was seen.";
     /// More frames of a kind than one connection may send.

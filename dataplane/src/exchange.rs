@@ -133,7 +133,7 @@ struct Answer<'a> {
 impl Call {
     /// Finds the route; then a filter answers, or an endpoint. Fails when there is nothing to answer with.
     async fn carry_out(&mut self, scope: &Scope, caller: &Caller, parts: &Parts) -> Result<(), Error> {
-        if let Some(reply) = self.to_https(scope, parts)? {
+        if let Some(reply) = self.at_the_door(scope, parts)? {
             self.say(reply, parts).await;
             return Ok(());
         }

@@ -27,6 +27,7 @@ mod http;
 mod l4;
 mod outlier;
 mod pool;
+mod proxy_protocol;
 mod rate;
 mod reply;
 mod retry;

@@ -101,6 +101,10 @@ impl DataPlane {
         Ok(PyBytes::new(py, &reply))
     }
 
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.detached(py, Runtime::leave)
+    }
+
     fn shutdown(&self, py: Python<'_>, grace: f64) -> PyResult<bool> {
         let grace = seconds("grace", grace)?;
         self.detached(py, |runtime| runtime.shutdown(grace))

@@ -297,6 +297,12 @@ impl Runtime {
         Ok(proto::Reply { kind: Some(kind) }.encode_to_vec())
     }
 
+    /// Tells clients to go elsewhere, by the health path, on HTTP/2 by GOAWAY, and by `Connection: close`; serves whoever
+    /// comes all the same.
+    pub fn leave(&self) {
+        self.lock().tell_all(Command::Leave);
+    }
+
     /// Drains for up to `grace` and stops the threads. True: nothing was cut off. A second call answers at once.
     pub fn shutdown(&self, grace: Duration) -> bool {
         let workers = std::mem::take(&mut self.lock().workers);

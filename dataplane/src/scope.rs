@@ -18,7 +18,7 @@ use crate::http::grpc;
 use crate::route::matcher::Asked;
 use crate::route::table::RouteTable;
 use crate::snapshot::address_lists::AddressLists;
-use crate::snapshot::model::{Direction, Forwarding, Front, Mode, Origin, Route, Sources};
+use crate::snapshot::model::{Direction, Forwarding, Front, Mode, Network, Origin, Route, Sources};
 use crate::standing::{Leave, Standing};
 use crate::telemetry::metrics::{ListenerLabel, RouteMetrics};
 use crate::telemetry::observer::Observer;
@@ -58,6 +58,12 @@ pub struct Scope {
     pub consumers: Arc<Consumers>,
     /// Lets requests in; `None`: whatever comes.
     pub gate: Option<Arc<Gate>>,
+    /// Who says before each connection whose it is; `None`: nobody.
+    pub balancers: Option<Arc<[Network]>>,
+    /// Where balancers ask how we are; `None`: nowhere.
+    pub health_path: Option<Arc<str>>,
+    /// Begins when clients are to go elsewhere.
+    pub leaving: Rc<Drain>,
     /// From where they may come; `None`: from anywhere.
     pub sources: Option<Arc<Sources>>,
     /// What is answered there whatever the route.
@@ -166,7 +172,7 @@ pub struct Caller {
     pub peer: Option<Arc<str>>,
     /// How long its connection may live; `None` without a client certificate.
     pub term: Option<Term>,
-    /// The TCP peer.
+    /// The TCP peer, or whom a balancer has named in its place.
     pub address: SocketAddr,
     /// Its connection.
     pub hop: Hop,
@@ -177,7 +183,7 @@ pub struct Caller {
 /// The connection that requests come by, with the values of the fields that tell of it: each request gets the same.
 #[derive(Clone, Debug)]
 pub struct Hop {
-    /// The TCP peer.
+    /// The TCP peer, or whom a balancer has named in its place.
     pub peer: IpAddr,
     /// The peer's address.
     pub from: HeaderValue,

@@ -59,6 +59,8 @@ pub enum Command {
     Lists(Arc<AddressLists>, SyncSender<()>),
     /// Other callers to know.
     Credentials(Arc<Credentials>, SyncSender<()>),
+    /// Tell clients to go elsewhere, and serve on.
+    Leave(SyncSender<()>),
     /// Stop accepting; answers with the exchanges that the end of the grace cut off. Nothing is taken after it.
     Shutdown(Duration, SyncSender<usize>),
 }
@@ -97,6 +99,8 @@ pub struct Worker {
     callers: Rc<Callers>,
     lists: Rc<RefCell<Arc<AddressLists>>>,
     listening: HashMap<Arc<str>, Rc<Listening>>,
+    /// Clients are told to go elsewhere, by listeners that are still to come too.
+    is_leaving: bool,
 }
 
 impl Worker {
@@ -115,6 +119,7 @@ impl Worker {
             trust,
             upstreams: HashMap::new(),
             listening: HashMap::new(),
+            is_leaving: false,
         }
     }
 
@@ -157,6 +162,13 @@ impl Worker {
                     self.callers.change(credentials);
                     done.send(())
                 }
+                Command::Leave(done) => {
+                    self.is_leaving = true;
+                    for listening in self.listening.values() {
+                        listening.leaving.begin();
+                    }
+                    done.send(())
+                }
                 Command::Shutdown(grace, done) => {
                     let aborted = self.drain(grace).await;
                     let _unheard = done.send(aborted);
@@ -174,7 +186,12 @@ impl Worker {
         for listener in &snapshot.listeners {
             let before = self.listening.get(&listener.name);
             let latest = before.map(|listening| listening.scope.borrow().latest.clone());
-            let scope = Rc::new(self.scope(&snapshot, listener, latest.unwrap_or_default(), &counts));
+            let leaving = before.map_or_else(Rc::<Drain>::default, |listening| Rc::clone(&listening.leaving));
+            if self.is_leaving {
+                leaving.begin();
+            }
+            let scope = self.scope(&snapshot, listener, latest.unwrap_or_default(), &counts);
+            let scope = Rc::new(Scope { leaving: Rc::clone(&leaving), ..scope });
             scope.latest.set(&scope);
             match before {
                 Some(listening) => {
@@ -187,6 +204,7 @@ impl Worker {
                         scope: RefCell::new(scope),
                         tls: RefCell::new(tls.get(&listener.name).cloned()),
                         trust: Rc::clone(&self.trust),
+                        leaving,
                         limits: Cell::new(listener.limits),
                         connections: Rc::default(),
                     };
@@ -197,7 +215,7 @@ impl Worker {
         self.listening.retain(|name, listening| {
             let kept = snapshot.listeners.iter().any(|listener| listener.name == *name);
             if !kept {
-                listening.connections.begin();
+                listening.end();
             }
             kept
         });
@@ -261,6 +279,9 @@ impl Worker {
             callers: Rc::clone(&self.callers),
             consumers: counts.consumers(),
             gate: counts.gate(&listener.name),
+            balancers: listener.balancers.clone(),
+            health_path: listener.health_path.clone(),
+            leaving: Rc::default(),
             sources: listener.sources.clone(),
             front: listener.front.clone(),
             lists: Rc::clone(&self.lists),
@@ -320,7 +341,7 @@ impl Worker {
     async fn drain(&mut self, grace: Duration) -> usize {
         self.exchanges.begin();
         for listening in self.listening.values() {
-            listening.connections.begin();
+            listening.end();
         }
         tokio::select! {
             biased;

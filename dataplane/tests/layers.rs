@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["cluster", "route"],
     &["breaker", "budget", "hashing", "rate"],
     &["deadline"],
-    &["http", "tls", "events", "credentials"],
+    &["http", "tls", "proxy_protocol", "events", "credentials"],
     &["telemetry"],
     &["snapshot"],
     &["verdict"],

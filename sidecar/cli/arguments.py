@@ -102,6 +102,14 @@ AccessLog = Annotated[
 Grace = Annotated[
     str, typer.Option(metavar="DURATION", help="How long requests may take to end after a signal: 500ms, 30s, 2m.")
 ]
+DrainDelay = Annotated[
+    str,
+    typer.Option(
+        metavar="DURATION",
+        help="How long after a signal connections are still taken, while health paths and /ready answer 503: longer "
+        "than a balancer in front needs to notice.",
+    ),
+]
 LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error; goes to standard error.")]
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -194,6 +202,7 @@ def start(
     identity: str,
     access_log: Path | None,
     command: Sequence[str] = (),
+    drain_delay: float = 0,
 ) -> None:
     """Run to the end in this process."""
     # Here, so that help, version and usage errors do not wait for what a running sidecar needs.
@@ -215,6 +224,7 @@ def start(
         state_directory=state_directory(state_dir),
         run_directory=rundir.default_directory(os.environ),
         grace=grace,
+        drain_delay=drain_delay,
         command=tuple(command),
         environ=os.environ,
         announcement=announcement,

@@ -21,6 +21,9 @@ Examples:
   # on a host that already runs a sidecar
   sidecar gateway --name edge --admin-port 0
 \b
+  # behind a balancer that asks `health_path` every 2 s, and gives up after the second 503
+  sidecar gateway --name edge --drain-delay 10s
+\b
   # lines in a file, which logrotate moves away before it sends SIGUSR1
   sidecar gateway --name edge --access-log /var/log/sidecar/edge.log
 
@@ -35,6 +38,7 @@ def gateway(
     state_dir: arguments.StateDir = None,
     identity: arguments.Identity = "",
     grace: arguments.Grace = "30s",
+    drain_delay: arguments.DrainDelay = "0s",
     access_log: arguments.AccessLog = None,
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
@@ -61,4 +65,5 @@ def gateway(
         consul_token_file,
         identity,
         access_log,
+        drain_delay=arguments.seconds(drain_delay, "--drain-delay"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sidecar.config.model.balancer import ProxyProtocol
 from sidecar.config.model.entry import Sources
 from sidecar.config.model.gateway import GatewayRoute
 from sidecar.wire import snapshot_pb2 as wire
@@ -18,6 +19,11 @@ def sources(said: Sources | None) -> wire.Sources | None:
         deny=said.deny,
         deny_lists=said.deny_files,
     )
+
+
+def proxy_protocol(said: ProxyProtocol | None) -> wire.ProxyProtocol | None:
+    """None: connections are of whoever connects."""
+    return None if said is None else wire.ProxyProtocol(trusted=said.trusted)
 
 
 def shape(route: GatewayRoute) -> wire.Shape | None:

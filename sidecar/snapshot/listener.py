@@ -12,7 +12,7 @@ from sidecar.config.model.limits import Limits
 from sidecar.config.model.tls import Certificate, ListenerTls
 from sidecar.snapshot.cluster import MESH_IDENTITY, MESH_TRUST_BUNDLE, tls_mode
 from sidecar.snapshot.direct import error_pages, hsts, https_redirect
-from sidecar.snapshot.entry import sources
+from sidecar.snapshot.entry import proxy_protocol, sources
 from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
@@ -84,6 +84,8 @@ def edge_listeners(world: World, document: Document, gateway: Gateway) -> list[w
             https_redirect=https_redirect(listener.https_redirect),
             hsts=hsts(listener.hsts),
             error_pages=error_pages(gateway.error_pages),
+            proxy_protocol=proxy_protocol(listener.proxy_protocol),
+            health_path=str(listener.health_path or ""),
             origin=wire.Origin(place=document.origin("listeners", index), index=document.index),
         )
         for index, (name, listener) in enumerate(_named(gateway.listeners))

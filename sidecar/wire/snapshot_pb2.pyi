@@ -92,7 +92,7 @@ class Origin(_message.Message):
     def __init__(self, place: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission", "sources", "https_redirect", "hsts", "error_pages")
+    __slots__ = ("name", "address", "direction", "route_table", "tls", "limits", "origin", "forwarding", "mode", "authorization", "admission", "sources", "https_redirect", "hsts", "error_pages", "proxy_protocol", "health_path")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,8 @@ class Listener(_message.Message):
     HTTPS_REDIRECT_FIELD_NUMBER: _ClassVar[int]
     HSTS_FIELD_NUMBER: _ClassVar[int]
     ERROR_PAGES_FIELD_NUMBER: _ClassVar[int]
+    PROXY_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_PATH_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     direction: Direction
@@ -123,7 +125,15 @@ class Listener(_message.Message):
     https_redirect: HttpsRedirect
     hsts: str
     error_pages: _containers.RepeatedCompositeFieldContainer[ErrorPage]
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., https_redirect: _Optional[_Union[HttpsRedirect, _Mapping]] = ..., hsts: _Optional[str] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ...) -> None: ...
+    proxy_protocol: ProxyProtocol
+    health_path: str
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., route_table: _Optional[str] = ..., tls: _Optional[_Union[ServerTls, _Mapping]] = ..., limits: _Optional[_Union[ListenerLimits, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., forwarding: _Optional[_Union[Forwarding, _Mapping]] = ..., mode: _Optional[_Union[ListenerMode, str]] = ..., authorization: _Optional[_Union[Authorization, _Mapping]] = ..., admission: _Optional[_Union[Admission, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., https_redirect: _Optional[_Union[HttpsRedirect, _Mapping]] = ..., hsts: _Optional[str] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ..., proxy_protocol: _Optional[_Union[ProxyProtocol, _Mapping]] = ..., health_path: _Optional[str] = ...) -> None: ...
+
+class ProxyProtocol(_message.Message):
+    __slots__ = ("trusted",)
+    TRUSTED_FIELD_NUMBER: _ClassVar[int]
+    trusted: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, trusted: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class HttpsRedirect(_message.Message):
     __slots__ = ("status", "port")

@@ -9,7 +9,7 @@ tools="${XDG_CACHE_HOME:-$HOME/.cache}/sidecar-mesh/tools"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # command:package
-debian=(curl:curl openssl:openssl nghttpd:nghttp2-server nghttp:nghttp2-client redis-server:redis-server redis-cli:redis-tools faketime:faketime node:nodejs npm:npm prometheus:prometheus)
+debian=(curl:curl openssl:openssl nghttpd:nghttp2-server nghttp:nghttp2-client redis-server:redis-server redis-cli:redis-tools faketime:faketime node:nodejs npm:npm prometheus:prometheus haproxy:haproxy)
 
 # Directory in the cache, then what puts the program there. The directory names the version, so a new pin is a new one.
 h2spec=(h2spec-2.6.0 go install github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108)
@@ -143,7 +143,7 @@ if [ "${1:-}" = jaeger ]; then
   exit
 fi
 if [ "${1:-}" = attack ]; then
-  debian+=(nginx:nginx haproxy:haproxy nghttpx:nghttp2-proxy apache2:apache2-bin)
+  debian+=(nginx:nginx nghttpx:nghttp2-proxy apache2:apache2-bin)
   install_debian
   install_peers
   install_aside "$sslyze" fetch_sslyze

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -102,6 +103,25 @@ async def test_it_is_ready_announced_and_then_drained(
     assert ready in caplog.text
     assert "every verified peer of the mesh may call orders" in caplog.text
     assert "SIGTERM received, draining" in caplog.text
+
+
+async def test_a_drain_may_begin_with_a_while_in_which_balancers_notice(
+    settings: app.Settings, config: Path, seam: SeamDouble
+) -> None:
+    (config / "gateways").mkdir()
+    (config / "gateways/edge.yaml").write_text("listeners: [{port: 0}]\n")
+    async with running(replace(settings, role=GatewayRole("edge"), drain_delay=0.2), seam) as started:
+        began = time.monotonic()
+        assert await started.stop() == 0
+        assert time.monotonic() - began >= 0.2
+    assert seam.has_left.is_set()
+    assert seam.shut_down_with == 2.5
+
+
+async def test_without_a_delay_nobody_is_told_to_leave(settings: app.Settings, seam: SeamDouble) -> None:
+    async with running(settings, seam) as started:
+        assert await started.stop() == 0
+    assert not seam.has_left.is_set()
 
 
 async def test_the_local_application_is_known_from_the_start(settings: app.Settings, seam: SeamDouble) -> None:

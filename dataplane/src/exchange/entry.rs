@@ -6,14 +6,18 @@ use super::Call;
 use crate::admission::Asker;
 use crate::authenticate::identified::Identified;
 use crate::error::Error;
-use crate::filter::{entry, front};
+use crate::filter::{alive, entry, front};
 use crate::reply::Reply;
 use crate::scope::{Caller, Scope, Target};
 use crate::telemetry::record::Record;
 
 impl Call {
-    /// Sends it to TLS if it came in the clear and the listener wants none of that. Fails when its client may not come in.
-    pub(super) fn to_https(&self, scope: &Scope, parts: &Parts) -> Result<Option<Reply>, Error> {
+    /// Answers balancers that ask how we are; sends a request to TLS if it came in the clear and the listener wants none of
+    /// that. Fails when its client may not come in.
+    pub(super) fn at_the_door(&self, scope: &Scope, parts: &Parts) -> Result<Option<Reply>, Error> {
+        if let Some(answer) = alive::answer(scope, parts) {
+            return answer.map(Some);
+        }
         entry::comes_from(
             scope.sources.as_deref(),
             &scope.lists.borrow(),

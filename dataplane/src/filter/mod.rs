@@ -6,6 +6,7 @@ use http::request::Parts;
 use crate::reply::Reply;
 use crate::snapshot::model::{Direct, Route};
 
+pub mod alive;
 mod cors;
 mod direct;
 pub mod entry;

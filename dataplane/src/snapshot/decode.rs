@@ -170,6 +170,11 @@ fn listener(mut message: proto::Listener, name: &Arc<str>, origin: &Origin, tabl
             })
             .transpose()?,
         front,
+        balancers: message
+            .proxy_protocol
+            .map(|message| entry::balancers(&message))
+            .transpose()?,
+        health_path: entry::health_path(message.health_path)?,
         authorization: message
             .authorization
             .map(|rules| authorization::authorization(rules, tls.as_ref(), mode))

@@ -121,6 +121,10 @@ pub struct Listener {
     pub sources: Option<Arc<Sources>>,
     /// None: nothing is answered before a route is found.
     pub front: Option<Arc<Front>>,
+    /// Networks of those that say before each connection whose it is, and who alone may come; None: nobody says.
+    pub balancers: Option<Arc<[Network]>>,
+    /// Where balancers ask how we are; None: nowhere.
+    pub health_path: Option<Arc<str>>,
     /// Bounds.
     pub limits: ListenerLimits,
     /// Who is believed.

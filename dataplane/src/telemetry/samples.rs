@@ -83,6 +83,8 @@ pub(super) fn listener(direction: Direction) -> Listener {
         admission: None,
         sources: None,
         front: None,
+        balancers: None,
+        health_path: None,
         authorization: None,
         limits: ListenerLimits {
             max_header_bytes: 1,

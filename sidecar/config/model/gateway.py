@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sidecar.config.model.admission import GatewayRateLimit
 from sidecar.config.model.authenticate import Access, Methods
+from sidecar.config.model.balancer import HealthPath, ProxyProtocol
 from sidecar.config.model.base import Finding, Label, Model, refusal, refuse_all
 from sidecar.config.model.cors import Cors
 from sidecar.config.model.direct import DirectResponse, ErrorPages, Redirect
@@ -42,7 +43,7 @@ class Forwarding(Model):
 class GatewayListener(Model):
     """Where the gateway accepts connections."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"protocol", "proxy_protocol", "hosts"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"protocol", "hosts"})
 
     port: int = Field(ge=0, le=65535, description="Port; 0 takes a free one.")
     address: Annotated[str, BeforeValidator(_check_listen_ip)] = Field(
@@ -62,6 +63,16 @@ class GatewayListener(Model):
     )
     hsts: Hsts | None = Field(
         default=None, description="Answers to requests by TLS, whoever makes them, say Strict-Transport-Security."
+    )
+    proxy_protocol: ProxyProtocol | None = Field(
+        default=None,
+        description="A balancer in front passes connections on by their bytes, and begins each with a header of the "
+        "PROXY protocol, version 1 or 2. Left out: nobody does.",
+    )
+    health_path: HealthPath | None = Field(
+        default=None,
+        description="GET and HEAD of this path, whatever the host, are answered to balancers by the gateway itself, "
+        "before any route: 200, or 503 once it is about to end.",
     )
 
     @model_validator(mode="after")

@@ -87,6 +87,26 @@ def test_what_cannot_be_meant_is_refused_with_its_place(text: str, message: str)
     assert problem.place.startswith("gateways/edge.yaml:2:")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("proxy_protocol: {}", "`trusted` is missing"),
+        ("proxy_protocol: true", "`true` is not a mapping of fields"),
+        ("proxy_protocol: {trusted: []}", "an empty list refuses every connection"),
+        ("proxy_protocol: {trusted: [10.0.0.1/8]}", "this is not a network: `10.0.0.1/8`"),
+        ("proxy_protocol: {trusted: [10.0.0.0/8], version: 2}", "unknown field `version`"),
+        ("health_path: healthz", "a path begins with `/`"),
+        ("health_path: /health/*", "this is one path"),
+        ("health_path: /a?b", "`?` does not belong in a path"),
+    ],
+)
+def test_a_balancer_is_told_of_in_full(text: str, message: str) -> None:
+    problem = only(problems_of(f"listeners:\n  - {{port: 80, {text}}}\n", "gateways/edge.yaml"))
+
+    assert problem.message.startswith(message), problem
+    assert problem.place.startswith("gateways/edge.yaml:2:")
+
+
 def test_rules_about_callers_need_somebody_who_asks() -> None:
     by_consumer = "rate_limit: {requests: 5, by: [consumer]}"
     assert gateway(by_consumer, rest=KEYS).routes[0].rate_limit is not None

@@ -33,6 +33,17 @@ def test_no_list_and_an_empty_one_are_not_the_same() -> None:
     assert not snapshot("").listeners[0].HasField("sources")
 
 
+def test_a_listener_names_its_balancers_and_where_they_ask() -> None:
+    said = (
+        "listeners: [{port: 8080, proxy_protocol: {trusted: [10.0.0.0/8, '::1']}, health_path: /healthz}, {port: 8081}]"
+    )
+    first, second = compile(world_of({**SHOP, "gateways/edge.yaml": said}), EDGE, 1).listeners
+
+    assert first.proxy_protocol == wire.ProxyProtocol(trusted=["10.0.0.0/8", "::1/128"])
+    assert first.health_path == "/healthz"
+    assert (second.HasField("proxy_protocol"), second.health_path) == (False, "")
+
+
 def test_a_routes_quota_is_asked_before_the_gateways() -> None:
     limit = "rate_limit: {requests: 5, per: 1m, burst: 2, by: [consumer, source, method, {claim: sub}, {header: x-a}]}"
     (made,) = routes(f"authenticate: [{{key: {{}}}}]\nrate_limit: {{requests: 9}}\n{route(limit)}")

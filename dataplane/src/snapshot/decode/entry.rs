@@ -1,10 +1,12 @@
 //! Who may come in, and with what.
 
-use http::HeaderValue;
+use std::sync::Arc;
+
+use http::{HeaderValue, Uri};
 
 use super::{Checked, matchers};
 use crate::proto;
-use crate::snapshot::model::{ContentType, Listed, Shape, Sources};
+use crate::snapshot::model::{ContentType, Listed, Network, Shape, Sources};
 
 pub(super) fn sources(message: proto::Sources) -> Checked<Sources> {
     let proto::Sources { only, allow, deny, allow_lists, deny_lists } = message;
@@ -22,6 +24,28 @@ fn listed(field: &str, texts: &[String], lists: Vec<String>) -> Checked<Listed> 
         networks: networks.collect::<Checked<_>>()?,
         lists: lists.into_iter().map(Into::into).collect(),
     })
+}
+
+pub(super) fn balancers(message: &proto::ProxyProtocol) -> Checked<Arc<[Network]>> {
+    if message.trusted.is_empty() {
+        return Err("proxy_protocol trusts nobody: every connection would be refused".to_owned());
+    }
+    let networks = message
+        .trusted
+        .iter()
+        .map(|text| matchers::network("proxy_protocol.trusted", text));
+    networks.collect()
+}
+
+/// Of the form that paths of requests have when they are looked at.
+pub(super) fn health_path(path: String) -> Checked<Option<Arc<str>>> {
+    match path.parse::<Uri>() {
+        _ if path.is_empty() => Ok(None),
+        Ok(uri) if path.starts_with('/') && uri.path() == path => Ok(Some(path.into())),
+        _ => Err(format!(
+            "health_path {path:?} is no path; expected one like \"/healthz\""
+        )),
+    }
 }
 
 pub(super) fn shape(message: proto::Shape) -> Checked<Shape> {
@@ -67,6 +91,17 @@ mod tests {
         for text in ["", "json", "*/*", "a/b/c", "a/", "/b", "a/b;c", "a/*b"] {
             assert!(content_type(text).is_err(), "{text}");
         }
+        let trusting = |trusted: &[&str]| {
+            let trusted = trusted.iter().map(|text| (*text).to_owned()).collect();
+            balancers(&proto::ProxyProtocol { trusted })
+        };
+        assert!(trusting(&["10.0.0.0/8", "::1/128"]).is_ok());
+        assert!(trusting(&[]).is_err() && trusting(&["10.0.0.0"]).is_err());
+        for path in ["healthz", "/a?b", "/a#b", "*", "/a b", "http://a/b"] {
+            assert!(health_path(path.to_owned()).is_err(), "{path}");
+        }
+        assert_eq!(health_path(String::new()), Ok(None));
+        assert_eq!(health_path("/healthz".to_owned()), Ok(Some("/healthz".into())));
         assert_eq!(content_type("image/*"), Ok(ContentType::Of("image/".into())));
         assert_eq!(content_type("a/b+c"), Ok(ContentType::Exact("a/b+c".into())));
     }
