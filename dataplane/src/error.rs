@@ -117,6 +117,8 @@ reasons! {
     MethodRefused = "method-refused", Downstream, Route, 405, 12, "The route does not take this method.", "Use one that Allow names, or add it to `methods` of the route.";
     /// The route takes other content.
     ContentTypeRefused = "content-type-refused", Downstream, Route, 415, 3, "The route does not take content of this type.", "Send another, or add it to `content_types` of the route.";
+    /// The content is compressed by something that is not understood.
+    ContentCodingRefused = "content-coding-refused", Downstream, Route, 415, 3, "The content is coded in a way that is not understood here.", "Send it as it is, or coded as Accept-Encoding of the answer names.";
     /// No route of the listener matches.
     NoRoute = "no-route", Proxy, Listener, 404, 12, "No route matches the request.", "Compare host, path and headers with the routes of this listener.";
     /// The route's cluster has no endpoint at all.

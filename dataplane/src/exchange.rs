@@ -176,6 +176,7 @@ impl Call {
         if upstream.config.is_grpc {
             self.translate(parts);
         }
+        self.upload.decode(route, parts)?;
         if let Some(fault) = &route.fault {
             Box::pin(self.inject(fault, parts)).await?;
         }

@@ -1,5 +1,7 @@
 //! The request as it goes on: its head rewritten for the next hop, its content replayable as long as no response began.
 
+mod decoded;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
@@ -18,6 +20,7 @@ use crate::error::{Error, Reason};
 use crate::http::body::{Body, ResetCode, Sink, StreamError};
 use crate::http::check;
 use crate::http::claims;
+use crate::http::coding;
 use crate::http::grpc;
 use crate::http::grpc_web::{self, Translation};
 use crate::http::pump::{Broken, Observe, Pump};
@@ -126,6 +129,9 @@ pub fn request(
     let headers = request.headers_mut();
     if let (Some(caller), Some(asked)) = (caller, &route.authentication) {
         caller.apply(asked, headers);
+    }
+    if decoded::is_asked(route, headers) {
+        coding::forget(headers);
     }
     modify_cookies(&route.cookies, headers, &facts);
     modify(&destination.request_headers, headers, &facts);
@@ -327,6 +333,7 @@ impl Upload {
             Poll::Ready(Err(Broken::TooLarge)) => Err(self.stop(Error::from(Broken::TooLarge))),
             Poll::Ready(Err(Broken::Body(error))) => Err(self.stop(match error {
                 StreamError::Malformed(words) => Error::new(Reason::BadRequest).because(words),
+                StreamError::TooLarge(words) => Error::new(Reason::BodyTooLarge).because(words),
                 error => Error::new(Reason::DownstreamReset).because(error),
             })),
         }

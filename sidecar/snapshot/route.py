@@ -14,6 +14,7 @@ from sidecar.snapshot import tcp
 from sidecar.snapshot.admission import quotas
 from sidecar.snapshot.authentication import access, authentication, methods_of
 from sidecar.snapshot.cluster import APP, origin
+from sidecar.snapshot.coding import compress, decompress
 from sidecar.snapshot.cors import policy, preflight
 from sidecar.snapshot.direct import direct, error_pages
 from sidecar.snapshot.entry import shape, sources
@@ -111,11 +112,14 @@ def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Pa
         if route.enabled:
             place = wire.Origin(place=document.origin("routes", index), index=document.index)
             methods = methods_of(gateway, route)
-            made_of = (route, place, methods, gateway.rate_limit, _about(world, *_services(route)))
+            whole = (gateway.rate_limit, gateway.compress, gateway.decompress)
+            made_of = (route, place, methods, whole, _about(world, *_services(route)))
             asked = wire.Route(
                 authentication=authentication(methods, document.key.name),
                 access=access(route),
                 shape=shape(route),
+                compress=compress(gateway, route),
+                decompress=decompress(gateway, route),
                 quotas=quotas(gateway, route),
             )
             parts.append(memo.get(route.name, made_of, _edge_part, world, route, place, asked))
@@ -123,7 +127,7 @@ def edge_table(world: World, document: Document, gateway: Gateway, memo: Memo[Pa
 
 
 def _edge_part(world: World, route: GatewayRoute, place: wire.Origin, asked: wire.Route) -> Part:
-    """`asked`: what is asked of its requests."""
+    """`asked`: what is asked of its requests, and how content is coded."""
     world = world.only(*with_mirrors(world, _services(route)))
     made = list(mirrored(world, _gateway_routes(world, route, place)))
     taken = wire.Route(sources=sources(route.sources), error_pages=error_pages(route.error_pages))

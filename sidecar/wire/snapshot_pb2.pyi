@@ -28,6 +28,13 @@ class TlsVersion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TLS_VERSION_1_2: _ClassVar[TlsVersion]
     TLS_VERSION_1_3: _ClassVar[TlsVersion]
 
+class Coding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CODING_UNSPECIFIED: _ClassVar[Coding]
+    CODING_ZSTD: _ClassVar[Coding]
+    CODING_BROTLI: _ClassVar[Coding]
+    CODING_GZIP: _ClassVar[Coding]
+
 class UpstreamProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UPSTREAM_PROTOCOL_UNSPECIFIED: _ClassVar[UpstreamProtocol]
@@ -56,6 +63,10 @@ LISTENER_MODE_BY_ALPN: ListenerMode
 TLS_VERSION_UNSPECIFIED: TlsVersion
 TLS_VERSION_1_2: TlsVersion
 TLS_VERSION_1_3: TlsVersion
+CODING_UNSPECIFIED: Coding
+CODING_ZSTD: Coding
+CODING_BROTLI: Coding
+CODING_GZIP: Coding
 UPSTREAM_PROTOCOL_UNSPECIFIED: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP1: UpstreamProtocol
 UPSTREAM_PROTOCOL_HTTP2: UpstreamProtocol
@@ -381,7 +392,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape", "redirect", "respond", "error_pages", "query_changes", "cookie_changes")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape", "redirect", "respond", "error_pages", "query_changes", "cookie_changes", "compress", "decompress")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -405,6 +416,8 @@ class Route(_message.Message):
     ERROR_PAGES_FIELD_NUMBER: _ClassVar[int]
     QUERY_CHANGES_FIELD_NUMBER: _ClassVar[int]
     COOKIE_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    COMPRESS_FIELD_NUMBER: _ClassVar[int]
+    DECOMPRESS_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -428,7 +441,27 @@ class Route(_message.Message):
     error_pages: _containers.RepeatedCompositeFieldContainer[ErrorPage]
     query_changes: _containers.RepeatedCompositeFieldContainer[HeaderChange]
     cookie_changes: _containers.RepeatedCompositeFieldContainer[HeaderChange]
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., redirect: _Optional[_Union[Redirect, _Mapping]] = ..., respond: _Optional[_Union[DirectResponse, _Mapping]] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ..., query_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., cookie_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ...) -> None: ...
+    compress: Compress
+    decompress: Decompress
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., redirect: _Optional[_Union[Redirect, _Mapping]] = ..., respond: _Optional[_Union[DirectResponse, _Mapping]] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ..., query_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., cookie_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., compress: _Optional[_Union[Compress, _Mapping]] = ..., decompress: _Optional[_Union[Decompress, _Mapping]] = ...) -> None: ...
+
+class Compress(_message.Message):
+    __slots__ = ("codings", "content_types", "min_size")
+    CODINGS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPES_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    codings: _containers.RepeatedScalarFieldContainer[Coding]
+    content_types: _containers.RepeatedScalarFieldContainer[str]
+    min_size: int
+    def __init__(self, codings: _Optional[_Iterable[_Union[Coding, str]]] = ..., content_types: _Optional[_Iterable[str]] = ..., min_size: _Optional[int] = ...) -> None: ...
+
+class Decompress(_message.Message):
+    __slots__ = ("max_size", "max_ratio")
+    MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RATIO_FIELD_NUMBER: _ClassVar[int]
+    max_size: int
+    max_ratio: int
+    def __init__(self, max_size: _Optional[int] = ..., max_ratio: _Optional[int] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("methods", "content_types")

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Response, StatusCode, response};
 use super::Call;
 use crate::authenticate;
 use crate::error::{Error, Reason};
-use crate::filter::{self, entry, front};
+use crate::filter::{self, compress, entry, front};
 use crate::http::body::{Body, ResetCode};
 use crate::http::grpc_web::Form;
 use crate::http::pump::{Observe, Pump};
@@ -48,6 +48,7 @@ impl Call {
         filter::answered(self.record.route(), parts, reply.head.headers_mut());
         if let Some(route) = self.record.route() {
             entry::tell_methods(route, &error, reply.head.headers_mut());
+            compress::tell_codings(&error, reply.head.headers_mut());
             if let Some(asked) = &route.authentication {
                 authenticate::challenge(asked, &error, reply.head.headers_mut());
             }

@@ -11,6 +11,7 @@ use super::attempt::Received;
 use super::ending::Told;
 use super::{Answer, Call};
 use crate::error::{Error, Reason};
+use crate::filter::compress;
 use crate::forward;
 use crate::http::body::{Body, ResetCode};
 use crate::http::grpc_web::Form;
@@ -93,6 +94,13 @@ impl Call {
             modify(&destination.response_headers, &mut head.headers, &facts);
         }
         self.complete(parts, &mut head.headers);
+        if let Some(wanted) = self.record.route().and_then(|route| route.compress.as_deref())
+            && !is_end
+            && !is_tunnel
+            && first.is_none()
+        {
+            body = compress::answer(wanted, parts, &mut head, body);
+        }
         let sink = match self.responder.respond(Response::from_parts(head, ()), is_end) {
             Ok(sink) => form.sink(sink),
             Err(error) => {

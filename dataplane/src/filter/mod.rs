@@ -7,6 +7,7 @@ use crate::reply::Reply;
 use crate::snapshot::model::{Direct, Route};
 
 pub mod alive;
+pub mod compress;
 mod cors;
 mod direct;
 pub mod entry;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
+use super::coding::{Compressed, Decompressed};
 use super::{grpc_web, h1, h2};
 use crate::error::{Error, Reason};
 
@@ -62,6 +63,8 @@ pub enum StreamError {
     Closed(Box<str>),
     /// The peer broke the protocol.
     Malformed(Box<str>),
+    /// It is more than is allowed.
+    TooLarge(Box<str>),
     /// The content ends inside a message.
     Cut,
 }
@@ -72,6 +75,7 @@ impl std::fmt::Display for StreamError {
             StreamError::Reset(code) => write!(f, "stream reset with code {:#x}", code.0),
             StreamError::Closed(words) => write!(f, "connection closed: {words}"),
             StreamError::Malformed(words) => write!(f, "malformed message: {words}"),
+            StreamError::TooLarge(words) => f.write_str(words),
             StreamError::Cut => f.write_str("the content ends inside a message"),
         }
     }
@@ -101,6 +105,10 @@ pub enum Body {
     Text(Box<grpc_web::Text>),
     /// The trailer section alone, which has come already.
     Trailers(Box<HeaderMap>),
+    /// One of the others, compressed.
+    Compressed(Box<Compressed>),
+    /// One of the others, decompressed.
+    Decompressed(Box<Decompressed>),
     /// Other content than the one that comes, which is read to its end.
     Instead(Box<Instead>),
 }
@@ -131,6 +139,8 @@ impl Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::Trailers(trailers))))
             }
+            Body::Compressed(compressed) => compressed.poll_frame(cx),
+            Body::Decompressed(decompressed) => decompressed.poll_frame(cx),
             Body::Instead(instead) => instead.poll_frame(cx),
         }
     }
@@ -149,6 +159,8 @@ impl Body {
             Body::H2(incoming) => incoming.is_end(),
             Body::Text(text) => text.is_end(),
             Body::Trailers(_) => false,
+            Body::Compressed(compressed) => compressed.is_end(),
+            Body::Decompressed(decompressed) => decompressed.is_end(),
             Body::Instead(instead) => instead.content.is_none(),
         }
     }
@@ -159,6 +171,8 @@ impl Body {
         match self {
             Body::H2(incoming) => incoming.gather(cx),
             Body::Text(text) => text.gather(cx),
+            Body::Compressed(compressed) => compressed.gather(cx),
+            Body::Decompressed(decompressed) => decompressed.gather(cx),
             Body::Instead(instead) => instead.of.gather(cx),
             Body::Empty | Body::H1Request(_) | Body::H1Response(_) | Body::Trailers(_) => {}
         }

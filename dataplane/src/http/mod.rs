@@ -4,6 +4,7 @@ pub mod base64;
 pub mod body;
 pub mod check;
 pub mod claims;
+pub mod coding;
 pub mod grpc;
 pub mod grpc_web;
 pub mod h1;

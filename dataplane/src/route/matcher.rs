@@ -382,6 +382,8 @@ mod tests {
             sources: None,
             shape: None,
             quotas: Vec::new(),
+            compress: None,
+            decompress: None,
             mirror: None,
             idle_timeout: Duration::from_secs(3600),
             rewrite_prefix: prefix.map(Into::into),

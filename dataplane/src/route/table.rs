@@ -139,6 +139,8 @@ mod tests {
             sources: None,
             shape: None,
             quotas: Vec::new(),
+            compress: None,
+            decompress: None,
             mirror: None,
             rewrite_prefix: None,
             max_request_body: u64::MAX,

@@ -20,6 +20,7 @@ mod authorization;
 mod breaking;
 mod check;
 mod clusters;
+mod coding;
 mod cors;
 mod direct;
 mod entry;

@@ -5,6 +5,7 @@ mod admission;
 mod authentication;
 mod balance;
 mod check;
+mod coding;
 mod direct;
 mod headers;
 mod matcher;
@@ -27,6 +28,7 @@ pub use admission::{Admission, MAX_QUOTAS, Quota, Rate, RateKey, RateLimit};
 pub use authentication::{Access, AccessRule, Algorithm, Authentication, Carrier, Jwt, Method};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};
+pub use coding::{Coding, Compress, Decompress};
 pub use direct::{Direct, ErrorPage, Front, HttpsRedirect, NewPath, Redirect, Respond};
 pub use headers::HeaderChange;
 pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
@@ -244,6 +246,10 @@ pub struct Route {
     pub shape: Option<Box<Shape>>,
     /// Each must have room; at most [`MAX_QUOTAS`].
     pub quotas: Vec<Arc<Quota>>,
+    /// None: answers go on as they are.
+    pub compress: Option<Box<Compress>>,
+    /// None: the content of requests goes on as it is.
+    pub decompress: Option<Decompress>,
     /// None: nobody gets copies of them.
     pub mirror: Option<Mirror>,
     /// None: not our affair.

@@ -55,6 +55,8 @@ pub(super) fn route() -> Arc<Route> {
         sources: None,
         shape: None,
         quotas: Vec::new(),
+        compress: None,
+        decompress: None,
         mirror: None,
         rewrite_prefix: None,
         max_request_body: u64::MAX,

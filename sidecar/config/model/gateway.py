@@ -11,6 +11,7 @@ from sidecar.config.model.admission import GatewayRateLimit
 from sidecar.config.model.authenticate import Access, Methods
 from sidecar.config.model.balancer import HealthPath, ProxyProtocol
 from sidecar.config.model.base import Finding, Label, Model, refusal, refuse_all
+from sidecar.config.model.coding import Compress, Decompress
 from sidecar.config.model.cors import Cors
 from sidecar.config.model.direct import DirectResponse, ErrorPages, Redirect
 from sidecar.config.model.entry import ContentTypes, Sources
@@ -165,6 +166,13 @@ class GatewayRoute(Route):
         default=(), description="The first for the status of an answer takes its place; then those of the gateway."
     )
 
+    compress: Compress | None = Field(
+        default=None, description="Which of its answers are compressed, instead of `compress` of the gateway."
+    )
+    decompress: Decompress | None = Field(
+        default=None, description="What its compressed requests may become, instead of `decompress` of the gateway."
+    )
+
     def targets(self) -> Iterator[tuple[tuple[str | int, ...], ServiceTarget]]:
         """The services it leads to, each with its path in the route."""
         if self.to is not None:
@@ -263,6 +271,12 @@ class Gateway(Model):
         default=(),
         description="Pages in place of what the gateway, or a service's sidecar, says of why there is no answer. The "
         "reason stays in the access log and in `sidecar why`.",
+    )
+    compress: Compress | None = Field(
+        default=None, description="Which answers are compressed; {} those that are text. Left out: none."
+    )
+    decompress: Decompress | None = Field(
+        default=None, description="What compressed requests may become. Left out: they go on as they are."
     )
     routes: Annotated[tuple[GatewayRoute, ...], AfterValidator(_check_routes)] = Field(
         default=(), description="The first that matches takes the request; without a match the answer is 404."

@@ -59,7 +59,7 @@ pub(super) fn shape(message: proto::Shape) -> Checked<Shape> {
     })
 }
 
-fn content_type(text: &str) -> Checked<ContentType> {
+pub(super) fn content_type(text: &str) -> Checked<ContentType> {
     let legal = |part: &str| {
         !part.is_empty()
             && part

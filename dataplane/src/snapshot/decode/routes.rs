@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::headers::{cookie_changes, header_changes, query_changes};
 use super::matchers::{matcher, path};
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
-use super::{admission, authentication, cors, direct, entry, retry};
+use super::{admission, authentication, coding, cors, direct, entry, retry};
 use crate::proto;
 use crate::snapshot::model::{Destination, Fault, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes};
 
@@ -54,6 +54,9 @@ fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: 
     let asks = message.authentication.is_some() || message.access.is_some() || message.shape.is_some();
     if asks || message.sources.is_some() || !message.quotas.is_empty() {
         return Err("a TCP route asks nothing of requests: nobody reads what its callers send".to_owned());
+    }
+    if message.compress.is_some() || message.decompress.is_some() {
+        return Err("a TCP route codes nothing".to_owned());
     }
     if message.timeout_ms > 0 || message.rewrite.is_some() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
@@ -128,6 +131,8 @@ fn checked(
         sources: message.sources.map(entry::sources).transpose()?.map(Box::new),
         shape: message.shape.map(entry::shape).transpose()?.map(Box::new),
         quotas: admission::quotas(message.quotas)?,
+        compress: message.compress.map(coding::compress).transpose()?.map(Box::new),
+        decompress: message.decompress.map(coding::decompress).transpose()?,
         mirror: message.mirror.map(|message| mirror(message, clusters)).transpose()?,
         cors,
         direct,
