@@ -90,20 +90,22 @@ def _instructions(
     valgrind += ["--separate-threads=yes", f"--callgrind-out-file={kept}/callgrind.out.%p"]
     with _proxied(proxy, case, backend, folder, valgrind) as (port, pid):
         _load(case, port, max(1, requests // 4))
-        _control("--instr=on", pid)
+        control("--instr=on", pid)
         _load(case, port, requests)
         # Its own end writes files too, but is not waited for.
-        _control("--dump", pid)
-        counted = [_total(file) for file in kept.glob("callgrind.out.*.1-*")]
+        control("--dump", pid)
+        counted = [total(file) for file in kept.glob("callgrind.out.*.1-*")]
     return max(counted) / requests, sum(counted) / requests
 
 
-def _control(option: str, root: int) -> None:
+def control(option: str, root: int) -> None:
+    """Tell callgrind, in all processes of a tree."""
     for pid in tree(root):
         subprocess.run(["callgrind_control", option, str(pid)], check=True, capture_output=True)
 
 
-def _total(file: Path) -> int:
+def total(file: Path) -> int:
+    """Instructions that a file of callgrind's counts."""
     return sum(int(number) for number in re.findall(r"^totals: (\d+)", file.read_text(), re.MULTILINE))
 
 

@@ -181,6 +181,8 @@ def _filters(
     before = (sent.path or "/") + (f"?{sent.query}" if sent.query else "")
     if said.target != before:
         yield effect("rewrite", f"{before} becomes {said.target}")
+    if said.rewritten_host:
+        yield effect("rewrite", f"the host becomes {said.rewritten_host}")
     for name, changes in (("request_query", route.query_changes), ("request_cookies", route.cookie_changes)):
         if changes:
             yield effect(name, ", ".join(map(_change, changes)))

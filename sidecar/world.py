@@ -223,6 +223,7 @@ Update = DocumentSet | EndpointsUpdate | QueryUpdate | NamesUpdate | ChainsUpdat
 
 # Stands for a service whose document is missing: the mesh's defaults, no endpoints.
 NO_DOCUMENT = Service.defaults()
+_NO_MESH = Mesh.defaults()
 
 
 @dataclass(frozen=True)
@@ -405,7 +406,7 @@ class World:
     def mesh(self) -> Mesh:
         """The mesh document, or its defaults."""
         document = self.documents.get(MESH_KEY)
-        return document.model if document is not None and isinstance(document.model, Mesh) else Mesh.defaults()
+        return document.model if document is not None and isinstance(document.model, Mesh) else _NO_MESH
 
     @cached_property
     def services(self) -> Mapping[str, Service]:

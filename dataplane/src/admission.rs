@@ -73,7 +73,7 @@ impl Counts {
             Some((Arc::clone(&listener.name), Arc::new(gate)))
         };
         let mut quotas = HashMap::new();
-        let routes = snapshot.route_tables.values().flat_map(|table| &table.http);
+        let routes = snapshot.route_tables.values().flat_map(|table| table.http.iter());
         for quota in routes.flat_map(|route| &route.quotas) {
             quotas.entry(of(quota)).or_insert_with_key(|of| {
                 let by = &quota.limit.by;

@@ -12,12 +12,14 @@ use crate::filter::entry::{comes_from, is_like};
 use crate::filter::{self, forwarded};
 use crate::http::path;
 use crate::proto;
-use crate::route::matcher::{Asked, MAX_HOST, host, request_matches, rewritten};
-use crate::route::missed::{conditions, takes_host};
+use crate::route::matcher::{Asked, MAX_HOST, host, host_matches, request_matches};
+use crate::route::missed::conditions;
+use crate::route::rewrite;
 use crate::route::table::{RouteTable, Unclear};
 use crate::scope::Hop;
 use crate::snapshot::address_lists::AddressLists;
 use crate::snapshot::decode::{Rejected, decode};
+use crate::snapshot::index::RouteList;
 use crate::snapshot::model::{Direction, Listener, Route, Routes, Sources};
 use crate::telemetry::tracestate;
 
@@ -78,7 +80,7 @@ pub fn explain(query: &proto::ExplainQuery) -> Result<proto::Explanation, Unexpl
     explanation.missed = missed(&routes.http, &authority, &asked, explanation.route);
     if let Some(index) = explanation.route {
         let route = &*routes.http[index as usize];
-        follow(route, &asked, &mut explanation)?;
+        follow(route, &asked, &mut explanation);
         let entered = may_come(listener.sources.as_deref(), client).and_then(|()| enters(route, &asked));
         if let Err(error) = entered {
             explanation.refused = error.to_string();
@@ -158,14 +160,18 @@ fn arrive(listener: &Listener, has_name: bool, client: IpAddr, parts: &mut Parts
 }
 
 /// The route that takes it, by its place in the table.
-fn found(routes: &[Arc<Route>], authority: &str, asked: &Asked<'_>) -> Result<Option<u32>, Unclear> {
-    let table = RouteTable::build((0u32..).zip(routes).map(|(index, route)| (Arc::clone(route), index)));
+fn found(routes: &RouteList, authority: &str, asked: &Asked<'_>) -> Result<Option<u32>, Unclear> {
+    let table = RouteTable::build(routes, 0u32..);
     Ok(table.find_clear(authority, asked)?.map(|index| **index))
 }
 
 /// Why the others of the host do not.
 fn missed(routes: &[Arc<Route>], authority: &str, asked: &Asked<'_>, taken: Option<u32>) -> Vec<proto::Missed> {
-    let of_host = (0u32..).zip(routes).filter(|(_, route)| takes_host(route, authority));
+    let mut buffer = [0; MAX_HOST];
+    let host = host(authority, &mut buffer);
+    let of_host = (0u32..)
+        .zip(routes)
+        .filter(|(_, route)| host_matches(&route.matcher, host));
     of_host
         .filter(|(index, _)| Some(*index) != taken)
         .map(|(route, config)| proto::Missed { route, conditions: conditions(&config.matcher, asked) })
@@ -190,19 +196,23 @@ fn enters(route: &Route, asked: &Asked<'_>) -> Result<(), Error> {
 }
 
 /// What the route and its filters do to it.
-fn follow(route: &Route, asked: &Asked<'_>, explanation: &mut proto::Explanation) -> Result<(), Unexplained> {
+fn follow(route: &Route, asked: &Asked<'_>, explanation: &mut proto::Explanation) {
     explanation.answered = filter::reply(route, asked.parts).is_some();
     explanation.faulty = route
         .fault
         .as_ref()
         .is_some_and(|fault| request_matches(&fault.matcher, asked));
     if let Some(sent) = asked.parts.uri.path_and_query() {
-        let changed = rewritten(route, sent).map_err(|error| Unexplained::Request(format!("rewrite: {error}")))?;
-        if let Some(changed) = changed {
-            explanation.target = changed.to_string();
+        match rewrite::path(route, sent) {
+            Ok(Some(changed)) => explanation.target = changed.to_string(),
+            Ok(None) => {}
+            Err(error) => explanation.refused = error.to_string(),
+        }
+        match rewrite::host(route, sent.path()) {
+            Ok(changed) => explanation.rewritten_host = changed.map_or_else(String::new, |host| host.to_string()),
+            Err(error) => explanation.refused = error.to_string(),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

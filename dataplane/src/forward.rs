@@ -28,8 +28,8 @@ use crate::http::stall::Stall;
 use crate::http::upgrade::Upgrade;
 use crate::route::facts::{Facts, Known};
 use crate::route::headers::modify;
-use crate::route::matcher;
 use crate::route::named::{modify_cookies, modify_query};
+use crate::route::rewrite;
 use crate::snapshot::model::{Destination, Route};
 use crate::telemetry::propagation::never_index;
 use crate::telemetry::record::{Record, X_REQUEST_ID};
@@ -172,13 +172,16 @@ fn uri(parts: &Parts, route: &Route, is_tls: bool, facts: &Facts<'_>) -> Result<
     {
         *sent = target;
     }
-    let wrong = |error| Error::new(Reason::BadRequest).because(format_args!("rewrite: {error}"));
-    if let Some(rewritten) = matcher::rewritten(route, sent).map_err(wrong)? {
+    let unwritable = |error| Error::new(Reason::BadRequest).because(error);
+    let host = rewrite::host(route, sent.path()).map_err(unwritable)?;
+    if let Some(rewritten) = rewrite::path(route, sent).map_err(unwritable)? {
         *sent = rewritten;
     }
+    let wrong = |error| Error::new(Reason::BadRequest).because(format_args!("rewrite: {error}"));
     if let Some(changed) = modify_query(&route.query, sent, facts).map_err(wrong)? {
         *sent = changed;
     }
+    uri.authority = host.or(uri.authority);
     Uri::from_parts(uri).map_err(|error| Error::new(Reason::BadRequest).because(error))
 }
 

@@ -27,6 +27,7 @@ use crate::net;
 use crate::route::table::RouteTable;
 use crate::scope::{Latest, Scope, Target};
 use crate::snapshot::address_lists::AddressLists;
+use crate::snapshot::index::RouteList;
 use crate::snapshot::model::{self, Direction, Route, Snapshot};
 use crate::standing::Standing;
 use crate::telemetry::Hub;
@@ -256,12 +257,12 @@ impl Worker {
     fn scope(&self, snapshot: &Snapshot, listener: &model::Listener, latest: Latest, counts: &Counts) -> Scope {
         let registry = self.hub.registry();
         let targets =
-            |routes: &[Arc<Route>]| self.targets(routes, counts, |route| registry.route(listener.direction, route));
+            |routes: &RouteList| self.targets(routes, counts, |route| registry.route(listener.direction, route));
         let tunnels =
-            |routes: &[Arc<Route>]| self.targets(routes, counts, |route| registry.tcp_route(listener.direction, route));
+            |routes: &RouteList| self.targets(routes, counts, |route| registry.tcp_route(listener.direction, route));
         let (routes, tcp) = match snapshot.route_tables.get(&listener.route_table) {
             Some(routes) => (targets(&routes.http), tunnels(&routes.tcp)),
-            None => (targets(&[]), tunnels(&[])),
+            None => (targets(&RouteList::default()), tunnels(&RouteList::default())),
         };
         Scope {
             routes,
@@ -301,7 +302,7 @@ impl Worker {
 
     fn targets(
         &self,
-        routes: &[Arc<Route>],
+        routes: &RouteList,
         counts: &Counts,
         cells: impl Fn(&Route) -> Arc<RouteMetrics>,
     ) -> RouteTable<Target> {
@@ -312,16 +313,15 @@ impl Worker {
                 .iter()
                 .filter_map(|to| self.upstreams.get(&to.cluster).cloned());
             let mirror = route.mirror.as_ref();
-            let target = Target {
+            Target {
                 upstreams: upstreams.collect(),
                 mirror: mirror.and_then(|mirror| self.upstreams.get(&mirror.cluster).cloned()),
                 meters: counts.meters(route),
                 metrics: cells(route),
                 route: Arc::clone(route),
-            };
-            (Arc::clone(route), target)
+            }
         });
-        RouteTable::build(targets)
+        RouteTable::build(routes, targets)
     }
 
     fn open(&mut self, name: &Arc<str>, socket: std::net::TcpListener) {

@@ -10,6 +10,7 @@ from sidecar.config.model.path import canonical
 from sidecar.config.model.value_match import ValueMatch
 from sidecar.intentions import FieldTest, Intention, Intentions, Permission
 from sidecar.snapshot.cluster import origin, tls_mode
+from sidecar.snapshot.scope import path_match
 from sidecar.snapshot.tcp import is_tcp
 from sidecar.wire import snapshot_pb2 as wire
 from sidecar.world import World
@@ -160,7 +161,7 @@ def _test(test: FieldTest) -> wire.FieldTest:
 def _asked(rule: Allow) -> wire.Condition:
     path = None
     if rule.path is not None:
-        path = wire.PathMatch(prefix=rule.path.base or "/") if rule.path.star else wire.PathMatch(exact=rule.path.base)
+        path = path_match(rule.path)
     headers = [_field(name, match) for name, match in rule.headers.items()]
     return wire.Condition(path=path, methods=rule.methods or (), headers=headers)
 

@@ -36,6 +36,7 @@ def preflight(match: wire.Match) -> wire.Match:
         headers=[wire.ValueMatch(name="origin", present=True), asked],
         query=match.query,
         sources=match.sources,
+        path_regexes=match.path_regexes,
     )
     if match.HasField("path"):
         found.path.CopyFrom(match.path)

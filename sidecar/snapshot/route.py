@@ -255,8 +255,11 @@ def _destination(target: Target, branch: ServiceBranch | GatewayBranch | ChainBr
 
 def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> Iterator[wire.Route]:
     """What stands for one route of a gateway; preflights of all of it come first."""
-    scope = _gateway_scope(route)
+    scope = Scope.of(route)
     routes = list(_leading_routes(world, route, scope, place))
+    if route.rewrite is not None and route.rewrite.host is not None:
+        for leading in routes:
+            leading.rewrite_host = route.rewrite.host
     if route.cors is not None and routes:
         cors = policy(route.cors)
         match = preflight(scope.whole().match)
@@ -266,28 +269,24 @@ def _gateway_routes(world: World, route: GatewayRoute, place: wire.Origin) -> It
     yield from routes
 
 
-def _gateway_scope(route: GatewayRoute) -> Scope:
-    return Scope(
-        hosts=(route.match.host,) if route.match.host else (),
-        match=route.match,
-        rewrite=route.rewrite.path if route.rewrite else None,
-    )
-
-
 def untold(world: World, document: Document, gateway: Gateway) -> Iterator[str]:
     """The routes of services that a gateway's routes leave out, for no match of the data plane holds both paths."""
     for index, route in enumerate(gateway.routes):
         if not route.enabled or route.to is None or route.to.subset is not None:
             continue
-        name, scope = route.to.service, _gateway_scope(route)
-        if "routes" in world.written(name).model_fields_set:
-            continue
-        for inner in world.chain(name).routes:
-            if not scope.can_tell(inner.match):
-                place = document.origin("routes", index)
+        name, scope = route.to.service, Scope.of(route)
+        service = world.written(name)
+        if "routes" in service.model_fields_set:
+            inner = [(f"{name}/{item.name}", item.match) for item in service.routes if item.enabled]
+        else:
+            items = world.chain(name).routes
+            inner = [(f"{name}/{item.name} of Consul's discovery chain", scope.plain(item.match)) for item in items]
+        for label, match in inner:
+            if not scope.can_tell(match):
+                place, path = document.origin("routes", index), match.path_regex or str(match.taken_path)
                 yield (
-                    f"{place}: route {route.name}: its path leaves out {name}/{inner.name} of Consul's discovery "
-                    f"chain, which matches paths by the expression {inner.match.path_regex!r}"
+                    f"{place}: route {route.name}: its rewrite leaves out {label}, which matches the path {path!r}: "
+                    "what paths become is told beforehand of patterns alone, without expressions"
                 )
 
 

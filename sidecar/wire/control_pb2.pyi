@@ -367,7 +367,7 @@ class Field(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("host", "route", "missed", "verdicts", "answered", "target", "faulty", "refused")
+    __slots__ = ("host", "route", "missed", "verdicts", "answered", "target", "faulty", "refused", "rewritten_host")
     HOST_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     MISSED_FIELD_NUMBER: _ClassVar[int]
@@ -376,6 +376,7 @@ class Explanation(_message.Message):
     TARGET_FIELD_NUMBER: _ClassVar[int]
     FAULTY_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_HOST_FIELD_NUMBER: _ClassVar[int]
     host: str
     route: int
     missed: _containers.RepeatedCompositeFieldContainer[Missed]
@@ -384,7 +385,8 @@ class Explanation(_message.Message):
     target: str
     faulty: bool
     refused: str
-    def __init__(self, host: _Optional[str] = ..., route: _Optional[int] = ..., missed: _Optional[_Iterable[_Union[Missed, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[_snapshot_pb2.Verdict, _Mapping]]] = ..., answered: _Optional[bool] = ..., target: _Optional[str] = ..., faulty: _Optional[bool] = ..., refused: _Optional[str] = ...) -> None: ...
+    rewritten_host: str
+    def __init__(self, host: _Optional[str] = ..., route: _Optional[int] = ..., missed: _Optional[_Iterable[_Union[Missed, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[_snapshot_pb2.Verdict, _Mapping]]] = ..., answered: _Optional[bool] = ..., target: _Optional[str] = ..., faulty: _Optional[bool] = ..., refused: _Optional[str] = ..., rewritten_host: _Optional[str] = ...) -> None: ...
 
 class Missed(_message.Message):
     __slots__ = ("route", "conditions")

@@ -392,7 +392,7 @@ class RouteTable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., tcp_routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape", "redirect", "respond", "error_pages", "query_changes", "cookie_changes", "compress", "decompress")
+    __slots__ = ("name", "match", "destinations", "timeout_ms", "retry", "origin", "rewrite", "max_request_body", "cors", "preflight", "fault", "mirror", "idle_timeout_ms", "authentication", "access", "sources", "quotas", "shape", "redirect", "respond", "error_pages", "query_changes", "cookie_changes", "compress", "decompress", "rewrite_host")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MATCH_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -418,6 +418,7 @@ class Route(_message.Message):
     COOKIE_CHANGES_FIELD_NUMBER: _ClassVar[int]
     COMPRESS_FIELD_NUMBER: _ClassVar[int]
     DECOMPRESS_FIELD_NUMBER: _ClassVar[int]
+    REWRITE_HOST_FIELD_NUMBER: _ClassVar[int]
     name: str
     match: Match
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -443,7 +444,8 @@ class Route(_message.Message):
     cookie_changes: _containers.RepeatedCompositeFieldContainer[HeaderChange]
     compress: Compress
     decompress: Decompress
-    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., redirect: _Optional[_Union[Redirect, _Mapping]] = ..., respond: _Optional[_Union[DirectResponse, _Mapping]] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ..., query_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., cookie_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., compress: _Optional[_Union[Compress, _Mapping]] = ..., decompress: _Optional[_Union[Decompress, _Mapping]] = ...) -> None: ...
+    rewrite_host: str
+    def __init__(self, name: _Optional[str] = ..., match: _Optional[_Union[Match, _Mapping]] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., rewrite: _Optional[_Union[PathRewrite, _Mapping]] = ..., max_request_body: _Optional[int] = ..., cors: _Optional[_Union[Cors, _Mapping]] = ..., preflight: _Optional[bool] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., idle_timeout_ms: _Optional[int] = ..., authentication: _Optional[_Union[Authentication, _Mapping]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., sources: _Optional[_Union[Sources, _Mapping]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., redirect: _Optional[_Union[Redirect, _Mapping]] = ..., respond: _Optional[_Union[DirectResponse, _Mapping]] = ..., error_pages: _Optional[_Iterable[_Union[ErrorPage, _Mapping]]] = ..., query_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., cookie_changes: _Optional[_Iterable[_Union[HeaderChange, _Mapping]]] = ..., compress: _Optional[_Union[Compress, _Mapping]] = ..., decompress: _Optional[_Union[Decompress, _Mapping]] = ..., rewrite_host: _Optional[str] = ...) -> None: ...
 
 class Compress(_message.Message):
     __slots__ = ("codings", "content_types", "min_size")
@@ -618,7 +620,7 @@ class Cors(_message.Message):
     def __init__(self, allow_origins: _Optional[_Iterable[str]] = ..., allow_methods: _Optional[_Iterable[str]] = ..., allow_headers: _Optional[_Iterable[str]] = ..., expose_headers: _Optional[_Iterable[str]] = ..., max_age: _Optional[int] = ..., allow_credentials: _Optional[bool] = ...) -> None: ...
 
 class Match(_message.Message):
-    __slots__ = ("hosts", "path", "methods", "headers", "query", "cookies", "sources")
+    __slots__ = ("hosts", "path", "methods", "headers", "query", "cookies", "sources", "path_regexes", "parameters")
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
@@ -626,6 +628,8 @@ class Match(_message.Message):
     QUERY_FIELD_NUMBER: _ClassVar[int]
     COOKIES_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    PATH_REGEXES_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     hosts: _containers.RepeatedScalarFieldContainer[str]
     path: PathMatch
     methods: _containers.RepeatedScalarFieldContainer[str]
@@ -633,19 +637,37 @@ class Match(_message.Message):
     query: _containers.RepeatedCompositeFieldContainer[ValueMatch]
     cookies: _containers.RepeatedCompositeFieldContainer[ValueMatch]
     sources: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, hosts: _Optional[_Iterable[str]] = ..., path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., query: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., cookies: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
+    path_regexes: _containers.RepeatedScalarFieldContainer[str]
+    parameters: _containers.RepeatedCompositeFieldContainer[PathParameter]
+    def __init__(self, hosts: _Optional[_Iterable[str]] = ..., path: _Optional[_Union[PathMatch, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ..., headers: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., query: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., cookies: _Optional[_Iterable[_Union[ValueMatch, _Mapping]]] = ..., sources: _Optional[_Iterable[str]] = ..., path_regexes: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[PathParameter, _Mapping]]] = ...) -> None: ...
+
+class PathParameter(_message.Message):
+    __slots__ = ("name", "segment", "rest", "group")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    segment: int
+    rest: int
+    group: bool
+    def __init__(self, name: _Optional[str] = ..., segment: _Optional[int] = ..., rest: _Optional[int] = ..., group: _Optional[bool] = ...) -> None: ...
 
 class PathMatch(_message.Message):
-    __slots__ = ("exact", "prefix", "regex", "begins")
+    __slots__ = ("exact", "prefix", "regex", "begins", "template", "template_prefix")
     EXACT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     REGEX_FIELD_NUMBER: _ClassVar[int]
     BEGINS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_PREFIX_FIELD_NUMBER: _ClassVar[int]
     exact: str
     prefix: str
     regex: str
     begins: str
-    def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., begins: _Optional[str] = ...) -> None: ...
+    template: str
+    template_prefix: str
+    def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., begins: _Optional[str] = ..., template: _Optional[str] = ..., template_prefix: _Optional[str] = ...) -> None: ...
 
 class ValueMatch(_message.Message):
     __slots__ = ("name", "exact", "prefix", "regex", "present", "invert")
@@ -664,10 +686,18 @@ class ValueMatch(_message.Message):
     def __init__(self, name: _Optional[str] = ..., exact: _Optional[str] = ..., prefix: _Optional[str] = ..., regex: _Optional[str] = ..., present: _Optional[bool] = ..., invert: _Optional[bool] = ...) -> None: ...
 
 class PathRewrite(_message.Message):
-    __slots__ = ("prefix",)
+    __slots__ = ("prefix", "template", "replaced", "regex", "substitution")
     PREFIX_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    REGEX_FIELD_NUMBER: _ClassVar[int]
+    SUBSTITUTION_FIELD_NUMBER: _ClassVar[int]
     prefix: str
-    def __init__(self, prefix: _Optional[str] = ...) -> None: ...
+    template: str
+    replaced: int
+    regex: str
+    substitution: str
+    def __init__(self, prefix: _Optional[str] = ..., template: _Optional[str] = ..., replaced: _Optional[int] = ..., regex: _Optional[str] = ..., substitution: _Optional[str] = ...) -> None: ...
 
 class Destination(_message.Message):
     __slots__ = ("cluster", "weight", "request_headers", "response_headers")

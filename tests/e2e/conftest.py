@@ -64,7 +64,9 @@ class Running:
 
     def route(self, route: Json) -> None:
         """Add a route to the gateway, or replace the one of its name; returns once it is live."""
-        self._routes = [route, *(other for other in self._routes if other["name"] != route["name"])]
+        routes = [route, *(other for other in self._routes if other["name"] != route["name"])]
+        # One for every host would take the requests of those behind it.
+        self._routes = sorted(routes, key=lambda other: "host" not in other.get("match", {}))
         live(self.edge, "gateway", "edge", self._write_gateway())
 
     def remove(self, *names: str) -> None:

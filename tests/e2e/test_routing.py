@@ -274,6 +274,93 @@ def test_a_gateway_rewrites_what_the_star_stood_for(running: Running, instances:
     assert ask(running.edge.edge, "shop.example.com", "/other") == (404, "")
 
 
+def test_paths_have_parameters_and_expressions(running: Running, instances: Instances) -> None:
+    def route(name: str, subset: str, **match: object) -> Json:
+        return {"name": name, "match": match, "to": {"subset": subset}}
+
+    service = running.service(
+        endpoints=instances.endpoints,
+        subsets=SUBSETS,
+        routes=[
+            route("me", "v1", path="/users/me"),
+            route("orders", "v2", path="/users/{id}/orders/{order}"),
+            route("numbered", "v2", path_regex="/v[0-9]+/(?P<what>a|b)"),
+            route("below", "v2", path="/files/{name}/{rest=**}"),
+            {"name": "rest", "to": {"subset": "v1"}},
+        ],
+    )
+    for proxy in (running.web.outbound, running.edge.edge):
+        for path in (
+            "/users/7/orders/8",
+            "/users/me/orders/8?x",
+            "/v12/a",
+            "/files/a",
+            "/files/a/b/c",
+            "/users/%37/orders/8",
+        ):
+            seen = path.replace("%37", "7")
+            assert ask(proxy, service, path) == (200, f"two {seen}"), path
+        for path in (
+            "/users/me",
+            "/users/7/orders",
+            "/users/7/orders/",
+            "/users//orders/8",
+            "/v12/c",
+            "/v1/a/",
+            "/files/",
+        ):
+            status, body = ask(proxy, service, path)
+            assert (status, body) in [(200, f"one {path}"), (400, "")], path
+        # One segment or two: applications differ, and so do the routes.
+        assert ask(proxy, service, "/users/a%2Fb/orders/8") == (400, "")
+
+
+def test_a_gateway_rewrites_with_what_the_path_has(running: Running, instances: Instances) -> None:
+    service = running.service(instances.other)
+
+    def route(name: str, path: Json, rewrite: Json) -> None:
+        match = {"host": f"{name}.example.com", **path}
+        running.route({"name": f"{name}-{service}", "match": match, "rewrite": rewrite, "to": {"service": service}})
+
+    route("template", {"path": "/users/{id}/orders/*"}, {"path": "/v2/{id}/*"})
+    route("rest", {"path": "/{lang}/{rest=**}"}, {"path": "/{rest}"})
+    route("group", {"path_regex": "/(?P<a>[^/]*)-(?P<b>.*)"}, {"path": "/{b}/{a}"})
+    route("parts", {"path": "/*"}, {"regex": {"pattern": "/v([0-9]+)", "substitution": "/version-\\1"}})
+    for host, path, seen in [
+        ("template", "/users/7/orders/8/?x={id}", "/v2/7/8/?x={id}"),
+        ("template", "/users/a%20b%3F/orders", "/v2/a%20b%3F"),
+        ("rest", "/de/a/b?c", "/a/b?c"),
+        ("rest", "/de", "/"),
+        ("group", "/x-y?z", "/y/x?z"),
+        ("parts", "/v1/v2/v", "/version-1/version-2/v"),
+    ]:
+        assert ask(running.edge.edge, f"{host}.example.com", path) == (200, f"other {seen}"), path
+    # What was matched does not become a way up.
+    for path in ("/..-x", "/x-..", "/x-../y"):
+        assert ask(running.edge.edge, "group.example.com", path) == (400, ""), path
+    failure = eventually("it", lambda: failures(running.edge, "group.example.com"))[0]
+    assert failure["reason"] == "bad-request"
+    assert "the path that was made has `.` or `..`" in json.dumps(failure).lower()
+
+
+def test_a_gateway_asks_for_another_host(running: Running) -> None:
+    with http1.server(lambda request: Answer(200, sized(told := told_host(request)), told)) as app:
+        service = running.service(app.address)
+        for name, path, host in [("fixed", "/*", "orders.internal:8080"), ("made", "/{tenant}/*", "{tenant}.internal")]:
+            match = {"host": f"{name}.example.com", "path": path}
+            rewrite = {"host": host}
+            running.route({"name": f"{name}-{service}", "match": match, "rewrite": rewrite, "to": {"service": service}})
+        edge = running.edge.edge
+        assert ask(edge, "fixed.example.com", "/a") == (200, "orders.internal:8080 fixed.example.com /a")
+        assert ask(edge, "made.example.com", "/Acme/a") == (200, "acme.internal made.example.com /Acme/a")
+        assert ask(edge, "made.example.com", "/a%40b/a") == (400, "")
+
+
+def told_host(request: Request) -> bytes:
+    """The host that was asked for, that of the client, and the path."""
+    return f"{request.host} {request.fields['x-forwarded-host']} {request.path}".encode()
+
+
 def test_a_gateway_has_wildcard_hosts(running: Running, instances: Instances) -> None:
     service = running.service(instances.other)
     running.route({"name": f"wild-{service}", "match": {"host": "*.wild.example"}, "to": {"service": service}})

@@ -93,6 +93,42 @@ def test_a_request_is_followed_from_the_edge_to_the_service(
     assert [to["service"] for to in orders["destinations"]] == [""]
 
 
+def test_what_the_path_has_is_told_with_what_becomes_of_it(
+    mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def route(name: str, match: dict[str, str], rewrite: dict[str, str]) -> dict[str, Any]:
+        return {"name": name, "match": match, "rewrite": rewrite, "to": {"service": "web"}}
+
+    routes = [
+        route("numbers", {"path_regex": "/users/(?P<id>[0-9.]+)"}, {"path": "/{id}"}),
+        route("orders", {"path": "/users/{id}/orders/*"}, {"path": "/v2/{id}/*", "host": "{id}.internal"}),
+    ]
+    (mesh / "gateways/edge.yaml").write_text(json.dumps({"listeners": [{"port": 8080}], "routes": routes}))
+
+    assert explain(mesh, monkeypatch, "GET", "http://shop.example.com:8080/users/Ann/orders/7?x=1", "--json") == 0
+    edge, *_ = hops(capsys)
+    assert [(other["name"], other["conditions"]) for other in edge["others"]] == [
+        ("numbers", ["path /users/Ann/orders/7 is not one of /users/(?P<id>[0-9.]+)"])
+    ]
+    effects = [item["effect"] for item in edge["filters"] if item["filter"] == "rewrite"]
+    assert effects == ["/users/Ann/orders/7?x=1 becomes /v2/Ann/7?x=1", "the host becomes ann.internal"]
+
+    assert explain(mesh, monkeypatch, "GET", "http://shop.example.com:8080/users/..5", "--json") == 0
+    edge, *_ = hops(capsys)
+    assert (edge["target"], edge["others"][0]["conditions"]) == (
+        "/..5",
+        ["path /users/..5 is not /users/{id}/orders/*"],
+    )
+    (mesh / "gateways/edge.yaml").write_text(
+        json.dumps(
+            {"listeners": [{"port": 8080}], "routes": [route("dots", {"path_regex": "/x(?P<d>.*)"}, {"path": "/{d}"})]}
+        )
+    )
+    assert explain(mesh, monkeypatch, "GET", "http://shop.example.com:8080/x..", "--json") == 3
+    edge, *_ = hops(capsys)
+    assert edge["refused"].startswith("rewrite: The path that was made has `.` or `..`")
+
+
 def test_a_refusal_names_the_rule_and_ends_with_3(
     mesh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

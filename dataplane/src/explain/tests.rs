@@ -21,7 +21,7 @@ fn route(name: &str, hosts: &[&str], path: Option<&str>) -> proto::Route {
 /// An inbound listener with three routes, and a rule for the caller `web`.
 fn snapshot() -> proto::Snapshot {
     let mut rewriting = route("api", &["orders"], Some("/api"));
-    rewriting.rewrite = Some(proto::PathRewrite { prefix: "/v2".into() });
+    rewriting.rewrite = Some(proto::PathRewrite { prefix: "/v2".into(), ..Default::default() });
     let verdict = |allow, by: &str| Some(proto::Verdict { allow, by: by.into() });
     let rule = proto::Rule { source: "web".into(), condition: None, verdict: verdict(true, "web may") };
     let set = proto::RuleSet { rules: vec![rule], otherwise: verdict(false, "the default") };

@@ -22,6 +22,8 @@ pub enum Ambiguous {
     SlashInParameter,
     /// Longer than a path can be when it is written in that form.
     TooLong,
+    /// Made here, and not of that form.
+    Made,
 }
 
 impl fmt::Display for Ambiguous {
@@ -31,6 +33,7 @@ impl fmt::Display for Ambiguous {
             Ambiguous::Null => "The path has an escaped null character.",
             Ambiguous::SlashInParameter => "The path has an escaped slash in a parameter (behind `;`).",
             Ambiguous::TooLong => "The path is too long.",
+            Ambiguous::Made => "The path that was made has `.` or `..`, or a `%` that begins no escape.",
         })
     }
 }
@@ -61,6 +64,12 @@ fn normalised(path: &str) -> Result<Option<String>, Ambiguous> {
     let made = without_dots(&canonical_escapes(path.as_bytes()).replace('\\', "/"));
     made.split('/').try_for_each(check)?;
     Ok((made != path).then_some(made))
+}
+
+/// Fails where a path that was made of another has not that form: applications would take it for one that nobody decided
+/// about.
+pub fn check_made(path: &str) -> Result<(), Ambiguous> {
+    normalised(path)?.map_or(Ok(()), |_| Err(Ambiguous::Made))
 }
 
 /// What an application may make of a path of that form by undoing escapes, taking slashes in a row for one, and cutting off

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, HeaderValue};
 
 use super::fields;
-use crate::snapshot::model::{HeaderMatch, Matcher, PathMatch, Route, ValueMatch};
+use super::parameters::below;
+use crate::snapshot::model::{HeaderMatch, HostMatch, Matcher, PathMatch, ValueMatch};
 
 /// A DNS name has at most 253 characters (RFC 1035 section 2.3.4); nothing longer is a key of a route table.
 pub const MAX_HOST: usize = 255;
@@ -56,10 +56,20 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// True when the condition on hosts holds.
+pub fn host_matches(matcher: &Matcher, host: &str) -> bool {
+    matcher.hosts.is_empty()
+        || matcher.hosts.iter().any(|condition| match condition {
+            HostMatch::Exact(name) => **name == *host,
+            HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
+        })
+}
+
 /// True when every condition but the host holds.
 pub fn request_matches(matcher: &Matcher, asked: &Asked<'_>) -> bool {
     let Asked { parts, path, source } = *asked;
     matcher.path.as_ref().is_none_or(|wanted| path_matches(wanted, path))
+        && matcher.path_regexes.iter().all(|regex| regex.is_match(path))
         && (matcher.methods.is_empty() || matcher.methods.contains(&parts.method))
         && matcher
             .headers
@@ -87,6 +97,20 @@ pub fn path_matches(condition: &PathMatch, path: &str) -> bool {
             path.strip_prefix(&**prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 || prefix.is_empty()
+        }
+        PathMatch::Template { segments, is_open } => {
+            let Some(below) = path.strip_prefix('/') else {
+                return false;
+            };
+            let mut given = below.split('/');
+            let is_like = |wanted: &Option<Box<str>>, part: &str| match wanted {
+                Some(text) => **text == *part,
+                None => !part.is_empty(),
+            };
+            segments
+                .iter()
+                .all(|wanted| given.next().is_some_and(|part| is_like(wanted, part)))
+                && (*is_open || given.next().is_none())
         }
         PathMatch::Begins(begins) => path.starts_with(&**begins),
         PathMatch::Regex(regex) => regex.is_match(path),
@@ -121,32 +145,14 @@ pub(super) fn value_matches(condition: &ValueMatch, value: Option<&str>) -> bool
 
 /// True when the route is about what can be written in several ways, so that its author has thought of that.
 pub fn names_escapes(matcher: &Matcher) -> bool {
-    let wanted = match &matcher.path {
-        Some(PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Begins(text)) => &**text,
-        Some(PathMatch::Regex(regex)) => regex.as_str(),
-        None => "",
+    let has = |text: &str| text.bytes().any(|byte| matches!(byte, b'%' | b';'));
+    let in_path = match &matcher.path {
+        Some(PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Begins(text)) => has(text),
+        Some(PathMatch::Template { segments, .. }) => segments.iter().flatten().any(|text| has(text)),
+        Some(PathMatch::Regex(regex)) => has(regex.as_str()),
+        None => false,
     };
-    wanted.bytes().any(|byte| matches!(byte, b'%' | b';'))
-}
-
-/// The path and query to send when the route rewrites: what its path condition matched is replaced, the rest of the path
-/// and the query stay. `None` when the route does not rewrite. Fails when the result is too long for a path.
-pub fn rewritten(route: &Route, sent: &PathAndQuery) -> Result<Option<PathAndQuery>, InvalidUri> {
-    let Some(prefix) = route.rewrite_prefix.as_deref() else {
-        return Ok(None);
-    };
-    let rest = beyond(&route.matcher, sent.path());
-    let mut path = String::with_capacity(prefix.len() + sent.as_str().len() + 1);
-    path.push_str(prefix);
-    path.push_str(rest);
-    if path.is_empty() {
-        path.push('/');
-    }
-    if let Some(query) = sent.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    PathAndQuery::try_from(path).map(Some)
+    in_path || matcher.path_regexes.iter().any(|regex| has(regex.as_str()))
 }
 
 /// What follows in a path what the condition on it names.
@@ -155,6 +161,7 @@ pub fn beyond<'a>(matcher: &Matcher, path: &'a str) -> &'a str {
         Some(PathMatch::Prefix(prefix)) => prefix.len(),
         Some(PathMatch::Exact(exact)) => exact.len(),
         Some(PathMatch::Begins(begins)) => begins.len(),
+        Some(PathMatch::Template { segments, .. }) => return below(path, segments.len()),
         Some(PathMatch::Regex(_)) | None => 0,
     };
     path.get(matched..).unwrap_or("")
@@ -162,13 +169,12 @@ pub fn beyond<'a>(matcher: &Matcher, path: &'a str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use http::{HeaderName, Method, Request};
     use regex::Regex;
 
     use super::*;
-    use crate::snapshot::model::{NamedMatch, Network, Origin};
+    use crate::snapshot::model::{NamedMatch, Network};
 
     const CLIENT: &str = "192.0.2.7";
 
@@ -229,12 +235,39 @@ mod tests {
     }
 
     #[test]
+    fn a_template_takes_any_segments_that_are_not_empty() {
+        let template = |is_open| {
+            let segments = ["users", "", "orders"].map(|text| (!text.is_empty()).then(|| text.into()));
+            path(PathMatch::Template { segments: segments.into(), is_open })
+        };
+        for (sent, closed, open) in [
+            ("/users/7/orders", true, true),
+            ("/users/a%2Fb/orders?x=/", true, true),
+            ("/users/7/orders/", false, true),
+            ("/users/7/orders/8/9", false, true),
+            ("/users//orders", false, false),
+            ("/users/7", false, false),
+            ("/users/7/order", false, false),
+            ("/users/7/orders8", false, false),
+        ] {
+            assert_eq!(matches(&template(false), &parts(sent)), closed, "{sent}");
+            assert_eq!(matches(&template(true), &parts(sent)), open, "{sent}");
+        }
+        let options = Request::options("*").body(()).unwrap().into_parts().0;
+        assert!(!matches(&template(true), &options));
+    }
+
+    #[test]
     fn exact_and_regex_see_the_path_without_its_query() {
         assert!(matches(&path(PathMatch::Exact("/a".into())), &parts("/a?b=c")));
         assert!(!matches(&path(PathMatch::Exact("/a".into())), &parts("/a/")));
         let regex = Regex::new(r"\A(?:/v\d+)\z").unwrap();
-        assert!(matches(&path(PathMatch::Regex(regex.clone())), &parts("/v12?x")));
-        assert!(!matches(&path(PathMatch::Regex(regex)), &parts("/v12/x")));
+        let digits = Matcher { path_regexes: vec![regex], ..Matcher::default() };
+        assert!(matches(&digits, &parts("/v12?x")));
+        assert!(!matches(&digits, &parts("/v12/x")));
+        let both = Matcher { path: Some(PathMatch::Prefix("/v1".into())), ..digits };
+        assert!(matches(&both, &parts("/v1")));
+        assert!(!matches(&both, &parts("/v12")));
     }
 
     #[test]
@@ -365,55 +398,5 @@ mod tests {
         assert!(matches(&matcher, &parts("/")));
         let matcher = Matcher { methods: vec![Method::PUT], ..Matcher::default() };
         assert!(!matches(&matcher, &parts("/")));
-    }
-
-    #[test]
-    fn a_rewrite_replaces_what_was_matched() {
-        let route = |condition: Option<PathMatch>, prefix: Option<&str>| Route {
-            name: "r".into(),
-            matcher: Matcher { path: condition, ..Matcher::default() },
-            destinations: Vec::new(),
-            total_weight: 0,
-            timeout: None,
-            retry: crate::snapshot::model::Retry::once(),
-            fault: None,
-            authentication: None,
-            access: None,
-            sources: None,
-            shape: None,
-            quotas: Vec::new(),
-            compress: None,
-            decompress: None,
-            mirror: None,
-            idle_timeout: Duration::from_secs(3600),
-            rewrite_prefix: prefix.map(Into::into),
-            max_request_body: u64::MAX,
-            cors: None,
-            direct: None,
-            error_pages: Vec::new(),
-            query: Box::default(),
-            cookies: Box::default(),
-            origin: Origin::default(),
-        };
-        let api = || Some(PathMatch::Prefix("/api".into()));
-        for (condition, prefix, sent, expected) in [
-            (api(), Some(""), "/api/orders?x=1", "/orders?x=1"),
-            (api(), Some(""), "/api", "/"),
-            (api(), Some(""), "/api?x=1", "/?x=1"),
-            (api(), Some("/v2"), "/api/orders", "/v2/orders"),
-            (Some(PathMatch::Exact("/a".into())), Some("/b/"), "/a?q", "/b/?q"),
-            (None, Some("/base"), "/x", "/base/x"),
-        ] {
-            let sent = PathAndQuery::from_static(sent);
-            let got = rewritten(&route(condition, prefix), &sent).unwrap().unwrap();
-            assert_eq!(got.as_str(), expected, "{sent}");
-        }
-        assert!(
-            rewritten(&route(api(), None), &PathAndQuery::from_static("/api"))
-                .unwrap()
-                .is_none()
-        );
-        let long = PathAndQuery::try_from(format!("/{}", "a".repeat(65_000))).unwrap();
-        assert!(rewritten(&route(None, Some(&format!("/{}", "b".repeat(1000)))), &long).is_err());
     }
 }

@@ -1,20 +1,10 @@
 //! Why a route does not take a request, for people. Whether it does is [`super::table`]'s and [`super::matcher`]'s to say.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 
 use super::fields;
 use super::matcher::{Asked, header_matches, path_matches, request_matches, value_matches};
-use super::table::RouteTable;
-use crate::snapshot::model::{HeaderMatch, Matcher, NamedMatch, PathMatch, Route, ValueMatch};
-
-/// True when requests for `host` may take the route.
-pub fn takes_host(route: &Arc<Route>, host: &str) -> bool {
-    RouteTable::build(std::iter::once((Arc::clone(route), ())))
-        .find_host(host)
-        .is_some()
-}
+use crate::snapshot::model::{HeaderMatch, Matcher, NamedMatch, PathMatch, PathPart, ValueMatch};
 
 /// The conditions of a route beside its hosts that do not hold, in words; empty: it takes the request.
 pub fn conditions(matcher: &Matcher, asked: &Asked<'_>) -> Vec<String> {
@@ -23,8 +13,10 @@ pub fn conditions(matcher: &Matcher, asked: &Asked<'_>) -> Vec<String> {
     if let Some(condition) = &matcher.path
         && !path_matches(condition, path)
     {
-        missed.push(format!("path {path} is not {}", path_in_words(condition)));
+        missed.push(format!("path {path} is not {}", path_in_words(condition, matcher)));
     }
+    let regexes = matcher.path_regexes.iter().filter(|regex| !regex.is_match(path));
+    missed.extend(regexes.map(|regex| format!("path {path} is not one of {}", unanchored(regex.as_str()))));
     if !matcher.methods.is_empty() && !matcher.methods.contains(&parts.method) {
         let methods: Vec<_> = matcher.methods.iter().map(http::Method::as_str).collect();
         missed.push(format!("method {} is not {}", parts.method, methods.join(" or ")));
@@ -61,13 +53,26 @@ pub fn conditions(matcher: &Matcher, asked: &Asked<'_>) -> Vec<String> {
     missed
 }
 
-fn path_in_words(condition: &PathMatch) -> String {
+fn path_in_words(condition: &PathMatch, matcher: &Matcher) -> String {
     match condition {
+        PathMatch::Template { segments, is_open } => {
+            let segments = segments.iter().enumerate().map(|(number, segment)| match segment {
+                Some(text) => format!("/{text}"),
+                None => format!("/{{{}}}", name_of(PathPart::Segment(number), matcher)),
+            });
+            let star = if *is_open { "/*" } else { "" };
+            segments.chain([star.to_owned()]).collect()
+        }
         PathMatch::Exact(exact) => exact.to_string(),
         PathMatch::Prefix(prefix) => format!("{prefix}/*"),
         PathMatch::Begins(begins) => format!("one that begins with {begins}"),
         PathMatch::Regex(regex) => format!("one of {}", unanchored(regex.as_str())),
     }
+}
+
+fn name_of(part: PathPart, matcher: &Matcher) -> &str {
+    let parameter = matcher.parameters.iter().find(|parameter| parameter.part == part);
+    parameter.map_or("", |parameter| &parameter.name)
 }
 
 fn header_in_words(condition: &HeaderMatch, parts: &Parts) -> String {

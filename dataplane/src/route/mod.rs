@@ -6,5 +6,7 @@ pub mod headers;
 pub mod matcher;
 pub mod missed;
 pub mod named;
+pub mod parameters;
+pub mod rewrite;
 pub mod split;
 pub mod table;

@@ -1,12 +1,12 @@
-//! All routes of a listener, found by host first.
+//! All routes of a listener: the index leaves those that may take a request, and the first of them that does is found.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::matcher::{self, Asked, MAX_HOST, request_matches};
 use crate::http::path::reading;
-use crate::snapshot::model::{HostMatch, Route};
+use crate::snapshot::index::{RouteIndex, RouteList};
+use crate::snapshot::model::Route;
 
 /// The path may be taken for this one, too.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,116 +17,71 @@ pub struct Unclear(String);
 #[derive(Debug)]
 pub struct RouteTable<T> {
     entries: Vec<(Arc<Route>, Rc<T>)>,
-    /// Positions in `entries`, ascending, of the routes that name a host exactly.
-    exact: HashMap<Box<str>, Vec<u32>>,
-    /// The same by suffix; the key starts with a dot.
-    suffix: HashMap<Box<str>, Vec<u32>>,
-    /// The same for routes that take any host.
-    any: Vec<u32>,
+    index: Arc<RouteIndex>,
 }
 
 impl<T> RouteTable<T> {
-    /// Indexes `routes`, which come in the order written.
-    pub fn build(routes: impl Iterator<Item = (Arc<Route>, T)>) -> Self {
-        let mut table = RouteTable {
-            entries: Vec::new(),
-            exact: HashMap::new(),
-            suffix: HashMap::new(),
-            any: Vec::new(),
-        };
-        for (position, (route, payload)) in (0u32..).zip(routes) {
-            if route.matcher.hosts.is_empty() {
-                table.any.push(position);
-            }
-            for host in &route.matcher.hosts {
-                let positions = match host {
-                    HostMatch::Exact(name) => table.exact.entry(name.clone()).or_default(),
-                    HostMatch::Suffix(suffix) => table.suffix.entry(suffix.clone()).or_default(),
-                };
-                positions.push(position);
-            }
-            table.entries.push((route, Rc::new(payload)));
-        }
-        table
+    /// `kept`: what is kept for each.
+    pub fn build(routes: &RouteList, kept: impl Iterator<Item = T>) -> Self {
+        let entries = routes.iter().cloned().zip(kept.map(Rc::new)).collect();
+        RouteTable { entries, index: Arc::clone(routes.index()) }
     }
 
     /// The first route that takes the request. `host` is the `:authority` or `Host` field as it came.
     pub fn find(&self, host: &str, asked: &Asked<'_>) -> Option<&Rc<T>> {
-        self.search(host, |route| request_matches(&route.matcher, asked))
+        self.entry(host, asked).map(|(_, kept)| kept)
     }
 
     /// The same; fails where an application may take the path for one that has another route.
     pub fn find_clear(&self, host: &str, asked: &Asked<'_>) -> Result<Option<&Rc<T>>, Unclear> {
-        let found = self.entry(host, |route| request_matches(&route.matcher, asked));
-        if let Some((route, payload)) = found
+        let found = self.entry(host, asked);
+        if let Some((route, kept)) = found
             && let Some(path) = reading(asked.path)
             && !matcher::names_escapes(&route.matcher)
         {
             let other = self.find(host, &Asked { path: &path, ..*asked });
-            if !other.is_some_and(|other| Rc::ptr_eq(other, payload)) {
+            if !other.is_some_and(|other| Rc::ptr_eq(other, kept)) {
                 return Err(Unclear(path));
             }
         }
-        Ok(found.map(|(_, payload)| payload))
+        Ok(found.map(|(_, kept)| kept))
     }
 
     /// The first route that takes requests for `host`, whatever else it asks of them.
     pub fn find_host(&self, host: &str) -> Option<&Rc<T>> {
-        self.search(host, |_| true)
-    }
-
-    fn search(&self, host: &str, takes: impl Fn(&Route) -> bool) -> Option<&Rc<T>> {
-        self.entry(host, takes).map(|(_, payload)| payload)
-    }
-
-    fn entry(&self, host: &str, takes: impl Fn(&Route) -> bool) -> Option<&(Arc<Route>, Rc<T>)> {
         let mut buffer = [0; MAX_HOST];
-        let host = matcher::host(host, &mut buffer);
-        // The first match of all is the earliest among the first matches of each list.
-        let mut best = None;
-        if let Some(positions) = self.exact.get(host) {
-            best = self.first(positions, best, &takes);
-        }
-        if !self.suffix.is_empty() {
-            // From the longest suffix to the shortest; a suffix needs something before it.
-            for (at, _) in host.match_indices('.').filter(|(at, _)| *at > 0) {
-                if let Some(positions) = self.suffix.get(&host[at..]) {
-                    best = self.first(positions, best, &takes);
-                }
-            }
-        }
-        best = self.first(&self.any, best, &takes);
-        best.map(|position| &self.entries[position as usize])
+        let position = self.index.find_host(matcher::host(host, &mut buffer))?;
+        Some(&self.entries[position as usize].1)
     }
 
-    /// The first of `positions` that `takes` the request, if it comes before `best`; else `best`.
-    fn first(&self, positions: &[u32], best: Option<u32>, takes: impl Fn(&Route) -> bool) -> Option<u32> {
-        let bound = best.unwrap_or(u32::MAX);
-        positions
-            .iter()
-            .copied()
-            .take_while(|position| *position < bound)
-            .find(|position| takes(&self.entries[*position as usize].0))
-            .or(best)
+    fn entry(&self, host: &str, asked: &Asked<'_>) -> Option<&(Arc<Route>, Rc<T>)> {
+        let mut buffer = [0; MAX_HOST];
+        let takes = |position| request_matches(&self.entries[position as usize].0.matcher, asked);
+        let position = self.index.find(matcher::host(host, &mut buffer), asked.path, takes)?;
+        Some(&self.entries[position as usize])
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
     use http::request::Parts;
     use http::{HeaderName, Method, Request};
+    use regex::Regex;
 
     use super::*;
     use crate::random;
-    use crate::snapshot::model::{HeaderMatch, Matcher, NamedMatch, Network, Origin, PathMatch, ValueMatch};
+    use crate::snapshot::model::{
+        HeaderMatch, HostMatch, Matcher, NamedMatch, Network, Origin, PathMatch, Rewrite, ValueMatch,
+    };
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    fn route(name: String, matcher: Matcher) -> Arc<Route> {
-        Arc::new(Route {
+    /// With no destination.
+    pub fn route(name: String, matcher: Matcher, rewrite: Option<Rewrite>) -> Route {
+        Route {
             name: name.into(),
             matcher,
             destinations: Vec::new(),
@@ -142,7 +97,7 @@ mod tests {
             compress: None,
             decompress: None,
             mirror: None,
-            rewrite_prefix: None,
+            rewrite: rewrite.map(Box::new),
             max_request_body: u64::MAX,
             cors: None,
             direct: None,
@@ -151,26 +106,15 @@ mod tests {
             cookies: Box::default(),
             idle_timeout: Duration::from_secs(3600),
             origin: Origin::default(),
-        })
+        }
     }
 
-    fn table(matchers: Vec<Matcher>) -> (Vec<Arc<Route>>, RouteTable<usize>) {
-        let routes: Vec<_> = matchers
-            .into_iter()
-            .enumerate()
-            .map(|(i, m)| route(format!("r{i}"), m))
-            .collect();
-        let table = RouteTable::build(routes.iter().cloned().enumerate().map(|(i, route)| (route, i)));
+    fn table(matchers: Vec<Matcher>) -> (RouteList, RouteTable<usize>) {
+        let routes = matchers.into_iter().enumerate();
+        let routes = routes.map(|(i, matcher)| Arc::new(route(format!("r{i}"), matcher, None)));
+        let routes = RouteList::new(routes.collect());
+        let table = RouteTable::build(&routes, 0..);
         (routes, table)
-    }
-
-    /// The host condition by itself, without an index.
-    fn host_matches(matcher: &Matcher, host: &str) -> bool {
-        matcher.hosts.is_empty()
-            || matcher.hosts.iter().any(|condition| match condition {
-                HostMatch::Exact(name) => **name == *host,
-                HostMatch::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
-            })
     }
 
     fn one_of<T: Clone>(choices: &[T]) -> T {
@@ -184,11 +128,10 @@ mod tests {
         };
         Matcher {
             hosts: (0..random::below(3)).map(|_| host()).collect(),
-            path: match random::below(3) {
-                0 => Some(PathMatch::Exact(one_of(&["/", "/a", "/a/b"]).into())),
-                1 => Some(PathMatch::Prefix(one_of(&["", "/a", "/a/b", "/c"]).into())),
-                _ => None,
-            },
+            path: random_path(),
+            path_regexes: (0..random::below(8) / 7)
+                .map(|_| Regex::new(one_of(&[r"\A(?:/a/[bc].*)\z", r"\A(?:.*b)\z", r"\A(?:/(a|)/b)\z"])).unwrap())
+                .collect(),
             methods: if random::below(4) == 0 {
                 vec![one_of(&[Method::GET, Method::POST])]
             } else {
@@ -212,6 +155,32 @@ mod tests {
             sources: (0..random::below(4) / 3)
                 .map(|_| Network { address: one_of(&["127.0.0.0", "10.0.0.0"]).parse().unwrap(), length: 8 })
                 .collect(),
+            ..Matcher::default()
+        }
+    }
+
+    /// Of few segments, so that many of them meet, and of more than the index tells apart.
+    fn random_segments() -> Vec<&'static str> {
+        let count = if random::below(8) == 0 {
+            30 + random::below(6)
+        } else {
+            random::below(4)
+        };
+        (0..count).map(|_| one_of(&["a", "a", "b", ""])).collect()
+    }
+
+    fn random_path() -> Option<PathMatch> {
+        let segments = random_segments();
+        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        match random::below(5) {
+            0 => None,
+            1 => Some(PathMatch::Exact(if path.is_empty() { "/".into() } else { path.into() })),
+            2 => Some(PathMatch::Prefix(path.into())),
+            _ => {
+                let open = |segment: &str| (random::below(2) == 0).then(|| segment.into());
+                let segments = std::iter::once("a").chain(segments).map(open).collect();
+                Some(PathMatch::Template { segments, is_open: random::below(2) == 0 })
+            }
         }
     }
 
@@ -228,9 +197,15 @@ mod tests {
             ".com",
             "a..com",
         ]);
-        let mut request = Request::builder().method(one_of(&["GET", "POST"])).uri(one_of(&[
-            "/", "/a", "/a/b", "/a/b/c?d", "/ab", "/c/", "/?v=1", "/a?v=2",
-        ]));
+        let segments = random_segments();
+        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        let query = one_of(&["", "?v=1", "?v=2"]);
+        let uri = if path.is_empty() {
+            one_of(&["/", "*"]).to_owned()
+        } else {
+            format!("{path}{query}")
+        };
+        let mut request = Request::builder().method(one_of(&["GET", "POST", "OPTIONS"])).uri(uri);
         if random::below(2) == 0 {
             request = request.header("x-beta", "1");
         }
@@ -249,7 +224,8 @@ mod tests {
                 let mut buffer = [0; MAX_HOST];
                 let name = matcher::host(&host, &mut buffer);
                 let scan = routes.iter().position(|route| {
-                    host_matches(&route.matcher, name) && request_matches(&route.matcher, &Asked::of(&parts, source))
+                    matcher::host_matches(&route.matcher, name)
+                        && request_matches(&route.matcher, &Asked::of(&parts, source))
                 });
                 let indexed = table.find(&host, &Asked::of(&parts, source)).map(|position| **position);
                 assert_eq!(indexed, scan, "{host} {} {:?} in {routes:#?}", parts.method, parts.uri);

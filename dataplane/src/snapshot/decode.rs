@@ -27,6 +27,7 @@ mod entry;
 mod headers;
 mod matchers;
 mod retry;
+mod rewrite;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 pub mod address_lists;
 pub mod authorization;
 pub mod decode;
+pub mod index;
 pub mod model;
 #[cfg(test)]
 pub mod samples;

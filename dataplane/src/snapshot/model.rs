@@ -10,6 +10,7 @@ mod direct;
 mod headers;
 mod matcher;
 mod mirror;
+mod rewrite;
 mod shape;
 mod sources;
 mod template;
@@ -31,14 +32,16 @@ pub use check::{HealthCheck, Question};
 pub use coding::{Coding, Compress, Decompress};
 pub use direct::{Direct, ErrorPage, Front, HttpsRedirect, NewPath, Redirect, Respond};
 pub use headers::HeaderChange;
-pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
+pub use matcher::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, Parameter, PathMatch, PathPart, ValueMatch};
 pub use mirror::Mirror;
+pub use rewrite::{HostChange, Part, PathChange, Rewrite};
 pub use shape::{ContentType, Shape};
 pub use sources::{Listed, Networks, Sources};
 pub use template::{Change, Fact, NamedChange, Part as TemplatePart, Template, Value};
 pub use tracing::{Format, MeshTrace, Propagation, Telemetry};
 
 use super::authorization::Authorization;
+use super::index::RouteList;
 use crate::verdict::Judge;
 
 /// One compiled configuration; shared by all workers.
@@ -210,9 +213,9 @@ pub enum TlsVersion {
 #[derive(Debug, Default)]
 pub struct Routes {
     /// Of requests; they lead to clusters that speak HTTP.
-    pub http: Vec<Arc<Route>>,
+    pub http: RouteList,
     /// Of connections; they match by host alone, and lead to clusters of [`Protocol::Tcp`].
-    pub tcp: Vec<Arc<Route>>,
+    pub tcp: RouteList,
 }
 
 /// One route; the first that matches wins.
@@ -230,8 +233,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// When it is tried again.
     pub retry: Retry,
-    /// Replaces what the path match matched.
-    pub rewrite_prefix: Option<Box<str>>,
+    /// None: path and host stay.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Bytes of a request's content; `u64::MAX`: no limit.
     pub max_request_body: u64,
     /// None: nothing is done to its requests.

@@ -58,7 +58,7 @@ pub(super) fn route() -> Arc<Route> {
         compress: None,
         decompress: None,
         mirror: None,
-        rewrite_prefix: None,
+        rewrite: None,
         max_request_body: u64::MAX,
         idle_timeout: Duration::from_secs(3600),
         cors: None,

@@ -10,7 +10,7 @@ from sidecar.config.model.base import Model, refusal, refuse_all, text
 from sidecar.config.model.header import HeaderValue
 from sidecar.config.model.header_modifier import ChangedName
 from sidecar.config.model.host import ExactHost
-from sidecar.config.model.path import Path
+from sidecar.config.model.path import PlainPath
 from sidecar.config.model.traffic import Statuses
 
 # Bytes: they stand in each snapshot, and leave in one piece. Envoy has 4 KiB (max_direct_response_body_size_bytes).
@@ -51,7 +51,7 @@ class Redirect(Model):
         le=65535,
         description="Left out: with `scheme` or `host` that of the scheme, else that of the request.",
     )
-    path: Path | None = Field(
+    path: PlainPath | None = Field(
         default=None, description="The whole path, or with `/*` what takes the place of the match's before its star."
     )
     strip_query: bool = Field(default=False, description="true: without the query of the request.")

@@ -21,7 +21,8 @@ from sidecar.config.model.host import Host
 from sidecar.config.model.https import Hsts, HttpsRedirect
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.network import Network
-from sidecar.config.model.path import Path
+from sidecar.config.model.reach import Reached, unreached
+from sidecar.config.model.rewrite import Rewrite, wrong_rewrites
 from sidecar.config.model.route import Match, Route, Weighted, check_methods, check_split, repeated_names
 from sidecar.config.model.service import parse_ip
 from sidecar.config.model.tls import ListenerTls
@@ -116,14 +117,6 @@ class GatewayBranch(Weighted):
     to: ServiceTarget = Field(description="Where this branch leads.")
 
 
-class Rewrite(Model):
-    """What is changed in a request before it is sent."""
-
-    not_yet: ClassVar[frozenset[str]] = frozenset({"host", "regex"})
-
-    path: Path = Field(description="The new path; `/*` in it is what the star of the match stood for.")
-
-
 class GatewayRoute(Route):
     """One rule of a gateway."""
 
@@ -188,6 +181,11 @@ def _check_routes(routes: tuple[GatewayRoute, ...]) -> tuple[GatewayRoute, ...]:
             *_wrong_targets(routes),
             *_wrong_redirects(routes),
             *_wrong_rewrites(routes),
+            *unreached(
+                Reached(index, route.name, route.match.host or "", route.match)
+                for index, route in enumerate(routes)
+                if route.enabled
+            ),
         ]
     )
     return routes
@@ -221,7 +219,7 @@ def _wrong_redirects(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
         if route.redirect is None or (path := route.redirect.path) is None:
             continue
         matched, place = route.match.taken_path, (index, "redirect", "path")
-        if path.star and not matched.star:
+        if path.star and (not matched.star or route.match.path_regex is not None):
             error = refusal("the path of the match has no star", expected=f"a whole path: `{matched}` has none")
             yield place, str(path), error
         elif path == matched and route.redirect.leads_back:
@@ -230,13 +228,9 @@ def _wrong_redirects(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
 
 def _wrong_rewrites(routes: tuple[GatewayRoute, ...]) -> Iterator[Finding]:
     for index, route in enumerate(routes):
-        if route.rewrite is None:
-            continue
-        matched = route.match.taken_path
-        if route.rewrite.path.star != matched.star:
-            where = f"`{matched}`, the path of the match, has {'one' if matched.star else 'none'}"
-            error = refusal("the rewrite and the match both have a star, or neither", expected=where)
-            yield (index, "rewrite", "path"), str(route.rewrite.path), error
+        if route.rewrite is not None:
+            for place, value, error in wrong_rewrites(route.match, route.rewrite):
+                yield (index, "rewrite", *place), value, error
 
 
 def _check_listeners(listeners: tuple[GatewayListener, ...]) -> tuple[GatewayListener, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Self, TypeVar
 
@@ -13,7 +14,7 @@ from sidecar.config.model.header_modifier import CookieModifier, HeaderModifier,
 from sidecar.config.model.network import Network
 from sidecar.config.model.path import ALL_PATHS, Path, PathPattern
 from sidecar.config.model.retry import Retry
-from sidecar.config.model.value_match import ValueMatch, impossible
+from sidecar.config.model.value_match import Regex, ValueMatch, impossible
 
 # Names in protobuf, which are the parts of a call's path.
 _IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
@@ -43,7 +44,11 @@ def check_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
 class HeadMatch(Model):
     """What a request's head must have; all given parts must match, and no part at all matches everything."""
 
-    path: Path | None = Field(default=None, description="`/api` is only itself, `/api/*` is `/api` and all below it.")
+    path: Path | None = Field(
+        default=None,
+        description="`/api` is only itself, `/api/*` is `/api` and all below it; in `/users/{id}` the parameter is any "
+        "segment that is not empty, and `{rest=**}` at the end is the star with a name.",
+    )
     methods: Annotated[tuple[Method, ...], AfterValidator(check_methods)] | None = Field(
         default=None, description="Any of these methods."
     )
@@ -79,6 +84,11 @@ def _check_sources(networks: tuple[str, ...]) -> tuple[str, ...]:
 class Match(HeadMatch):
     """Which requests a route takes; all given parts must match, and no part at all matches everything."""
 
+    path_regex: Regex | None = Field(
+        default=None,
+        description="A regular expression (RE2) of the whole path, instead of `path`; its groups with names, "
+        "`(?P<id>[0-9]+)`, are parameters.",
+    )
     query: Annotated[dict[ParameterName, ValueMatch], AfterValidator(_check_parameters)] = Field(
         default={},
         description="Each of these parameters of the query has this value: the first of its name, as it is written, "
@@ -95,18 +105,28 @@ class Match(HeadMatch):
     grpc: GrpcMatch | None = Field(default=None, description="Calls of gRPC, by service and method; instead of `path`.")
 
     @model_validator(mode="after")
-    def _check_grpc(self) -> Self:
-        if self.grpc is not None and self.path is not None:
-            refuse_all([(("grpc",), self.grpc, refusal("`path` is said already, and a call's path is its method"))])
+    def _check_one_path(self) -> Self:
+        if self.path_regex is not None and self.path is not None:
+            refuse_all([(("path_regex",), self.path_regex, refusal("`path` is said already"))])
+        if self.grpc is not None and (self.path is not None or self.path_regex is not None):
+            said = "path" if self.path is not None else "path_regex"
+            refuse_all([(("grpc",), self.grpc, refusal(f"`{said}` is said already, and a call's path is its method"))])
         return self
 
     @property
     def taken_path(self) -> PathPattern:
-        """That of `path`, or of the calls."""
+        """That of `path`, or of the calls; an expression is not asked."""
         if self.grpc is None:
             return self.path or ALL_PATHS
         service = PathPattern(f"/{self.grpc.service}", star=True)
         return service if self.grpc.method is None else PathPattern(f"{service.base}/{self.grpc.method}", star=False)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of what the path has."""
+        if self.path_regex is not None:
+            return tuple(re.compile(self.path_regex).groupindex)
+        return tuple(parameter.name for parameter in self.taken_path.parameters)
 
     @property
     def taken_headers(self) -> tuple[tuple[str, ValueMatch], ...]:

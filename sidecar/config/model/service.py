@@ -26,6 +26,7 @@ from sidecar.config.model.fault import Fault
 from sidecar.config.model.health_check import HealthCheck
 from sidecar.config.model.limits import Limits
 from sidecar.config.model.mirror import Mirror
+from sidecar.config.model.reach import Reached, unreached
 from sidecar.config.model.route import Match, Route, Weighted, check_split, repeated_names
 from sidecar.config.model.tls import Mode
 from sidecar.config.model.traffic import Traffic
@@ -181,6 +182,9 @@ def _check_routes(routes: tuple[ServiceRoute, ...], info: ValidationInfo) -> tup
         [
             *repeated_names((route.name for route in routes), "name"),
             *_double_targets(routes),
+            *unreached(
+                Reached(index, route.name, "", route.match) for index, route in enumerate(routes) if route.enabled
+            ),
             *(_dangling_subsets(routes, subsets) if subsets is not None else ()),
         ]
     )

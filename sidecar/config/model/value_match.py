@@ -16,15 +16,16 @@ from pydantic import (
 
 from sidecar.config.model.base import Finding, Model, refusal, refuse_all
 from sidecar.config.model.header import HeaderValue
-from sidecar.config.regex import is_common
+from sidecar.config.regex import fault_of
 
 _EXPECTED = "a value, or one of `exact`, `prefix`, `regex` and `present`"
 
 
 def _check_regex(value: object) -> object:
-    if isinstance(value, str) and not is_common(value):
+    if isinstance(value, str) and (fault := fault_of(value)):
         expected = "RE2's syntax, at most 512 characters: no look-around, no references back, no possessive repeats"
-        raise refusal("this is no regular expression that is matched in linear time", expected=expected)
+        message = f"this is no regular expression that is matched in linear time: {fault.message}"
+        raise refusal(message, expected=expected, column=fault.at)
     return value
 
 

@@ -16,7 +16,7 @@ from sidecar.config.model.base import (
     parse_share,
     parse_size,
 )
-from sidecar.config.model.path import ALL_PATHS, PathPattern, parse_path
+from sidecar.config.model.path import ALL_PATHS, Parameter, PathPattern, parse_path, parse_target
 from sidecar.config.spelling import listed, nearest
 
 
@@ -82,6 +82,9 @@ def test_what_is_no_share_is_refused(value: object) -> None:
         ("/api", ["/api"], ["/api/", "/api/x", "/apis", "/"]),
         ("/api/*", ["/api", "/api/", "/api/x/y"], ["/apis", "/"]),
         ("/*", ["/", "/x"], []),
+        ("/users/{id}", ["/users/7", "/users/a%2Fb"], ["/users", "/users/", "/users/7/", "/users/7/x", "/user/7"]),
+        ("/users/{id}/*", ["/users/7", "/users/7/", "/users/7/x"], ["/users", "/users/", "//x"]),
+        ("/{a}/b/{rest=**}", ["/x/b", "/x/b/c/d"], ["/b", "/x/c", "//b"]),
         ("/", ["/"], ["/x"]),
     ],
 )
@@ -112,11 +115,39 @@ def test_a_path_is_written_in_the_form_that_requests_have(text: str, hint: str) 
     parse_path(hint.strip("`"))
 
 
-segments = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3)
+@pytest.mark.parametrize(
+    ("text", "column", "hint"),
+    [
+        ("/a/{id}/b?", 9, ""),
+        ("/a/{id=*}", 3, "did you mean `{id}`?"),
+        ("/a/{id=**}/b", 3, ""),
+        ("/a/x{id}", 3, ""),
+        ("/a/{1}", 3, ""),
+        ("/a/{id", 3, ""),
+        ("/a/{id}/{id}", 0, ""),
+        ("/{id}/{id=**}", 0, ""),
+        ("/users/*/orders", 7, "a parameter such as `{id}` stands for one segment"),
+    ],
+)
+def test_a_parameter_is_a_whole_segment_with_a_name_of_its_own(text: str, column: int, hint: str) -> None:
+    with pytest.raises(PydanticCustomError) as refused:
+        parse_path(text)
+    assert refused.value.context is not None
+    assert (refused.value.context["column"], refused.value.context["hint"]) == (column, hint)
+
+
+def test_a_rewrite_names_a_parameter_as_often_as_it_likes() -> None:
+    assert parse_target("/{id}/{id}").segments == ["{}", "{}"]
+    assert parse_target("/a/{rest}").with_rest("rest") == PathPattern("/a", star=True)
+    with pytest.raises(PydanticCustomError):
+        parse_target("/a/{rest=**}")
+
+
+segments = st.lists(st.sampled_from(["a", "b", "ab", "{}"]), max_size=3)
 patterns = st.builds(PathPattern, segments.map(lambda parts: "".join(f"/{part}" for part in parts)), st.just(True)) | (
     st.builds(PathPattern, segments.map(lambda parts: "/" + "/".join(parts)), st.just(False))
 )
-paths = segments.map(lambda parts: "/" + "/".join(parts))
+paths = st.lists(st.sampled_from(["a", "b", "ab", ""]), max_size=3).map(lambda parts: "/" + "/".join(parts))
 
 
 @given(patterns, patterns, paths)
@@ -125,6 +156,11 @@ def test_where_two_patterns_meet_both_match(one: PathPattern, other: PathPattern
 
     assert (met is not None and met.covers(path)) == (one.covers(path) and other.covers(path))
     assert other.meet(one) == met
+
+
+def test_what_both_take_has_the_names_of_both() -> None:
+    met = parse_path("/users/{user}/*").meet(parse_path("/users/7/orders/{user}/{order}"))
+    assert met == PathPattern("/users/7/orders/{}/{}", False, (Parameter("user", 1), Parameter("order", 4)))
 
 
 def test_every_pattern_meets_all_paths_in_itself() -> None:

@@ -278,9 +278,9 @@ def test_a_gateway_leaves_out_what_is_disabled() -> None:
     edge = """\
 routes:
   - {name: off, enabled: false, to: {service: orders}}
-  - {name: gone, to: {service: inventory}}
+  - {name: gone, match: {path: /gone}, to: {service: inventory}}
+  - {name: none, match: {path: /none}, split: [{weight: 1, to: {service: inventory}}]}
   - {name: half, split: [{weight: 1, to: {service: inventory}}, {weight: 1, to: {service: orders}}]}
-  - {name: none, split: [{weight: 1, to: {service: inventory}}]}
 """
     texts = {
         **SHOP,

@@ -138,7 +138,7 @@ def test_a_match_of_config_entries_may_be_an_expression() -> None:
     world = world_with().apply(ChainsUpdate({"orders": Chain("http", (route,))}))
 
     found = outbound(world)["orders"]
-    assert found.match.path.regex == "/v[0-9]+"
+    assert list(found.match.path_regexes) == ["/v[0-9]+"]
     prefix, absent = found.match.headers
     assert (prefix.name, prefix.prefix, prefix.invert) == ("x-a", "b", True)
     assert (absent.name, absent.present, absent.WhichOneof("kind")) == ("x-c", False, "present")
@@ -315,14 +315,15 @@ def test_what_a_registration_says_goes_before_what_config_entries_say() -> None:
     assert after["stock"].limits.max_requests == 9
 
 
-def test_a_gateways_path_above_an_expression_of_the_service_is_named() -> None:
+def test_a_rewrite_above_an_expression_of_the_service_is_named() -> None:
     routes = (
         ChainRoute("route-0", (ChainBranch(ORDERS),), ChainMatch(path_regex="/v[0-9]+")),
         ChainRoute("default", (ChainBranch(ORDERS),)),
     )
     gateway = """listeners: [{port: 8080}]
 routes:
-  - {name: api, match: {path: /api/*}, to: {service: orders}}
+  - {name: api, match: {path: /api/*}, rewrite: {path: /*}, to: {service: orders}}
+  - {name: v, match: {path: /v/*}, to: {service: orders}}
   - {name: all, to: {service: orders}}
 """
     documents = replace(document_set({"gateways/edge.yaml": gateway}), discovered=True)
@@ -330,8 +331,11 @@ routes:
 
     (named,) = untold(world, "edge")
     assert named == (
-        "gateways/edge.yaml:3:5: route api: its path leaves out orders/route-0 of Consul's discovery chain, "
-        "which matches paths by the expression '/v[0-9]+'"
+        "gateways/edge.yaml:3:5: route api: its rewrite leaves out orders/route-0 of Consul's discovery chain, which "
+        "matches the path '/v[0-9]+': what paths become is told beforehand of patterns alone, without expressions"
     )
     (table,) = compile(world, GatewayRole("edge"), 1).route_tables
-    assert [route.name for route in table.routes] == ["api/default", "all/route-0", "all/default"]
+    names = [route.name for route in table.routes]
+    assert names == ["api/default", "v/route-0", "v/default", "all/route-0", "all/default"]
+    both = table.routes[1].match
+    assert (both.path.prefix, list(both.path_regexes)) == ("/v", ["/v[0-9]+"])

@@ -1,10 +1,16 @@
 """A gateway's match and a service's match become one."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.model.path import PathPattern, parse_path
+from sidecar.config.load import load
+from sidecar.config.model import Gateway
+from sidecar.config.model.gateway import GatewayRoute
+from sidecar.config.model.path import ALL_PATHS, ANY, Parameter, PathPattern, below_root, parse_path
+from sidecar.config.model.rewrite import PathSubstitution
 from sidecar.config.model.route import Match
 from sidecar.snapshot.scope import Scope
 from sidecar.wire import snapshot_pb2 as wire
@@ -26,7 +32,8 @@ def paths_of(scope: Scope, inner: str) -> list[tuple[str, str | None]]:
 def _path_of(match: wire.Match) -> str:
     if not match.HasField("path"):
         return "*"
-    return match.path.exact or f"{match.path.prefix}*"
+    kind = match.path.WhichOneof("kind") or ""
+    return str(getattr(match.path, kind)) + ("*" if kind.endswith("prefix") else "")
 
 
 def outer(path: str | None = None, rewrite: str | None = None) -> Scope:
@@ -125,31 +132,127 @@ def test_calls_are_known_by_their_path_and_their_content_type() -> None:
     assert not Scope(match=asked(path="/shop.v1.Orders/*")).covered_by(every)
 
 
-segments = st.lists(st.sampled_from(["a", "b"]), max_size=2).map(lambda parts: "".join(f"/{part}" for part in parts))
-stars = segments.map(lambda base: PathPattern(base, star=True))
-exacts = segments.map(lambda base: PathPattern(base or "/", star=False))
+@pytest.mark.parametrize(
+    ("path", "rewrite", "inner", "expected"),
+    [
+        ("/users/{id}", None, "/users/*", [("/users/{}", None, None)]),
+        ("/users/{id}/*", None, "/users/7", [("/users/7", None, None)]),
+        ("/users/{id}/*", None, "/users/{who}/orders", [("/users/{}/orders", None, None)]),
+        ("/users/{id}/*", "/*", "/*", [("/users/{}*", "", 2)]),
+        ("/users/{id}/*", "/*", "/orders", [("/users/{}/orders", "", 2)]),
+        ("/users/{id}/*", "/*", "/", [("/users/{}/", "", 2), ("/users/{}", "", 2)]),
+        ("/users/{id}/*", "/v2/{id}/*", "/v2/7/{order}", [("/users/7/{}", "/v2/{id}", 2)]),
+        ("/users/{id}/*", "/v2/{id}/*", "/v3/*", []),
+        ("/users/{id}", "/{id}/{id}", "/7/{x}", [("/users/7", "/{id}/{id}", None)]),
+        ("/users/{id}", "/{id}/{id}", "/7/8", []),
+        ("/users/{id}", "/me", "/me", [("/users/{}", "/me", None)]),
+        ("/files/{rest=**}", "/v2/{rest}", "/v2/a", [("/files/a", "/v2/a", None)]),
+        ("/x/{id}/{rest=**}", "/v2/{rest}", "/v2/a", [("/x/{}/a", "/v2", 2)]),
+    ],
+)
+def test_paths_with_parameters_meet_through_the_rewrite(
+    path: str, rewrite: str | None, inner: str, expected: list[tuple[str, str | None, int | None]]
+) -> None:
+    scope = Scope.of(gateway_route(path, {"path": rewrite} if rewrite else None))
+    found = [
+        (_path_of(match), change and (change.template or change.prefix), _replaced(change))
+        for match, change in scope.narrowed(asked(path=inner))
+    ]
+    assert found == expected
 
 
-@given(st.none() | stars | exacts, st.data(), stars | exacts, segments)
+def gateway_route(path: str, rewrite: dict[str, object] | None) -> GatewayRoute:
+    """One that a document has."""
+    changed = f", rewrite: {json.dumps(rewrite)}" if rewrite else ""
+    text = f"routes: [{{name: a, to: {{service: a}}, match: {{path: '{path}'}}{changed}}}]"
+    model = load("gateways/edge.yaml", text.encode()).model
+    assert isinstance(model, Gateway)
+    return model.routes[0]
+
+
+def _replaced(change: wire.PathRewrite | None) -> int | None:
+    return change.replaced if change is not None and change.HasField("replaced") else None
+
+
+def test_parameters_keep_their_names_where_a_segment_is_known() -> None:
+    scope = Scope.of(gateway_route("/users/{id}/{rest=**}", None))
+    ((match, _),) = scope.narrowed(asked(path="/users/7/orders/{id}/{order}"))
+    told = [(item.name, item.WhichOneof("kind"), item.segment or item.rest) for item in match.parameters]
+    assert told == [("id", "segment", 1), ("rest", "rest", 2), ("order", "segment", 4)]
+
+
+def test_expressions_of_both_must_match_and_the_first_has_the_parameters() -> None:
+    outer = asked(path_regex="/(?P<id>[0-9]+)/.*")
+    ((match, change),) = Scope(match=outer).narrowed(asked(path_regex=".*/(?P<other>x)"))
+    assert list(match.path_regexes) == ["/(?P<id>[0-9]+)/.*", ".*/(?P<other>x)"]
+    assert [(item.name, item.group) for item in match.parameters] == [("id", True)]
+    assert (match.HasField("path"), change) == (False, None)
+
+    ((match, _),) = Scope(match=outer).narrowed(asked(path="/{a}/x"))
+    assert (list(match.path_regexes), match.path.template) == (["/(?P<id>[0-9]+)/.*"], "/{}/x")
+    assert Scope(match=outer).covered_by(outer)
+    assert not Scope(match=outer).covered_by(asked(path_regex="/.*"))
+    assert not Scope().covered_by(outer)
+
+
+def test_what_an_expression_makes_of_a_path_is_not_told_beforehand() -> None:
+    opaque = Scope(match=asked(path="/a/*"), substitution=PathSubstitution(pattern="b", substitution="c"))
+    ((match, change),) = opaque.narrowed(asked(methods=("GET",)))
+    assert (match.path.prefix, list(match.methods)) == ("/a", ["GET"])
+    assert change is not None
+    assert (change.regex, change.substitution) == ("b", "c")
+    for inner in (asked(path="/a/*"), asked(path_regex="/a")):
+        assert not opaque.can_tell(inner)
+        assert list(opaque.narrowed(inner)) == []
+        assert not opaque.covered_by(inner)
+
+
+open_segments = st.lists(st.sampled_from(["a", "b", "{}"]), max_size=3).map(below_root)
+stars = open_segments.map(lambda base: PathPattern(base, star=True))
+exacts = open_segments.map(lambda base: PathPattern(base or "/", star=False))
+client_paths = st.lists(st.sampled_from(["a", "b", ""]), max_size=4).map(below_root)
+
+
+def named(pattern: PathPattern) -> PathPattern:
+    """With a name for each parameter."""
+    places = [at for at, part in enumerate(pattern.segments) if part == ANY]
+    return PathPattern(pattern.base, pattern.star, tuple(Parameter(f"p{at}", at) for at in places))
+
+
+@given(st.none() | stars | exacts, st.data(), stars | exacts, client_paths)
 def test_a_narrowed_match_takes_what_the_service_would_take_of_the_rewritten_path(
     path: PathPattern | None, data: st.DataObject, inner: PathPattern, client_path: str
 ) -> None:
-    star = path is None or path.star
-    rewrite = data.draw(st.none() | (stars if star else exacts))
+    path = named(path) if path is not None else None
+    outer = path or ALL_PATHS
+    names = [parameter.name for parameter in outer.parameters]
+    parts = data.draw(st.none() | st.lists(st.sampled_from(["a", "b", *names]), max_size=3))
+    rewrite = None
+    if parts is not None:
+        places = tuple(Parameter(part, at) for at, part in enumerate(parts) if part in names)
+        base = below_root(ANY if part in names else part for part in parts)
+        rewrite = PathPattern(base or ("" if outer.star else "/"), outer.star, places)
     client_path = client_path or "/"
     scope = Scope(match=Match(path=path), rewrite=rewrite)
     matches = [match for match, _ in scope.narrowed(Match(path=inner))]
 
-    taken = path is None or path.covers(client_path)
-    below = client_path.removeprefix(path.base if path is not None else "")
-    seen = client_path if rewrite is None else f"{rewrite.base}{below}" or "/"
+    taken = outer.covers(client_path)
+    seen = client_path if rewrite is None else _rewritten(outer, rewrite, client_path)
     assert any(_takes(match, client_path) for match in matches) == (taken and inner.covers(seen))
 
 
+def _rewritten(outer: PathPattern, rewrite: PathPattern, path: str) -> str:
+    given_segments = path.split("/")[1:]
+    values = {p.segment: dict(enumerate(given_segments)).get(int(p.name[1:]), "") for p in rewrite.parameters}
+    made = [values.get(at, part) for at, part in enumerate(rewrite.segments)]
+    below = given_segments[len(outer.segments) :] if outer.star else []
+    return below_root([*made, *below]) or "/"
+
+
 def _takes(match: wire.Match, path: str) -> bool:
-    if not match.HasField("path"):
+    kind = match.path.WhichOneof("kind")
+    if kind is None:
         return True
-    if match.path.exact:
-        return match.path.exact == path
-    prefix = match.path.prefix
-    return prefix == "/" or path == prefix or path.startswith(f"{prefix}/")
+    star = kind.endswith("prefix")
+    base = getattr(match.path, kind)
+    return PathPattern("" if star and base == "/" else base, star).covers(path)

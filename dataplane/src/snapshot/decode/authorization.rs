@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::Checked;
-use super::matchers::{anchored, method};
+use super::matchers::{anchored, method, template};
 use crate::proto;
 use crate::snapshot::authorization::{Authorization, Condition, FieldTest, Rule, RuleSet, Text, TextTest, Verdict};
 use crate::snapshot::model::{Mode, PathMatch, ServerTls};
@@ -89,6 +89,8 @@ fn path(message: proto::PathMatch) -> Checked<PathMatch> {
         Some(Kind::Exact(exact)) => Ok(PathMatch::Exact(exact.into())),
         Some(Kind::Prefix(prefix)) => Ok(PathMatch::Prefix(prefix.trim_end_matches('/').into())),
         Some(Kind::Begins(begins)) => Ok(PathMatch::Begins(begins.into())),
+        Some(Kind::Template(text)) => template("path.template", &text, false),
+        Some(Kind::TemplatePrefix(text)) => template("path.template_prefix", &text, true),
         Some(Kind::Regex(regex)) => Ok(PathMatch::Regex(anchored("path.regex", &regex)?)),
     }
 }

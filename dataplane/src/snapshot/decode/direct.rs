@@ -74,7 +74,10 @@ fn redirect_of(message: proto::Redirect, matcher: &Matcher) -> Checked<Redirect>
 }
 
 fn has_prefix(matcher: &Matcher) -> bool {
-    matches!(matcher.path, None | Some(PathMatch::Prefix(_)))
+    matches!(
+        matcher.path,
+        None | Some(PathMatch::Prefix(_) | PathMatch::Template { is_open: true, .. })
+    )
 }
 
 fn redirect_status(status: u32) -> Checked<StatusCode> {

@@ -6,7 +6,9 @@ use regex::{Regex, RegexBuilder};
 
 use super::Checked;
 use crate::proto;
-use crate::snapshot::model::{HeaderMatch, HostMatch, Matcher, NamedMatch, Network, PathMatch, ValueMatch};
+use crate::snapshot::model::{
+    HeaderMatch, HostMatch, Matcher, NamedMatch, Network, Parameter, PathMatch, PathPart, ValueMatch,
+};
 
 /// Bytes that one compiled regular expression may take; `\w{100}` fits, `\w{10000}` does not.
 const REGEX_SIZE: usize = 1 << 20;
@@ -16,6 +18,11 @@ const REGEX_CACHE: usize = 1 << 18;
 const MAX_HOST: usize = 253;
 
 pub(super) fn matcher(message: proto::Match) -> Checked<Matcher> {
+    let regexes = message
+        .path_regexes
+        .iter()
+        .map(|pattern| anchored("path_regex", pattern));
+    let path_regexes: Vec<_> = regexes.collect::<Checked<_>>()?;
     Ok(Matcher {
         hosts: message
             .hosts
@@ -36,6 +43,8 @@ pub(super) fn matcher(message: proto::Match) -> Checked<Matcher> {
             .iter()
             .map(|text| network("source", text))
             .collect::<Checked<_>>()?,
+        parameters: parameters(message.parameters, path_regexes.first())?,
+        path_regexes,
     })
 }
 
@@ -58,14 +67,56 @@ pub(super) fn host_match(host: &str) -> Checked<HostMatch> {
 fn path_match(message: proto::PathMatch) -> Checked<PathMatch> {
     use proto::path_match::Kind;
     match message.kind {
-        None => Err("path has no condition; expected exact, prefix or regex".to_owned()),
+        None => Err("path has no condition; expected exact, prefix or a template".to_owned()),
         Some(Kind::Exact(exact)) => Ok(PathMatch::Exact(path("path.exact", exact)?.into())),
         Some(Kind::Prefix(prefix)) => Ok(PathMatch::Prefix(
             path("path.prefix", prefix)?.trim_end_matches('/').into(),
         )),
-        Some(Kind::Begins(_)) => Err("path.begins is of rules about callers".to_owned()),
-        Some(Kind::Regex(regex)) => Ok(PathMatch::Regex(anchored("path.regex", &regex)?)),
+        Some(Kind::Template(template)) => self::template("path.template", &template, false),
+        Some(Kind::TemplatePrefix(template)) => self::template("path.template_prefix", &template, true),
+        Some(Kind::Begins(_) | Kind::Regex(_)) => {
+            Err("path.begins and path.regex are of rules about callers".to_owned())
+        }
     }
+}
+
+/// Of "/users/{}/orders".
+pub(super) fn template(field: &str, template: &str, is_open: bool) -> Checked<PathMatch> {
+    let template = if is_open {
+        template.trim_end_matches('/')
+    } else {
+        template
+    };
+    let segments: Box<[_]> = template
+        .split('/')
+        .skip(1)
+        .map(|segment| (segment != "{}").then(|| Box::from(segment)))
+        .collect();
+    let is_text = |text: &str| path(field, format!("/{text}")).is_ok() && !text.contains(['{', '}']);
+    if !template.starts_with('/') || !segments.iter().flatten().all(|text| is_text(text)) {
+        return Err(format!(
+            "{field} {template:?} is no path; expected one like \"/api\", and \"{{}}\" for a segment"
+        ));
+    }
+    Ok(PathMatch::Template { segments, is_open })
+}
+
+fn parameters(messages: Vec<proto::PathParameter>, regex: Option<&Regex>) -> Checked<Vec<Parameter>> {
+    use proto::path_parameter::Kind;
+    let parameter = |message: proto::PathParameter| {
+        let name = message.name;
+        let part = match message.kind {
+            Some(Kind::Segment(number)) => PathPart::Segment(number as usize),
+            Some(Kind::Rest(number)) => PathPart::Rest(number as usize),
+            Some(Kind::Group(_)) => {
+                let group = regex.and_then(|regex| regex.capture_names().position(|group| group == Some(&*name)));
+                PathPart::Group(group.ok_or_else(|| format!("path_regex has no group {name:?}"))?)
+            }
+            None => return Err(format!("parameter {name:?} is nowhere")),
+        };
+        Ok(Parameter { name: name.into(), part })
+    };
+    messages.into_iter().map(parameter).collect()
 }
 
 /// An absolute path without a query. Plain ones pass by a glance, the others are parsed.
@@ -137,20 +188,20 @@ pub(super) fn network(field: &str, text: &str) -> Checked<Network> {
 
 /// A regular expression that has to match from the beginning to the end.
 pub(super) fn anchored(field: &str, pattern: &str) -> Checked<Regex> {
-    let compile = |pattern: &str| {
-        RegexBuilder::new(pattern)
-            .size_limit(REGEX_SIZE)
-            .dfa_size_limit(REGEX_CACHE)
-            .build()
-            .map_err(|error| {
-                let error = error.to_string();
-                format!(
-                    "{field} {pattern:?} is not usable: {}",
-                    error.lines().last().unwrap_or(&error).trim()
-                )
-            })
-    };
     // By itself first: "a)|(b" is no expression, but it would become one between the anchors.
-    compile(pattern)?;
-    compile(&format!(r"\A(?:{pattern})\z"))
+    regex(field, pattern)?;
+    regex(field, &format!(r"\A(?:{pattern})\z"))
+}
+
+/// One that matches parts, too.
+pub(super) fn regex(field: &str, pattern: &str) -> Checked<Regex> {
+    let built = RegexBuilder::new(pattern)
+        .size_limit(REGEX_SIZE)
+        .dfa_size_limit(REGEX_CACHE)
+        .build();
+    built.map_err(|error| {
+        let error = error.to_string();
+        let words = error.lines().last().unwrap_or(&error).trim();
+        format!("{field} {pattern:?} is not usable: {words}")
+    })
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::headers::{cookie_changes, header_changes, query_changes};
-use super::matchers::{matcher, path};
+use super::matchers::matcher;
+use super::rewrite::rewrite;
 use super::{Checked, Clusters, Rejected, RouteTables, TCP_IDLE_TIMEOUT_MS, identify, millis_or, named, rejected};
 use super::{admission, authentication, coding, cors, direct, entry, retry};
 use crate::proto;
-use crate::snapshot::model::{Destination, Fault, Matcher, Mirror, Origin, PathMatch, Protocol, Route, Routes};
+use crate::snapshot::index::RouteList;
+use crate::snapshot::model::{Destination, Fault, Mirror, Origin, Protocol, Route, Routes};
 
 /// All route tables by name.
 pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters) -> Result<RouteTables, Rejected> {
@@ -36,14 +38,14 @@ pub(super) fn route_tables(messages: Vec<proto::RouteTable>, clusters: &Clusters
 fn routes(
     messages: Vec<proto::Route>,
     check: impl Fn(proto::Route, &Arc<str>, &Origin) -> Checked<Route>,
-) -> Result<Vec<Arc<Route>>, Rejected> {
+) -> Result<RouteList, Rejected> {
     let mut routes = Vec::with_capacity(messages.len());
     for mut message in messages {
         let (name, place) = identify(&mut message.name, &mut message.origin);
         let route = check(message, &name, &place).map_err(|wrong| rejected("route", &name, &place, wrong))?;
         routes.push(Arc::new(route));
     }
-    Ok(routes)
+    Ok(RouteList::new(routes))
 }
 
 fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: &Clusters) -> Checked<Route> {
@@ -58,7 +60,7 @@ fn tcp_route(message: proto::Route, name: &Arc<str>, origin: &Origin, clusters: 
     if message.compress.is_some() || message.decompress.is_some() {
         return Err("a TCP route codes nothing".to_owned());
     }
-    if message.timeout_ms > 0 || message.rewrite.is_some() {
+    if message.timeout_ms > 0 || message.rewrite.is_some() || !message.rewrite_host.is_empty() {
         return Err("a TCP route has neither timeout nor rewrite".to_owned());
     }
     if !message.query_changes.is_empty() || !message.cookie_changes.is_empty() {
@@ -107,10 +109,7 @@ fn checked(
     }
     Ok(Route {
         name: named(name)?,
-        rewrite_prefix: message
-            .rewrite
-            .map(|rewrite| rewrite_prefix(rewrite.prefix, &matcher))
-            .transpose()?,
+        rewrite: rewrite(message.rewrite, &message.rewrite_host, &matcher)?.map(Box::new),
         matcher,
         destinations,
         total_weight,
@@ -212,20 +211,4 @@ fn destinations(messages: Vec<proto::Destination>, clusters: &Clusters) -> Check
         });
     }
     Ok((destinations, total_weight))
-}
-
-/// Without a trailing slash behind a prefix, as the matcher holds prefixes.
-fn rewrite_prefix(prefix: String, matcher: &Matcher) -> Checked<Box<str>> {
-    let prefix = if prefix.is_empty() {
-        prefix
-    } else {
-        path("rewrite.prefix", prefix)?
-    };
-    match matcher.path {
-        Some(PathMatch::Regex(_) | PathMatch::Begins(_)) => {
-            Err("rewrite.prefix needs a path prefix or an exact path to replace".to_owned())
-        }
-        Some(PathMatch::Exact(_)) => Ok(prefix.into()),
-        Some(PathMatch::Prefix(_)) | None => Ok(prefix.trim_end_matches('/').into()),
-    }
 }

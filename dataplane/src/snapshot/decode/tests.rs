@@ -1,6 +1,7 @@
 mod authorization;
 mod cors;
 mod failures;
+mod rewrite;
 mod routes;
 mod tcp;
 mod tracing;
@@ -9,7 +10,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::proto::{path_match, value_match};
-use crate::snapshot::model::{HostMatch, PathMatch, ValueMatch};
+use crate::snapshot::model::{HostMatch, PathChange, PathMatch, ValueMatch};
 
 /// A snapshot that is accepted, with everything optional left out.
 fn smallest() -> proto::Snapshot {
@@ -120,7 +121,7 @@ fn the_smallest_snapshot_gets_every_default() {
     );
     let route = &snapshot.route_tables["mesh"].http[0];
     assert_eq!((route.timeout, route.retry.attempts, route.total_weight), (None, 3, 1));
-    assert!(route.rewrite_prefix.is_none() && route.matcher.path.is_none() && route.matcher.hosts.is_empty());
+    assert!(route.rewrite.is_none() && route.matcher.path.is_none() && route.matcher.hosts.is_empty());
     let cluster = &snapshot.clusters["orders"];
     assert_eq!(
         (cluster.connect_timeout, cluster.warm_timeout),
@@ -149,7 +150,7 @@ fn every_field_arrives() {
     let route = &mut message.route_tables[0].routes[0];
     route.timeout_ms = 1500;
     route.retry = Some(proto::RetryPolicy { attempts: 2, ..Default::default() });
-    route.rewrite = Some(proto::PathRewrite { prefix: "/v2/".into() });
+    route.rewrite = Some(proto::PathRewrite { prefix: "/v2/".into(), ..Default::default() });
     route.r#match = Some(proto::Match {
         hosts: vec!["orders.mesh".into(), "*.example.com".into(), "[::1]".into()],
         path: Some(proto::PathMatch { kind: Some(path_match::Kind::Prefix("/api/".into())) }),
@@ -187,11 +188,10 @@ fn every_field_arrives() {
     let route = &snapshot.route_tables["mesh"].http[0];
     assert_eq!(route.retry.attempts, 2);
     assert_eq!(route.timeout, Some(Duration::from_millis(1500)));
-    assert_eq!(
-        route.rewrite_prefix.as_deref(),
-        Some("/v2"),
-        "a trailing slash would be doubled"
-    );
+    let Some(PathChange::Prefix(prefix)) = &route.rewrite.as_ref().unwrap().path else {
+        panic!("{:?}", route.rewrite)
+    };
+    assert_eq!(&**prefix, "/v2", "a trailing slash would be doubled");
     assert_eq!(
         route.matcher.hosts,
         [
@@ -336,7 +336,7 @@ fn a_bad_path_is_refused() {
     let path = |kind| move |m: &mut proto::Match| m.path = Some(proto::PathMatch { kind });
     assert_eq!(
         match_refusal(path(None)),
-        "path has no condition; expected exact, prefix or regex"
+        "path has no condition; expected exact, prefix or a template"
     );
     for bad in ["", "api", "/a?b", "/a#b", "/a b"] {
         let expected = format!("path.exact {bad:?} is no path; expected one like \"/api\"");
@@ -344,8 +344,16 @@ fn a_bad_path_is_refused() {
         let text = match_refusal(path(Some(path_match::Kind::Prefix(bad.into()))));
         assert!(text.starts_with("path.prefix "), "{text}");
     }
-    let regex = |pattern: &str| match_refusal(path(Some(path_match::Kind::Regex(pattern.into()))));
-    assert_eq!(regex("/(a"), "path.regex \"/(a\" is not usable: error: unclosed group");
+    let template = |text: &str| match_refusal(path(Some(path_match::Kind::Template(text.into()))));
+    assert_eq!(
+        template("/a/x{}"),
+        "path.template \"/a/x{}\" is no path; expected one like \"/api\", and \"{}\" for a segment"
+    );
+    assert!(template("/{}?").starts_with("path.template \"/{}?\" is no path"));
+    let condition = match_refusal(path(Some(path_match::Kind::Regex("/a".into()))));
+    assert_eq!(condition, "path.begins and path.regex are of rules about callers");
+    let regex = |pattern: &str| match_refusal(|m| m.path_regexes = vec![pattern.into()]);
+    assert_eq!(regex("/(a"), "path_regex \"/(a\" is not usable: error: unclosed group");
     assert!(regex("a)|(b").contains("unopened group"));
     assert!(
         regex(r"\w{100000}").contains("exceeds size limit"),
@@ -379,26 +387,6 @@ fn a_bad_method_or_header_is_refused() {
     );
     let regex = header("x-a", Some(value_match::Kind::Regex("[".into())));
     assert!(regex.starts_with("header x-a \"[\" is not usable: "), "{regex}");
-}
-
-#[test]
-fn a_bad_rewrite_is_refused() {
-    let rewrite = |prefix: &str, kind| {
-        route_refusal(|route| {
-            route.rewrite = Some(proto::PathRewrite { prefix: prefix.into() });
-            route.r#match.get_or_insert_default().path = Some(proto::PathMatch { kind: Some(kind) });
-        })
-    };
-    let prefix = || path_match::Kind::Prefix("/a".into());
-    assert_eq!(
-        rewrite("b", prefix()),
-        "rewrite.prefix \"b\" is no path; expected one like \"/api\""
-    );
-    assert!(rewrite("/b?c", prefix()).contains("is no path"));
-    assert_eq!(
-        rewrite("/b", path_match::Kind::Regex("/.*".into())),
-        "rewrite.prefix needs a path prefix or an exact path to replace"
-    );
 }
 
 #[test]
@@ -480,7 +468,7 @@ fn random_bytes_are_refused_or_decoded_and_nothing_else() {
             let mut routes = snapshot
                 .route_tables
                 .values()
-                .flat_map(|table| table.http.iter().chain(&table.tcp));
+                .flat_map(|table| table.http.iter().chain(table.tcp.iter()));
             assert!(routes.all(known), "a dangling name got through");
         }
     });

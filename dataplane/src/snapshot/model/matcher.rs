@@ -22,6 +22,30 @@ pub struct Matcher {
     pub cookies: Vec<NamedMatch>,
     /// Where the client is; empty: anywhere.
     pub sources: Vec<Network>,
+    /// Anchored at both ends; all must hold, beside `path`.
+    pub path_regexes: Vec<Regex>,
+    /// What has a name in the paths that are matched.
+    pub parameters: Vec<Parameter>,
+}
+
+/// A part of a path that has a name.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: Box<str>,
+    /// Where it is.
+    pub part: PathPart,
+}
+
+/// Where a part of a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathPart {
+    /// The segment of this number, from 0.
+    Segment(usize),
+    /// That one and all that follow.
+    Rest(usize),
+    /// This group of the first of the expressions.
+    Group(usize),
 }
 
 /// A host name condition.
@@ -40,7 +64,14 @@ pub enum PathMatch {
     Exact(Box<str>),
     /// Without a trailing slash: the path itself or anything below it. Empty: everything.
     Prefix(Box<str>),
-    /// Its beginning, whatever follows.
+    /// Segments; `None` is any that is not empty. `is_open`: or anything below.
+    Template {
+        /// At least one.
+        segments: Box<[Option<Box<str>>]>,
+        /// Not the whole path.
+        is_open: bool,
+    },
+    /// Its beginning, whatever follows. Of rules about callers only, as the next.
     Begins(Box<str>),
     /// Anchored at both ends.
     Regex(Regex),
