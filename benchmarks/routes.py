@@ -121,7 +121,13 @@ def _counted(kind: str, count: int) -> float:
         file = folder / "files" / _path(count - 1).removeprefix("/")
         file.parent.mkdir(parents=True)
         file.write_bytes(bytes(1024))
-        nghttpd = [find("nghttpd") or "nghttpd", "--no-tls", f"--htdocs={folder}/files", str(behind)]
+        nghttpd = [
+            find("nghttpd") or "nghttpd",
+            "--no-tls",
+            "--address=127.0.0.1",
+            f"--htdocs={folder}/files",
+            str(behind),
+        ]
         valgrind = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes"]
         valgrind += [f"--callgrind-out-file={folder}/callgrind.out.%p"]
         serve = [sys.executable, "-m", "benchmarks.routes", "--kinds", kind, "--counts", str(count)]
