@@ -223,7 +223,7 @@ impl Admitted {
         for (limit, left) in self.quotas.iter().flatten() {
             let seconds = left.full.div_ceil(NANOS_PER_SECOND);
             policies.push(limit.policy.as_bytes());
-            states.push(format!("\"{}\";r={};t={seconds}", limit.name, left.tokens));
+            states.push(format!("\"{}\";r={};t={seconds}", limit.name, left.requests));
         }
         if states.is_empty() {
             return;

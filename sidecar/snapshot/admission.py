@@ -11,6 +11,11 @@ from sidecar.snapshot.tcp import is_tcp
 from sidecar.snapshot.units import milliseconds
 from sidecar.wire import snapshot_pb2 as wire
 
+_ALGORITHMS = {
+    "token_bucket": wire.RATE_ALGORITHM_TOKEN_BUCKET,
+    "sliding_window": wire.RATE_ALGORITHM_SLIDING_WINDOW,
+}
+
 
 def admission(service: Service) -> wire.Admission | None:
     """None: whatever comes is taken. Of bytes nobody counts requests: that they are such, Consul may have said."""
@@ -39,6 +44,7 @@ def rate(limit: Rate, by: Iterable[GatewayRateKey] = ()) -> wire.RateLimit:
         period_ms=milliseconds(limit.per),
         burst=limit.burst,
         by=[_key(part) for part in by],
+        algorithm=_ALGORITHMS[limit.algorithm],
     )
 
 
@@ -50,6 +56,8 @@ def _key(part: GatewayRateKey) -> wire.RateKey:
             return wire.RateKey(method=True)
         case "consumer":
             return wire.RateKey(consumer=True)
+        case "group":
+            return wire.RateKey(group=True)
         case HeaderKey():
             return wire.RateKey(header=part.header)
     return wire.RateKey(claim=part.claim)

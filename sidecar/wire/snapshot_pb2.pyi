@@ -22,6 +22,11 @@ class ListenerMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LISTENER_MODE_TCP: _ClassVar[ListenerMode]
     LISTENER_MODE_BY_ALPN: _ClassVar[ListenerMode]
 
+class RateAlgorithm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RATE_ALGORITHM_TOKEN_BUCKET: _ClassVar[RateAlgorithm]
+    RATE_ALGORITHM_SLIDING_WINDOW: _ClassVar[RateAlgorithm]
+
 class TlsVersion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TLS_VERSION_UNSPECIFIED: _ClassVar[TlsVersion]
@@ -60,6 +65,8 @@ LISTENER_MODE_HTTP: ListenerMode
 LISTENER_MODE_PROXY: ListenerMode
 LISTENER_MODE_TCP: ListenerMode
 LISTENER_MODE_BY_ALPN: ListenerMode
+RATE_ALGORITHM_TOKEN_BUCKET: RateAlgorithm
+RATE_ALGORITHM_SLIDING_WINDOW: RateAlgorithm
 TLS_VERSION_UNSPECIFIED: TlsVersion
 TLS_VERSION_1_2: TlsVersion
 TLS_VERSION_1_3: TlsVersion
@@ -222,30 +229,34 @@ class Admission(_message.Message):
     def __init__(self, concurrency: _Optional[int] = ..., rate: _Optional[_Union[RateLimit, _Mapping]] = ...) -> None: ...
 
 class RateLimit(_message.Message):
-    __slots__ = ("requests", "period_ms", "burst", "by")
+    __slots__ = ("requests", "period_ms", "burst", "by", "algorithm")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
     BURST_FIELD_NUMBER: _ClassVar[int]
     BY_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     requests: int
     period_ms: int
     burst: int
     by: _containers.RepeatedCompositeFieldContainer[RateKey]
-    def __init__(self, requests: _Optional[int] = ..., period_ms: _Optional[int] = ..., burst: _Optional[int] = ..., by: _Optional[_Iterable[_Union[RateKey, _Mapping]]] = ...) -> None: ...
+    algorithm: RateAlgorithm
+    def __init__(self, requests: _Optional[int] = ..., period_ms: _Optional[int] = ..., burst: _Optional[int] = ..., by: _Optional[_Iterable[_Union[RateKey, _Mapping]]] = ..., algorithm: _Optional[_Union[RateAlgorithm, str]] = ...) -> None: ...
 
 class RateKey(_message.Message):
-    __slots__ = ("source", "method", "header", "consumer", "claim")
+    __slots__ = ("source", "method", "header", "consumer", "claim", "group")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     CLAIM_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     source: bool
     method: bool
     header: str
     consumer: bool
     claim: str
-    def __init__(self, source: _Optional[bool] = ..., method: _Optional[bool] = ..., header: _Optional[str] = ..., consumer: _Optional[bool] = ..., claim: _Optional[str] = ...) -> None: ...
+    group: bool
+    def __init__(self, source: _Optional[bool] = ..., method: _Optional[bool] = ..., header: _Optional[str] = ..., consumer: _Optional[bool] = ..., claim: _Optional[str] = ..., group: _Optional[bool] = ...) -> None: ...
 
 class Quota(_message.Message):
     __slots__ = ("name", "scope", "rate")

@@ -71,6 +71,9 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         for name in ("ann", "bob"):
             mesh.document(f"consumers/{name}", keys=[{"sha256": hashlib.sha256(name.encode()).hexdigest()}])
         day = {"requests": 2, "per": "24h"}
+        for name, group in (("cid", "gold"), ("dan", "gold")):
+            keys = [{"sha256": hashlib.sha256(name.encode()).hexdigest()}]
+            mesh.document(f"consumers/{name}", keys=keys, groups=[group])
         mesh.document("consumers/guest")
         mesh.document("consumers/few", keys=[{"sha256": hashlib.sha256(b"few").hexdigest()}], rate_limit=day)
         mesh.document("consumers/anybody", rate_limit=day)
@@ -202,6 +205,19 @@ def test_each_client_consumer_and_header_has_a_quota_of_its_own(edge: Edge) -> N
     assert edge.statuses("consumer", 2, source="10.0.0.3") == [200, 429], "who shows nothing counts by its address"
     assert edge.statuses("consumer", 2, source="10.0.0.4") == [200, 429]
     assert edge.statuses("consumer", 2, x_api_key="eve", source="10.0.0.5") == [401, 401], "wrong keys take nothing"
+
+
+def test_a_group_shares_a_quota_and_who_is_in_none_has_its_own(edge: Edge) -> None:
+    limit = {"requests": 2, "per": "24h", "by": ["group"], "algorithm": "sliding_window"}
+    edge.routes({"name": "group", "rate_limit": limit, "authenticate": [{"key": {}}]})
+
+    assert edge.statuses("group", 1, x_api_key="cid") == [200]
+    shared, refused = edge.ask("group", x_api_key="dan"), edge.ask("group", x_api_key="cid")
+    assert (shared.status, refused.status) == (200, 429)
+    assert re.fullmatch(r'"route";r=0;t=\d+', refused.fields["ratelimit"])
+    # Two that came evenly in one day: the first leaves the window six hours after its end.
+    assert 12 * 3600 <= int(refused.fields["retry-after"]) <= 36 * 3600
+    assert edge.statuses("group", 3, x_api_key="ann") == [200, 200, 429]
 
 
 def test_a_consumer_has_a_quota_of_its_own_whatever_the_route(edge: Edge) -> None:

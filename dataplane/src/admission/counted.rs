@@ -1,4 +1,4 @@
-//! Buckets, and whose request takes from which.
+//! Counters, and whose request counts by which.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,9 +8,10 @@ use http::request::Parts;
 
 use super::is_call;
 use crate::authenticate::identified::Identified;
-use crate::rate::{Buckets, Left};
+use crate::credentials::Consumer;
+use crate::rate::{Bucket, Left, Table, Window};
 use crate::route::facts::Known;
-use crate::snapshot::model::{RateKey, RateLimit};
+use crate::snapshot::model::{Rate, RateKey, RateLimit};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,12 @@ pub struct Asker<'a> {
     pub identified: Option<&'a Identified>,
 }
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
+    /// That which proves to be one.
+    fn consumer(&self) -> Option<&'a Consumer> {
+        self.identified.and_then(Identified::proven)
+    }
+
     /// Counts a network of IPv6 as one client: whoever has an address there has 2^64 of them (RFC 6177 section 2).
     pub fn of_network(self) -> Self {
         const REST: u128 = u64::MAX as u128;
@@ -35,11 +41,12 @@ impl Asker<'_> {
     }
 }
 
-/// The buckets of one limit, and how their keys are made: with a secret, so that nobody can aim at another's.
+/// The counters of one limit, and how their keys are made: with a secret, so that nobody can aim at another's.
 #[derive(Debug)]
 pub(super) struct Counted {
-    /// There once somebody has asked.
-    buckets: OnceLock<Buckets>,
+    /// There once somebody has asked, and the other one not before another document asks for it.
+    buckets: OnceLock<Table<Bucket>>,
+    windows: OnceLock<Table<Window>>,
     has_keys: bool,
     secret: RandomState,
 }
@@ -50,6 +57,7 @@ enum Part {
     Named = 1,
     Address,
     Consumer,
+    Group,
     Request,
     /// No byte of UTF-8, so that parts do not run into each other.
     End = 0xff,
@@ -57,13 +65,21 @@ enum Part {
 
 impl Counted {
     pub(super) fn new(by: &[RateKey]) -> Self {
-        Counted { buckets: OnceLock::new(), has_keys: !by.is_empty(), secret: RandomState::new() }
+        Counted {
+            buckets: OnceLock::new(),
+            windows: OnceLock::new(),
+            has_keys: !by.is_empty(),
+            secret: RandomState::new(),
+        }
     }
 
-    /// Takes a token, where there is one.
+    /// Lets a request in, where there is room.
     pub(super) fn take(&self, limit: &RateLimit, asker: Asker<'_>, request: &Parts) -> Left {
-        let buckets = self.buckets.get_or_init(|| Buckets::new(self.has_keys));
-        buckets.take(self.key(&limit.by, asker, request), limit.rate)
+        let key = self.key(&limit.by, asker, request);
+        match limit.rate {
+            Rate::Bucket(rate) => self.buckets.get_or_init(|| Table::new(self.has_keys)).take(key, rate),
+            Rate::Window(rate) => self.windows.get_or_init(|| Table::new(self.has_keys)).take(key, rate),
+        }
     }
 
     fn key(&self, by: &[RateKey], asker: Asker<'_>, request: &Parts) -> u64 {
@@ -85,8 +101,13 @@ impl Counted {
                         add(Part::Request, value.as_bytes());
                     }
                 }
-                RateKey::Consumer => match asker.identified.and_then(Identified::proven) {
+                RateKey::Consumer => match asker.consumer() {
                     Some(consumer) => add(Part::Consumer, consumer.name.as_bytes()),
+                    None => of_address(asker.address, &mut add),
+                },
+                RateKey::Group => match asker.consumer().map(|consumer| (consumer, consumer.groups.first())) {
+                    Some((_, Some(group))) => add(Part::Group, group.as_bytes()),
+                    Some((consumer, None)) => add(Part::Consumer, consumer.name.as_bytes()),
                     None => of_address(asker.address, &mut add),
                 },
                 RateKey::Claim(name) => {

@@ -7,6 +7,7 @@ use super::*;
 use crate::authenticate::identified::Identified;
 use crate::clock;
 use crate::credentials::samples::{consumer, credentials};
+use crate::snapshot::model::{Rate, WindowRate};
 use crate::snapshot::samples;
 
 const WEB: Asker<'_> = source("spiffe://mesh.local/ns/default/dc/dc1/svc/web");
@@ -197,6 +198,53 @@ async fn consumers_count_apart_and_who_is_none_by_its_address() {
     );
     assert_eq!(metered(&meter, as_who(&guest, at([10, 0, 0, 2]))), 3);
     assert_eq!(metered(&meter, at([10, 0, 0, 2])), 0, "nobody has asked who it is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_counts_together_and_who_is_in_none_alone() {
+    let mut known = Vec::new();
+    for (name, groups) in [
+        ("ann", &["gold", "beta"][..]),
+        ("bob", &["gold"]),
+        ("cid", &["beta", "gold"]),
+        ("gold", &[]),
+    ] {
+        known.push(consumer(name, groups, "x"));
+    }
+    let known = credentials(known, Vec::new());
+    let meter = meter(vec![RateKey::Group]);
+    let by = |name: &str| {
+        let who = Identified::consumer(known.consumer(name).expect("known"));
+        metered(&meter, Asker { identified: Some(&who), ..at([10, 0, 0, 1]) })
+    };
+    assert_eq!((by("ann"), by("bob")), (3, 0), "the first group of both");
+    assert_eq!(
+        (by("cid"), by("gold")),
+        (3, 3),
+        "another group, and a consumer that is called as a group"
+    );
+    assert_eq!(
+        metered(&meter, at([10, 0, 0, 1])),
+        3,
+        "who is no consumer counts by its address"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_algorithm_begins_anew_and_what_the_first_has_counted_stays() {
+    let bucket = meter(vec![RateKey::Source]);
+    assert_eq!(metered(&bucket, WEB), 3);
+    let limit = RateLimit {
+        name: "route".into(),
+        requests: 5,
+        period: Duration::from_secs(60),
+        rate: Rate::Window(WindowRate { period: 60 * NANOS_PER_SECOND, requests: 5 }),
+        by: vec![RateKey::Source],
+        policy: HeaderValue::from_static("\"route\";q=5;w=60"),
+    };
+    let quota = Quota { scope: "all".into(), limit: Arc::new(limit), needs_caller: false };
+    let window = Meter { quota: Arc::new(quota), counted: Arc::clone(&bucket.counted) };
+    assert_eq!((metered(&window, WEB), metered(&bucket, WEB)), (5, 0));
 }
 
 #[tokio::test(start_paused = true)]

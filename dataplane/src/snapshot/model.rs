@@ -25,7 +25,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 pub use access_log::{AccessLog, Field, Line, Logged, Only, Piece};
-pub use admission::{Admission, MAX_QUOTAS, Quota, Rate, RateKey, RateLimit};
+pub use admission::{Admission, BucketRate, MAX_QUOTAS, Quota, Rate, RateKey, RateLimit, WindowRate};
 pub use authentication::{Access, AccessRule, Algorithm, Authentication, Carrier, Jwt, Method};
 pub use balance::{Balance, BalancePolicy, Cookie, HashKey, Hashing, KeySource};
 pub use check::{HealthCheck, Question};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::model::{
-    Admission, Balance, BalancePolicy, Cluster, EndpointLimits, Origin, Protocol, Rate, RateKey, RateLimit,
+    Admission, Balance, BalancePolicy, BucketRate, Cluster, EndpointLimits, Origin, Protocol, Rate, RateKey, RateLimit,
 };
 use crate::verdict::Judge;
 
@@ -54,7 +54,7 @@ pub fn admission(concurrency: u32, by: Option<Vec<RateKey>>) -> Arc<Admission> {
         name: "default".into(),
         requests: 3,
         period: Duration::from_secs(60),
-        rate: Rate { interval: 20_000_000_000, burst: 3 },
+        rate: Rate::Bucket(BucketRate { interval: 20_000_000_000, burst: 3 }),
         by,
         policy: HeaderValue::from_static("\"default\";q=3;w=60"),
     });

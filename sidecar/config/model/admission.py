@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from sidecar.config.model.base import Model, PositiveDuration, refusal
+from sidecar.config.model.base import Model, PositiveDuration, refusal, refuse_all
 from sidecar.config.model.header import HeaderName
 
 
@@ -24,7 +24,7 @@ class ClaimKey(Model):
 
 
 RateKey = Literal["source", "method"] | HeaderKey
-GatewayRateKey = Literal["source", "method", "consumer"] | HeaderKey | ClaimKey
+GatewayRateKey = Literal["source", "method", "consumer", "group"] | HeaderKey | ClaimKey
 
 
 def _check_per(per: timedelta) -> timedelta:
@@ -45,8 +45,20 @@ class Rate(Model):
         default=timedelta(seconds=1), description="In how long."
     )
     burst: int | None = Field(
-        default=None, ge=1, le=1_000_000_000, description="How many at once. Left out: as `requests`."
+        default=None, ge=1, le=1_000_000_000, description="How many at once of a token bucket. Left out: as `requests`."
     )
+    algorithm: Literal["token_bucket", "sliding_window"] = Field(
+        default="token_bucket",
+        description="`token_bucket` gives back what time brings, one by one; of `sliding_window` no time of `per`, "
+        "whenever it begins, has more than `requests`, as far as those of the time before came evenly.",
+    )
+
+    @model_validator(mode="after")
+    def _check_burst(self) -> Self:
+        if self.algorithm == "sliding_window" and self.burst is not None:
+            found = refusal("a sliding window has no burst", expected="`requests` alone, or a token bucket")
+            refuse_all([(("burst",), self.burst, found)])
+        return self
 
 
 class RateLimit(Rate):
@@ -73,11 +85,12 @@ class GatewayRateLimit(Rate):
     by: Annotated[tuple[GatewayRateKey, ...], Field(max_length=8)] = Field(
         default=(),
         description="Who counts apart: `source`, the client's address, of IPv6 its /64 network; `consumer`, the one "
-        "whose credentials it shows, or the address of who shows none; `method`, of gRPC which one is called; "
-        "`header: NAME`; `claim: NAME` of the token. Several count in combination. Left out: all count together.",
+        "whose credentials it shows, or the address of who shows none; `group`, the first of the consumer's, or as "
+        "`consumer` of who is in none; `method`, of gRPC which one is called; `header: NAME`; `claim: NAME` of the "
+        "token. Several count in combination. Left out: all count together.",
     )
 
     @property
     def needs_caller(self) -> bool:
         """Whether it counts by what credentials say."""
-        return any(part == "consumer" or isinstance(part, ClaimKey) for part in self.by)
+        return any(part in ("consumer", "group") or isinstance(part, ClaimKey) for part in self.by)

@@ -28,6 +28,9 @@ def test_a_limit_by_parts_of_a_request_is_told_with_its_defaults() -> None:
     assert told("concurrency: 7\nrate_limit: {requests: 5, per: 1m, burst: 9}") == wire.Admission(
         concurrency=7, rate=wire.RateLimit(requests=5, period_ms=60_000, burst=9)
     )
+    assert told("rate_limit: {requests: 5, algorithm: sliding_window}") == wire.Admission(
+        rate=wire.RateLimit(requests=5, period_ms=1000, algorithm=wire.RATE_ALGORITHM_SLIDING_WINDOW)
+    )
     assert told("protocol: grpc") is None
 
 
@@ -49,6 +52,8 @@ def test_what_consul_calls_bytes_has_no_limit_of_requests() -> None:
         ("rate_limit: {requests: 5, per: 48h}", "24h at most"),
         ("rate_limit: {requests: 5, by: [{header: X-User}]}", "x-user"),
         ("rate_limit: {requests: 5, by: [sources]}", "source"),
+        ("rate_limit: {requests: 5, algorithm: fixed_window}", "sliding_window"),
+        ("rate_limit: {requests: 5, burst: 9, algorithm: sliding_window}", "a sliding window has no burst"),
         ("protocol: tcp\nconcurrency: 5", "`concurrency` is about requests"),
         ("protocol: tcp\nrate_limit: {requests: 5}", "`rate_limit` is about requests"),
     ],

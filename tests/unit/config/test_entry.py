@@ -50,7 +50,7 @@ def test_files_are_all_that_a_gateway_and_its_routes_name() -> None:
 
 def test_a_route_says_how_many_it_takes_and_by_what_they_count() -> None:
     limit = route(
-        f"{KEYS}, rate_limit: {{requests: 5, per: 1m, by: [consumer, source, {{claim: sub}}, {{header: x-a}}]}}"
+        f"{KEYS}, rate_limit: {{requests: 5, per: 1m, by: [consumer, group, source, {{claim: sub}}, {{header: x-a}}]}}"
     ).rate_limit
 
     assert limit is not None
@@ -58,6 +58,10 @@ def test_a_route_says_how_many_it_takes_and_by_what_they_count() -> None:
     plain = gateway(rest="rate_limit: {requests: 5, by: [source, method]}").rate_limit
     assert plain is not None
     assert not plain.needs_caller
+    assert plain.algorithm == "token_bucket"
+    sliding = route(f"{KEYS}, rate_limit: {{requests: 5, by: [group], algorithm: sliding_window}}").rate_limit
+    assert sliding is not None
+    assert (sliding.algorithm, sliding.needs_caller) == ("sliding_window", True)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,8 @@ def test_a_route_says_how_many_it_takes_and_by_what_they_count() -> None:
         ("content_types: [application/json; charset=utf-8]", "this is no type of content"),
         ("rate_limit: {requests: 5, by: [consumer]}", "nobody is asked who calls"),
         ("rate_limit: {requests: 5, by: [{claim: sub}]}", "nobody is asked who calls"),
+        ("rate_limit: {requests: 5, by: [group]}", "nobody is asked who calls"),
+        ("rate_limit: {requests: 5, algorithm: sliding_window, burst: 9}", "a sliding window has no burst"),
         ("authenticate: [], rate_limit: {requests: 5, by: [consumer]}", "nobody is asked who calls"),
         ("allow: [{groups: [a]}]", "nobody is asked who calls"),
         ("rate_limit: {requests: 0}", "`0` is out of bounds"),

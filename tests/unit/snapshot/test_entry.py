@@ -45,14 +45,14 @@ def test_a_listener_names_its_balancers_and_where_they_ask() -> None:
 
 
 def test_a_routes_quota_is_asked_before_the_gateways() -> None:
-    limit = "rate_limit: {requests: 5, per: 1m, burst: 2, by: [consumer, source, method, {claim: sub}, {header: x-a}]}"
+    limit = "rate_limit: {requests: 5, per: 1m, burst: 2, by: [consumer, group, source, method, {claim: sub}]}"
     (made,) = routes(f"authenticate: [{{key: {{}}}}]\nrate_limit: {{requests: 9}}\n{route(limit)}")
     own, whole = made.quotas
 
     assert (own.name, own.scope, whole.name, whole.scope) == ("route", "all", "gateway", "")
     assert (own.rate.requests, own.rate.period_ms, own.rate.burst) == (5, 60_000, 2)
     kinds = [key.WhichOneof("kind") for key in own.rate.by]
-    assert kinds == ["consumer", "source", "method", "claim", "header"]
+    assert kinds == ["consumer", "group", "source", "method", "claim"]
     assert (whole.rate.requests, whole.rate.period_ms) == (9, 1000)
 
 

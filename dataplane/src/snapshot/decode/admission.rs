@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Checked, or};
 use crate::proto;
-use crate::snapshot::model::{Admission, MAX_QUOTAS, Mode, Quota, Rate, RateKey, RateLimit};
+use crate::snapshot::model::{Admission, BucketRate, MAX_QUOTAS, Mode, Quota, Rate, RateKey, RateLimit, WindowRate};
 
 const MAX_KEYS: usize = 8;
 /// The limit of a listener.
@@ -30,7 +30,7 @@ pub(super) fn admission(message: proto::Admission, mode: Mode) -> Checked<Admiss
 fn own_rate(message: proto::RateLimit) -> Checked<RateLimit> {
     let limit = rate_limit(DEFAULT, message)?;
     match limit.by.iter().any(needs_caller) {
-        true => Err("rate.by has a consumer or a claim, which only a route asks for".to_owned()),
+        true => Err("rate.by has a consumer, a group or a claim, which only a route asks for".to_owned()),
         false => Ok(limit),
     }
 }
@@ -65,11 +65,12 @@ fn quota(message: proto::Quota) -> Checked<Quota> {
 }
 
 fn needs_caller(key: &RateKey) -> bool {
-    matches!(key, RateKey::Consumer | RateKey::Claim(_))
+    matches!(key, RateKey::Consumer | RateKey::Claim(_) | RateKey::Group)
 }
 
 fn rate_limit(name: &str, message: proto::RateLimit) -> Checked<RateLimit> {
-    let proto::RateLimit { requests, period_ms, burst, by } = message;
+    let algorithm = message.algorithm();
+    let proto::RateLimit { requests, period_ms, burst, by, .. } = message;
     if requests == 0 || period_ms == 0 {
         return Err(format!(
             "rate has {requests} requests in {period_ms} ms; expected more than 0 of both"
@@ -79,12 +80,19 @@ fn rate_limit(name: &str, message: proto::RateLimit) -> Checked<RateLimit> {
         return Err(format!("rate.by has more than {MAX_KEYS} parts"));
     }
     let period = Duration::from_millis(period_ms.into());
-    let interval = (period.as_nanos() as u64 / u64::from(requests)).max(1);
+    let nanos = period.as_nanos() as u64;
+    let rate = match algorithm {
+        proto::RateAlgorithm::TokenBucket => {
+            let interval = (nanos / u64::from(requests)).max(1);
+            Rate::Bucket(BucketRate { interval, burst: or(burst, requests) })
+        }
+        proto::RateAlgorithm::SlidingWindow => Rate::Window(WindowRate { period: nanos, requests }),
+    };
     Ok(RateLimit {
         name: name.into(),
         requests,
         period,
-        rate: Rate { interval, burst: or(burst, requests) },
+        rate,
         by: by.into_iter().map(key).collect::<Checked<_>>()?,
         policy: policy(name, requests, period)?,
     })
@@ -96,11 +104,14 @@ fn key(message: proto::RateKey) -> Checked<RateKey> {
         Some(Kind::Source(true)) => Ok(RateKey::Source),
         Some(Kind::Method(true)) => Ok(RateKey::Method),
         Some(Kind::Consumer(true)) => Ok(RateKey::Consumer),
+        Some(Kind::Group(true)) => Ok(RateKey::Group),
         Some(Kind::Claim(name)) if !name.is_empty() => Ok(RateKey::Claim(name.into())),
         Some(Kind::Header(name)) => HeaderName::from_lowercase(name.as_bytes())
             .map(RateKey::Header)
             .map_err(|_| format!("rate.by: header {name:?} is no lower-case name of a header")),
-        _ => Err("a part of rate.by says nothing; expected source, method, header, consumer or claim".to_owned()),
+        _ => {
+            Err("a part of rate.by says nothing; expected source, method, header, consumer, group or claim".to_owned())
+        }
     }
 }
 
@@ -120,24 +131,42 @@ mod tests {
     fn rate(requests: u32, period_ms: u32, burst: u32) -> Checked<RateLimit> {
         rate_limit(
             "default",
-            proto::RateLimit { requests, period_ms, burst, by: Vec::new() },
+            proto::RateLimit { requests, period_ms, burst, ..Default::default() },
         )
     }
 
     #[test]
     fn a_rate_is_an_interval_and_a_burst() {
         let limit = rate(200, 1000, 0).expect("valid");
-        assert_eq!(limit.rate, Rate { interval: 5_000_000, burst: 200 });
+        assert_eq!(limit.rate, Rate::Bucket(BucketRate { interval: 5_000_000, burst: 200 }));
         assert_eq!(limit.policy, "\"default\";q=200;w=1");
         let limit = rate(3, 1500, 10).expect("valid");
-        assert_eq!(limit.rate, Rate { interval: 500_000_000, burst: 10 });
+        assert_eq!(
+            limit.rate,
+            Rate::Bucket(BucketRate { interval: 500_000_000, burst: 10 })
+        );
         assert_eq!(limit.policy, "\"default\";q=3", "a window is in whole seconds");
     }
 
     #[test]
+    fn a_window_is_as_long_as_its_period() {
+        let mut message = proto::RateLimit { requests: 200, period_ms: 1500, burst: 7, ..Default::default() };
+        message.set_algorithm(proto::RateAlgorithm::SlidingWindow);
+        let limit = rate_limit("default", message).expect("valid");
+        assert_eq!(
+            limit.rate,
+            Rate::Window(WindowRate { period: 1_500_000_000, requests: 200 })
+        );
+    }
+
+    #[test]
     fn a_consumers_limit_counts_by_consumer_whatever_is_said() {
-        let message =
-            proto::RateLimit { requests: 3, period_ms: 60_000, burst: 0, by: vec![proto::RateKey::default()] };
+        let message = proto::RateLimit {
+            requests: 3,
+            period_ms: 60_000,
+            by: vec![proto::RateKey::default()],
+            ..Default::default()
+        };
         let limit = consumer_limit(message).expect("valid");
         assert_eq!(
             (limit.by, limit.policy),
@@ -148,7 +177,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_of_quotas_are_bounded() {
-        let rate = || proto::RateLimit { requests: 3, period_ms: 1000, burst: 0, by: Vec::new() };
+        let rate = || proto::RateLimit { requests: 3, period_ms: 1000, ..Default::default() };
         let named = |name: &str| proto::Quota { name: name.into(), scope: "all".into(), rate: Some(rate()) };
         assert!(
             quotas(vec![named("route"); MAX_QUOTAS]).is_ok() && quotas(vec![named("route"); MAX_QUOTAS + 1]).is_err()
@@ -161,6 +190,7 @@ mod tests {
         for (kind, expected) in [
             (Kind::Consumer(true), true),
             (Kind::Claim("sub".into()), true),
+            (Kind::Group(true), true),
             (Kind::Source(true), false),
         ] {
             let made = quota(proto::Quota { rate: Some(by(kind.clone())), ..named("route") }).expect("valid");

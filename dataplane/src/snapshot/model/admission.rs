@@ -28,7 +28,7 @@ pub struct Quota {
     pub needs_caller: bool,
 }
 
-/// A token bucket for each key.
+/// A counter for each key.
 #[derive(Debug)]
 pub struct RateLimit {
     /// In answers: "default", "route".
@@ -37,17 +37,35 @@ pub struct RateLimit {
     pub requests: u32,
     /// At least a millisecond.
     pub period: Duration,
-    /// The same, as a bucket counts it.
+    /// The same, as it is counted.
     pub rate: Rate,
-    /// What of a request makes its key; none: all share one bucket.
+    /// What of a request makes its key; none: all share one counter.
     pub by: Vec<RateKey>,
     /// `RateLimit-Policy`.
     pub policy: HeaderValue,
 }
 
+/// A rate, by the algorithm that counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// A token bucket.
+    Bucket(BucketRate),
+    /// A sliding window.
+    Window(WindowRate),
+}
+
+/// How long a window is, and how many requests it lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowRate {
+    /// Nanoseconds; at least 1.
+    pub period: u64,
+    /// At least 1.
+    pub requests: u32,
+}
+
 /// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub struct BucketRate {
     /// Nanoseconds between two tokens; at least 1.
     pub interval: u64,
     /// The most tokens that it holds; at least 1.
@@ -67,4 +85,6 @@ pub enum RateKey {
     Consumer,
     /// What the token says.
     Claim(Box<str>),
+    /// The first group of the consumer; of who has none as `Consumer`.
+    Group,
 }
