@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
-from sidecar import dataplane, descriptors, rundir
+from sidecar import dataplane, descriptors, memory, rundir
 from sidecar.admin.certificates import Certificates
 from sidecar.admin.status import Status
 from sidecar.child import Child
@@ -76,6 +76,8 @@ class Settings:
     identity: Choice | None = None
     # Where the access log goes; None: standard output.
     access_log: Path | None = None
+    # Bytes that the process may have; None: what the control group says.
+    memory_limit: int | None = None
     # Instead of what the environment says; "" for that.
     consul_address: str = ""
     consul_token_file: str = ""
@@ -135,7 +137,7 @@ def build(settings: Settings, engine: Engine, begun: Beginning, session: aiohttp
         log.warning("%s", warning)
 
     status = Status(kind, name)
-    plane = dataplane.start(options(role, name, otlp, descriptors.raise_limit()))
+    plane = dataplane.start(options(role, name, otlp, descriptors.raise_limit(), memory_limit(settings)))
     spans = SpanPump(plane, Exporter(session, otlp.traces), otlp.batching) if otlp.traces else None
     status.details = lambda: {**details(role, engine, status), **export_state(plane, spans), **key_set_details(sets)}
     mesh = MeshTrace(kind, name, spans.offer if spans else None)
@@ -176,6 +178,8 @@ def details(role: Role, engine: Engine, status: Status) -> Mapping[str, object]:
         told["not_carried_out"] = named
     elif role.name not in status.world.gateways:
         told["document"] = f"there is none for the gateway {role.name} yet, so it listens nowhere"
+    if status.lacks:
+        told["lacks"] = dict(status.lacks)
     return told
 
 
@@ -193,12 +197,19 @@ def key_set_details(sets: KeySets | None) -> Mapping[str, object]:
     return {"key_sets": dict(problems)} if problems else {}
 
 
-def options(role: Role, name: str, otlp: OtlpSettings, open_files: int) -> control.Options:
-    """How the data plane starts, which may have so many files and connections open."""
+def memory_limit(settings: Settings) -> int:
+    """Bytes; 0: there is none."""
+    return memory.limit() if settings.memory_limit is None else settings.memory_limit
+
+
+def options(role: Role, name: str, otlp: OtlpSettings, open_files: int, memory_limit: int) -> control.Options:
+    """How the data plane starts, which may have so many files and connections open, and so many bytes; 0: any."""
     # An app holds one or two connections, so more workers would sit idle beside it; a gateway has many.
     workers = len(os.sched_getaffinity(0)) if isinstance(role, GatewayRole) else 1
     spans = otlp.batching.max_queue_size
-    return control.Options(workers=workers, service=name, span_buffer=spans, max_descriptors=open_files)
+    return control.Options(
+        workers=workers, service=name, span_buffer=spans, max_descriptors=open_files, memory_limit=memory_limit
+    )
 
 
 def metric_pump(

@@ -198,6 +198,8 @@ class Control:
                     happened.tell(event, self._mesh)
                 case "key_wanted" if self._sets is not None:
                     self._sets.refresh(event.key_wanted.key_set)
+                case "pressure":
+                    happened.press(event, self._mesh, self._status.lacks)
                 case "drained" if event.drained.aborted:
                     log.warning("%d requests were cut off at the end of the grace", event.drained.aborted)
         if events.dropped:

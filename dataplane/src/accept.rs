@@ -25,6 +25,7 @@ use crate::http::sniff;
 use crate::http::{h1, h2};
 use crate::l4::tcp;
 use crate::net::{self, Io};
+use crate::pressure::{self, Step};
 use crate::random;
 use crate::scope::{Caller, Hop, Scope};
 use crate::snapshot::model::{ListenerLimits, Mode, Protocol};
@@ -35,7 +36,8 @@ use crate::tls;
 use crate::tls::server::{Accepted, Terms, fingerprint};
 use crate::tls::term::{Term, Trust, Verified};
 
-/// How long accepting pauses when the process has no descriptor left; connections in flight go on.
+/// How long accepting pauses when the process has no descriptor or too little memory left; connections in
+/// flight go on.
 const PAUSE: Duration = Duration::from_millis(50);
 /// What a connection gets to say goodbye once nothing may be on it any more.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -115,6 +117,13 @@ impl Listening {
 pub async fn accept(listening: Rc<Listening>, socket: TcpListener) {
     let mut ending = pin!(listening.connections.begun());
     loop {
+        if pressure::step() == Step::Full {
+            tokio::select! {
+                biased;
+                () = ending.as_mut() => return,
+                () = clock::sleep(PAUSE) => continue,
+            }
+        }
         let accepted = std::future::poll_fn(|cx| {
             // Connections that the kernel has completed are taken before the end is looked at: closing the socket
             // would reset them.
@@ -286,8 +295,9 @@ async fn serve_h1(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
             let way = tunnel::Way::H1(connection, responder);
             return tunnel::serve_tunnel(Rc::clone(listening), (scope, caller), request, way, asked).await;
         }
-        let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder));
-        let is_old = clock::now() >= expiry || caller.term.as_ref().is_some_and(Term::is_cut);
+        let step = pressure::step();
+        let mut exchange = pin!(exchange(scope, Rc::clone(&caller), request, body, responder, step));
+        let is_old = clock::now() >= expiry || caller.term.as_ref().is_some_and(Term::is_cut) || step >= Step::Brief;
         std::future::poll_fn(|cx| {
             // Looked at before the exchange, so that a response that begins while we end says `Connection: close`.
             if is_old || listening.leaving.has_begun() || ending.as_mut().poll(cx).is_ready() {
@@ -376,6 +386,11 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
                 continue;
             }
         };
+        let step = pressure::step();
+        if !is_ending && step >= Step::Brief {
+            is_ending = true;
+            server.drain();
+        }
         if !is_ending {
             idle.as_mut().reset(clock::now() + limits.idle_timeout);
         }
@@ -387,7 +402,7 @@ async fn serve_h2(listening: &Rc<Listening>, caller: Rc<Caller>, io: Io, limits:
             continue;
         }
         // Boxed, for a task's future is moved several times while the task is made and ended.
-        let exchange = Box::pin(exchange(scope, Rc::clone(&caller), request, body, responder));
+        let exchange = Box::pin(exchange(scope, Rc::clone(&caller), request, body, responder, step));
         tokio::task::spawn_local(exchange);
     }
 }

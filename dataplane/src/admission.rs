@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::breaker::Gauge;
 use crate::error::{Error, Reason};
 use crate::http::{grpc, grpc_web};
+use crate::pressure::Step;
 use crate::rate::Left;
 use crate::snapshot::model::{Admission, MAX_QUOTAS, Quota, RateKey, RateLimit, Route, Snapshot};
 
@@ -22,6 +23,8 @@ use counted::Counted;
 /// Of draft-ietf-httpapi-ratelimit-headers.
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// RFC 9218 section 5.
+const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The shortest that `Retry-After` can tell.
@@ -152,11 +155,7 @@ impl Gate {
         if !self.in_flight.try_take(self.config.concurrency) {
             let cause = format!("concurrency: {} are in flight.", self.config.concurrency);
             let error = Error::new(Reason::ConcurrencyLimit).because(cause);
-            // A call tries elsewhere as soon as it likes; of HTTP this header makes 503 an overload, and not a failure.
-            return Err(match is_call(&request.headers) {
-                true => error,
-                false => error.with_retry_after(SOON),
-            });
+            return Err(as_overload(error, request));
         }
         admitted.in_flight = Some(Arc::clone(&self.in_flight));
         match (&self.config.rate, &self.counted) {
@@ -175,6 +174,40 @@ impl Meter {
     /// Lets a request in, or says why not.
     pub fn ask(&self, admitted: &mut Admitted, asker: Asker<'_>, request: &Parts) -> Result<(), Error> {
         admitted.take(&self.quota.limit, &self.counted, asker, request)
+    }
+}
+
+/// Fails where the process has too little left to take the request on.
+pub fn spare(step: Step, request: &Parts) -> Result<(), Error> {
+    let is_taken = match step {
+        Step::Calm | Step::Brief => true,
+        Step::Sparing => !can_wait(&request.headers),
+        Step::Full => false,
+    };
+    match is_taken {
+        true => Ok(()),
+        false => Err(as_overload(Error::new(Reason::Overloaded), request)),
+    }
+}
+
+/// Does the request say that it is less urgent than others? RFC 9218 section 4.1: of 0 to 7, 3 is the default.
+fn can_wait(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(PRIORITY)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    let members = values.flat_map(|value| value.split(',')).map(str::trim);
+    let urgency = members
+        .filter_map(|member| member.strip_prefix("u=")?.split(';').next())
+        .next_back();
+    matches!(urgency, Some("4" | "5" | "6" | "7"))
+}
+
+/// A call tries elsewhere as soon as it likes; of HTTP this header makes 503 an overload, and not a failure.
+fn as_overload(error: Error, request: &Parts) -> Error {
+    match is_call(&request.headers) {
+        true => error,
+        false => error.with_retry_after(SOON),
     }
 }
 

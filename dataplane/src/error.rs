@@ -143,6 +143,8 @@ reasons! {
     ResetInjected = "reset-injected", Proxy, Route, 503, 14, "The request was broken off on purpose.", "`fault` of the service's document says so, or the caller's x-sidecar-fault.";
     /// The listener holds as many connections as it may.
     ConnectionLimit = "connection-limit", Proxy, Listener, 503, 14, "The listener's limit of open connections is reached.", "Raise limits.max_connections of the listener, or add instances.";
+    /// The process has hardly any memory or descriptors left.
+    Overloaded = "overloaded", Proxy, Listener, 503, 8, "This proxy has too little memory or too few descriptors left.", "Give it more, or add instances: its log says what it lacks, and since when.";
     /// The proxy is shutting down.
     Draining = "draining", Proxy, Listener, 503, 14, "This proxy is shutting down.", "Try again: another instance will answer.";
     /// Key material for the connection is missing or unusable.

@@ -31,6 +31,7 @@ use crate::forward::{self, Upload};
 use crate::http::body::{Body, Responder};
 use crate::http::grpc_web::Translation;
 use crate::http::path;
+use crate::pressure::Step;
 use crate::random;
 use crate::retry::{self, Attempts};
 use crate::route::matcher::Asked;
@@ -49,6 +50,7 @@ pub fn exchange(
     request: Request<()>,
     body: Body,
     responder: Responder,
+    step: Step,
 ) -> impl Future<Output = ()> {
     let in_flight = scope.drain.guard();
     let (mut parts, ()) = request.into_parts();
@@ -80,6 +82,7 @@ pub fn exchange(
         front: scope.front.clone(),
         trusted,
         is_tls,
+        step,
     };
     async move {
         let ended = match unclear {
@@ -120,6 +123,8 @@ struct Call {
     trusted: bool,
     /// TLS protects its connection.
     is_tls: bool,
+    /// What the process did without when it began.
+    step: Step,
 }
 
 /// What an upstream has answered so far, and what must live as long as the rest comes.
@@ -188,7 +193,8 @@ impl Call {
         let permit = upstream.enter()?;
         let key = upstream.key(Some(parts), self.record.client_address());
         let is_copied = mirror::is_copied(route, parts);
-        if route.retry.attempts == 1 && !is_copied {
+        // Where memory is short, nothing is kept for another try.
+        if (route.retry.attempts == 1 || self.step >= Step::Brief) && !is_copied {
             self.upload.once();
         }
         let is_retried_above = route.retry.attempts > 1 && self.trusted && retry::is_retried_above(&parts.headers);

@@ -26,6 +26,7 @@ use crate::http::grpc_web::{self, Translation};
 use crate::http::pump::{Broken, Observe, Pump};
 use crate::http::stall::Stall;
 use crate::http::upgrade::Upgrade;
+use crate::pressure::Held;
 use crate::route::facts::{Facts, Known};
 use crate::route::headers::modify;
 use crate::route::named::{modify_cookies, modify_query};
@@ -195,6 +196,7 @@ pub struct Upload {
     stopped: bool,
     /// None: it may stand still as long as it likes.
     stall: Option<Stall>,
+    held: Held,
 }
 
 /// What was taken from the caller, for another try: a copy, for a piece of what was read holds all that was read with it.
@@ -253,7 +255,14 @@ impl Upload {
     pub fn new(body: Body) -> Self {
         let is_empty = body.is_end();
         let pump = Pump::new(if is_empty { Body::Empty } else { body }, Sink::Closed);
-        Upload { pump, kept: Kept::default(), is_empty, stopped: false, stall: None }
+        Upload {
+            pump,
+            kept: Kept::default(),
+            is_empty,
+            stopped: false,
+            stall: None,
+            held: Held::default(),
+        }
     }
 
     /// There is content, or may be.
@@ -359,6 +368,14 @@ impl Upload {
         self.stopped = true;
         self.pump.sink.reset(ResetCode::CANCEL);
         error
+    }
+
+    /// Ready when content waits for its endpoint that the process can hold no longer.
+    pub fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.pump.holds() {
+            true => self.held.poll_end(cx),
+            false => Poll::Pending,
+        }
     }
 
     /// Takes what has come while no endpoint does. See [`Body::gather`].

@@ -45,6 +45,7 @@ mod clock;
 mod drain;
 mod error;
 mod net;
+mod pressure;
 mod proto;
 mod random;
 

@@ -1,4 +1,4 @@
-//! Sockets, the only module that opens them.
+//! Sockets: the only module that opens them. It is also the only one with what the compiler cannot check.
 
 #[cfg(test)]
 pub mod simulated;
@@ -39,6 +39,14 @@ static RESERVE: AtomicU32 = AtomicU32::new(u32::MAX);
 pub fn reserve(descriptors: u32) {
     let first = descriptors - RESERVED.min(descriptors / 4);
     RESERVE.store(if descriptors == 0 { u32::MAX } else { first }, Ordering::Relaxed);
+}
+
+/// How many descriptors clients may have; 0: not known.
+pub fn for_clients() -> u32 {
+    match RESERVE.load(Ordering::Relaxed) {
+        u32::MAX => 0,
+        first => first,
+    }
 }
 
 /// True when this connection has taken a descriptor of the reserve: the kernel gives the lowest that is free.
@@ -87,6 +95,20 @@ pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     // nothing is open under it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     borrowed.try_clone_to_owned()
+}
+
+/// Gives back to the system what this thread has freed and the allocator has kept for its next use.
+pub fn purge() {
+    #[allow(
+        unsafe_code,
+        reason = "the crate of the allocator has no checked way to what its library can do"
+    )]
+    // SAFETY: the signature is that of mimalloc.h, and any thread may call the function at any time: what is in use it
+    // leaves where it is. <https://microsoft.github.io/mimalloc/group__extended.html>
+    unsafe extern "C" {
+        safe fn mi_collect(force: bool);
+    }
+    mi_collect(true);
 }
 
 /// Takes over a listening socket that another process opened.

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::explain::{self, Unexplained};
 use crate::net;
+use crate::pressure::{self, Limits};
 use crate::proto::{self, event::Kind, query, reply};
 use crate::snapshot::address_lists::{AddressListRejected, AddressLists};
 use crate::snapshot::decode::{self, Rejected};
@@ -150,7 +151,9 @@ impl Runtime {
         let hub = Hub::new(&options);
         let events = Arc::new(Events::new(options.event_buffer, Arc::clone(&hub)));
         let count = options.workers.max(1);
-        let start = |n| Handle::start((n, count), &hub, &events);
+        let limits = Limits { memory: options.memory_limit, descriptors: net::for_clients().into() };
+        // One worker looks for all.
+        let start = |n| Handle::start((n, count), &hub, &events, (n == 0).then_some(limits));
         let workers = (0..count).map(start).collect::<Result<Vec<_>, _>>()?;
         let control = Control {
             workers,
@@ -453,7 +456,13 @@ impl Control {
 }
 
 impl Handle {
-    fn start((n, count): (u32, u32), hub: &Arc<Hub>, events: &Arc<Events>) -> Result<Self, Refused> {
+    /// One of so many; it looks what is left of these limits.
+    fn start(
+        (n, count): (u32, u32),
+        hub: &Arc<Hub>,
+        events: &Arc<Events>,
+        limits: Option<Limits>,
+    ) -> Result<Self, Refused> {
         let failed = |error| Refused::Options(format!("worker {n} cannot start: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -465,6 +474,14 @@ impl Handle {
         let thread = thread.spawn(move || {
             panics::report(&hub, &events);
             let tasks = tokio::task::LocalSet::new();
+            tasks.spawn_local(pressure::relieve());
+            if let Some(limits) = limits {
+                let events = Arc::clone(&events);
+                tasks.spawn_local(pressure::watch(limits, move |resource, step| {
+                    let (resource, step) = (resource.to_owned(), step.name().to_owned());
+                    events.push(Kind::Pressure(proto::Pressure { resource, step }));
+                }));
+            }
             tasks.block_on(&runtime, Worker::new(hub, events, (n, count)).run(received));
         });
         Ok(Handle { commands, thread: Some(thread.map_err(failed)?) })

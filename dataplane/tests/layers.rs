@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["snapshot"],
     &["verdict"],
-    &["proto", "error", "drain"],
+    &["proto", "error", "drain", "pressure"],
     &["clock", "net", "random"],
 ];
 

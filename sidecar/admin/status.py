@@ -22,5 +22,7 @@ class Status:
     # Version of the snapshot that the data plane runs; 0 = none yet.
     version: int = 0
     refused: str = ""
+    # What there is too little of, "memory" or "descriptors": and what is done without for it.
+    lacks: dict[str, str] = field(default_factory=dict)
     # What `/ready` says beside the state, asked for each answer.
     details: Callable[[], Mapping[str, object]] = dict

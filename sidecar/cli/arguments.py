@@ -99,6 +99,16 @@ AccessLog = Annotated[
         help="File for the access log; SIGUSR1 begins a new one of its name after the old one was moved.",
     ),
 ]
+MemoryLimit = Annotated[
+    str,
+    typer.Option(
+        "--memory-limit",
+        envvar="SIDECAR_MEMORY_LIMIT",
+        metavar="SIZE",
+        show_default="that of the control group, if it has one",
+        help="Memory that may be taken, such as 256MiB: near it less is served, before the kernel ends the process.",
+    ),
+]
 Grace = Annotated[
     str, typer.Option(metavar="DURATION", help="How long requests may take to end after a signal: 500ms, 30s, 2m.")
 ]
@@ -168,6 +178,19 @@ def seconds(duration: str, flag: str) -> float:
         raise typer.BadParameter(f"{duration!r} is not a duration: expected {expected}", param_hint=flag) from None
 
 
+def size(text: str, flag: str) -> int:
+    """ "64KiB" → 65536"""
+    from pydantic_core import PydanticCustomError
+
+    from sidecar.config.model.base import parse_size
+
+    try:
+        return parse_size(text)
+    except PydanticCustomError as error:
+        expected = (error.context or {}).get("expected", "")
+        raise typer.BadParameter(f"{text!r} is not a size: expected {expected}", param_hint=flag) from None
+
+
 def log_to_stderr(level: str) -> None:
     """One line an entry: time in UTC, level, message."""
     if level not in LEVELS:
@@ -201,10 +224,12 @@ def start(
     consul_token_file: str,
     identity: str,
     access_log: Path | None,
+    memory_limit: str,
     command: Sequence[str] = (),
     drain_delay: float = 0,
 ) -> None:
     """Run to the end in this process."""
+    bytes_at_most = size(memory_limit, "--memory-limit") if memory_limit else None
     # Here, so that help, version and usage errors do not wait for what a running sidecar needs.
     import asyncio
     import gc
@@ -231,6 +256,7 @@ def start(
         consul_address=consul_address,
         consul_token_file=consul_token_file,
         access_log=access_log,
+        memory_limit=bytes_at_most,
         identity=choice.parse(identity, os.environ, with_consul=config is None),
     )
     raise typer.Exit(asyncio.run(app.run(settings)))

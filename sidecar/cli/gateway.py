@@ -40,6 +40,7 @@ def gateway(
     grace: arguments.Grace = "30s",
     drain_delay: arguments.DrainDelay = "0s",
     access_log: arguments.AccessLog = None,
+    memory_limit: arguments.MemoryLimit = "",
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
     consul_token_file: arguments.ConsulTokenFile = "",
@@ -65,5 +66,6 @@ def gateway(
         consul_token_file,
         identity,
         access_log,
+        memory_limit,
         drain_delay=arguments.seconds(drain_delay, "--drain-delay"),
     )

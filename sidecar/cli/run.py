@@ -68,6 +68,7 @@ def run(
     identity: arguments.Identity = "",
     grace: arguments.Grace = "30s",
     access_log: arguments.AccessLog = None,
+    memory_limit: arguments.MemoryLimit = "",
     log_level: arguments.LogLevel = "info",
     consul_addr: arguments.ConsulAddress = "",
     consul_token_file: arguments.ConsulTokenFile = "",
@@ -124,5 +125,6 @@ def run(
         consul_token_file,
         identity,
         access_log,
+        memory_limit,
         command or (),
     )

@@ -116,6 +116,7 @@ def _trouble(instance: dict[str, Any]) -> list[str]:
         found.append(f"what Consul told is {instance['stale_seconds']:g} s old: {reason}")
     if instance.get("refused"):
         found.append(f"the last change was refused: {instance['refused']}")
+    found += [f"it runs out of {what}: {without}" for what, without in instance.get("lacks", {}).items()]
     if problem := instance.get("spans", {}).get("problem"):
         found.append(f"spans are not sent to {instance['spans']['to']}: {problem}")
     found += instance["out"] + instance["full"]

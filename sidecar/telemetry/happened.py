@@ -7,6 +7,29 @@ from sidecar.wire import control_pb2 as control
 
 log = logging.getLogger(__name__)
 
+# What is done without at each step; nothing at the first.
+STEPS = {
+    "brief": "clients' connections end behind the request that they are at",
+    "sparing": "requests whose Priority says that they can wait are refused",
+    "full": "all requests are refused, no connection is accepted, and what is sent and not taken is broken off",
+}
+
+
+def press(event: control.Event, mesh: MeshTrace, missing: dict[str, str]) -> None:
+    """Say what is done without since memory or descriptors have become fewer, or that there are enough again.
+
+    `missing` holds what is done without, by resource.
+    """
+    lacks, step = event.pressure.resource, event.pressure.step
+    without = STEPS.get(step, "")
+    if without:
+        missing[lacks] = without
+        log.warning("the process runs out of %s: %s", lacks, without)
+    else:
+        missing.pop(lacks, None)
+        log.info("there is enough of %s again", lacks)
+    mesh.tell("pressure", {"sidecar.resource": lacks, "sidecar.step": step}, ended=event.unix_nanos, error=without)
+
 
 def tell(event: control.Event, mesh: MeshTrace) -> None:
     """Say what an ejection, a circuit or a health check has changed."""

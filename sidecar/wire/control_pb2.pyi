@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Options(_message.Message):
-    __slots__ = ("workers", "span_buffer", "access_log_buffer", "event_buffer", "failure_buffer", "service", "max_descriptors")
+    __slots__ = ("workers", "span_buffer", "access_log_buffer", "event_buffer", "failure_buffer", "service", "max_descriptors", "memory_limit")
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     SPAN_BUFFER_FIELD_NUMBER: _ClassVar[int]
     ACCESS_LOG_BUFFER_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class Options(_message.Message):
     FAILURE_BUFFER_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     MAX_DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_FIELD_NUMBER: _ClassVar[int]
     workers: int
     span_buffer: int
     access_log_buffer: int
@@ -23,7 +24,8 @@ class Options(_message.Message):
     failure_buffer: int
     service: str
     max_descriptors: int
-    def __init__(self, workers: _Optional[int] = ..., span_buffer: _Optional[int] = ..., access_log_buffer: _Optional[int] = ..., event_buffer: _Optional[int] = ..., failure_buffer: _Optional[int] = ..., service: _Optional[str] = ..., max_descriptors: _Optional[int] = ...) -> None: ...
+    memory_limit: int
+    def __init__(self, workers: _Optional[int] = ..., span_buffer: _Optional[int] = ..., access_log_buffer: _Optional[int] = ..., event_buffer: _Optional[int] = ..., failure_buffer: _Optional[int] = ..., service: _Optional[str] = ..., max_descriptors: _Optional[int] = ..., memory_limit: _Optional[int] = ...) -> None: ...
 
 class EndpointsUpdate(_message.Message):
     __slots__ = ("cluster", "version", "endpoints", "forgotten")
@@ -193,7 +195,7 @@ class Events(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., dropped: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit", "health", "key_wanted")
+    __slots__ = ("unix_nanos", "cluster_wanted", "listener_bound", "drained", "panicked", "ejection", "circuit", "health", "key_wanted", "pressure")
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_WANTED_FIELD_NUMBER: _ClassVar[int]
     LISTENER_BOUND_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +205,7 @@ class Event(_message.Message):
     CIRCUIT_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     KEY_WANTED_FIELD_NUMBER: _ClassVar[int]
+    PRESSURE_FIELD_NUMBER: _ClassVar[int]
     unix_nanos: int
     cluster_wanted: ClusterWanted
     listener_bound: ListenerBound
@@ -212,7 +215,16 @@ class Event(_message.Message):
     circuit: Circuit
     health: Health
     key_wanted: KeyWanted
-    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., key_wanted: _Optional[_Union[KeyWanted, _Mapping]] = ...) -> None: ...
+    pressure: Pressure
+    def __init__(self, unix_nanos: _Optional[int] = ..., cluster_wanted: _Optional[_Union[ClusterWanted, _Mapping]] = ..., listener_bound: _Optional[_Union[ListenerBound, _Mapping]] = ..., drained: _Optional[_Union[Drained, _Mapping]] = ..., panicked: _Optional[_Union[Panicked, _Mapping]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., key_wanted: _Optional[_Union[KeyWanted, _Mapping]] = ..., pressure: _Optional[_Union[Pressure, _Mapping]] = ...) -> None: ...
+
+class Pressure(_message.Message):
+    __slots__ = ("resource", "step")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    resource: str
+    step: str
+    def __init__(self, resource: _Optional[str] = ..., step: _Optional[str] = ...) -> None: ...
 
 class ClusterWanted(_message.Message):
     __slots__ = ("cluster",)

@@ -30,11 +30,11 @@ class Told:
         self.seam = SeamDouble()
         self.directory, self._source = directory, FileSource(directory)
         self._bodies: list[bytes] = []
-        self._status = Status("sidecar", "orders")
+        self.status = Status("sidecar", "orders")
         self._authority = LocalAuthority(directory / "state", "mesh.local")
         otlp = read_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "orders")
         mesh = MeshTrace("sidecar", "orders", self._bodies.append)
-        self.control = Control(DataPlane(self.seam), self._status, ORDERS, directory, otlp, mesh=mesh)
+        self.control = Control(DataPlane(self.seam), self.status, ORDERS, directory, otlp, mesh=mesh)
 
     def write(self, name: str, text: str) -> None:
         path = self.directory / name
@@ -42,7 +42,7 @@ class Told:
         path.write_text(text)
 
     def start(self) -> None:
-        self.control.start(self._status.world.apply(self._source.read()), self.leaf())
+        self.control.start(self.status.world.apply(self._source.read()), self.leaf())
 
     def read(self) -> None:
         self.control.update(self._source.read())
@@ -133,3 +133,18 @@ def test_what_the_data_plane_says_is_told(told: Told) -> None:
     told.control.take(control.Events(events=[control.Event(unix_nanos=1, ejection=ejection)]))
     (span,) = told.spans()
     assert (span.name, int.from_bytes(span.span_id)) == ("ejection", 7)
+
+
+def test_what_the_process_lacks_is_told_with_what_is_done_without(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+    told.spans()
+    missing: list[dict[str, str]] = []
+    for step in ("sparing", "calm"):
+        pressure = control.Pressure(resource="memory", step=step)
+        told.control.take(control.Events(events=[control.Event(unix_nanos=1, pressure=pressure)]))
+        missing.append(dict(told.status.lacks))
+    assert ["Priority" in each.get("memory", "") for each in missing] == [True, False]
+    short, enough = told.spans()
+    assert attributes(short) == {"sidecar.resource": "memory", "sidecar.step": "sparing"}
+    assert "Priority" in short.status.message
+    assert (enough.name, enough.status.message) == ("pressure", "")
+    assert "the process runs out of memory: requests whose Priority says that they can wait are refused" in caplog.text

@@ -292,3 +292,30 @@ fn workers_together_let_in_no_more_than_one_would() {
     });
     assert_eq!(gate.in_flight(), 0);
 }
+
+#[test]
+fn under_pressure_what_can_wait_is_refused_first_and_then_everything() {
+    let urgent = [request("GET", "/", &[]), request("GET", "/", &[("priority", "i, u=3")])];
+    let patient = [
+        request("GET", "/", &[("priority", "u=5, i")]),
+        request("GET", "/", &[("priority", "u=1"), ("priority", "u=7;x")]),
+    ];
+    for (step, takes_urgent, takes_patient) in [
+        (Step::Calm, true, true),
+        (Step::Brief, true, true),
+        (Step::Sparing, true, false),
+        (Step::Full, false, false),
+    ] {
+        for (requests, taken) in [(&urgent, takes_urgent), (&patient, takes_patient)] {
+            for request in requests {
+                assert_eq!(spare(step, request).is_ok(), taken, "{step:?} {:?}", request.headers);
+            }
+        }
+    }
+    let error = spare(Step::Full, &urgent[0]).expect_err("full");
+    assert_eq!(
+        (error.reason, error.status(), error.grpc_status()),
+        (Reason::Overloaded, 503, 8)
+    );
+    assert_eq!(error.retry_after(), Some(SOON));
+}

@@ -3,7 +3,7 @@
 use http::request::Parts;
 
 use super::Call;
-use crate::admission::Asker;
+use crate::admission::{self, Asker};
 use crate::authenticate::identified::Identified;
 use crate::error::Error;
 use crate::filter::{alive, entry, front};
@@ -34,6 +34,7 @@ impl Call {
         target: &Target,
         parts: &Parts,
     ) -> Result<(), Error> {
+        admission::spare(self.step, parts)?;
         let route = &*target.route;
         entry::comes_from(
             route.sources.as_deref(),

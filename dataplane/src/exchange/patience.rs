@@ -42,8 +42,11 @@ impl Call {
         self.poll_end(cx, parts)
     }
 
-    /// Ready when the deadline is over, or the caller may not go on.
+    /// Ready when the deadline is over, the caller may not go on, or its content cannot be held any longer.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, parts: &Parts) -> Poll<Error> {
+        if self.upload.poll_held(cx).is_ready() {
+            return Poll::Ready(Error::new(Reason::Overloaded));
+        }
         match self.leave.as_mut().map(|leave| leave.poll(cx, Some(parts))) {
             Some(Poll::Ready(error)) => Poll::Ready(error),
             _ => self.deadline.poll(cx),

@@ -18,6 +18,7 @@ use crate::http::grpc_web::Form;
 use crate::http::pump::Pump;
 use crate::http::stall::Stall;
 use crate::pool::Lease;
+use crate::pressure::Held;
 use crate::route::headers::modify;
 use crate::upstream::{Permit, Picked};
 use crate::verdict::{self, Verdict};
@@ -30,6 +31,7 @@ struct Download {
     /// What follows is no answer any more.
     is_tunnel: bool,
     stall: Option<Stall>,
+    held: Held,
     picked: Picked,
     permit: Permit,
     /// By the head.
@@ -111,14 +113,25 @@ impl Call {
         let mut pump = Pump::new(if is_end { Body::Empty } else { body }, sink);
         first.into_iter().for_each(|data| pump.ahead(data));
         let stall = (!is_tunnel).then(|| Stall::of_reader(send_timeout));
-        Some(Download { pump, form, is_ok, is_tunnel, stall, picked, permit, judged, lease })
+        Some(Download {
+            pump,
+            form,
+            is_ok,
+            is_tunnel,
+            stall,
+            held: Held::default(),
+            picked,
+            permit,
+            judged,
+            lease,
+        })
     }
 
     /// Ready when the response has ended, or cannot go on.
     fn poll_relayed(
         &mut self,
         cx: &mut Context<'_>,
-        Download { pump, stall, .. }: &mut Download,
+        Download { pump, stall, held, .. }: &mut Download,
         parts: &Parts,
     ) -> Poll<Result<(), Error>> {
         // A request that breaks off takes the response with it, but for what has come of that.
@@ -137,6 +150,9 @@ impl Call {
             && stall.poll_reader(cx, pump).is_ready()
         {
             return Poll::Ready(Err(Error::new(Reason::ReaderStalled)));
+        }
+        if pump.is_stalled() && held.poll_end(cx).is_ready() {
+            return Poll::Ready(Err(Error::new(Reason::Overloaded)));
         }
         self.poll_end(cx, parts).map(Err)
     }

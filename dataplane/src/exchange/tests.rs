@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn size_of_future<F>(_: impl FnOnce(Rc<Scope>, Rc<Caller>, Request<()>, Body, Responder) -> F) -> usize {
+fn size_of_future<F>(_: impl FnOnce(Rc<Scope>, Rc<Caller>, Request<()>, Body, Responder, Step) -> F) -> usize {
     std::mem::size_of::<F>()
 }
 

@@ -48,7 +48,7 @@ impl ResetCode {
         match error.reason {
             Reason::DownstreamReset | Reason::Timeout | Reason::NotAllowed | Reason::ReaderStalled => ResetCode::CANCEL,
             Reason::UpstreamProtocol => ResetCode::PROTOCOL_ERROR,
-            Reason::BodyTooLarge => ResetCode::ENHANCE_YOUR_CALM,
+            Reason::BodyTooLarge | Reason::Overloaded => ResetCode::ENHANCE_YOUR_CALM,
             _ => ResetCode::INTERNAL_ERROR,
         }
     }
@@ -162,6 +162,16 @@ impl Body {
             Body::Compressed(compressed) => compressed.is_end(),
             Body::Decompressed(decompressed) => decompressed.is_end(),
             Body::Instead(instead) => instead.content.is_none(),
+        }
+    }
+
+    /// True when some has come, and was taken, that nobody has read.
+    pub fn holds(&self) -> bool {
+        match self {
+            Body::H2(incoming) => incoming.holds(),
+            Body::Text(text) => text.holds(),
+            Body::Instead(instead) => instead.of.holds(),
+            Body::Empty | Body::H1Request(_) | Body::H1Response(_) | Body::Trailers(_) => false,
         }
     }
 

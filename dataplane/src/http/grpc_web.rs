@@ -146,6 +146,11 @@ impl Text {
         self.body.gather(cx);
     }
 
+    /// See [`Body::holds`].
+    pub fn holds(&self) -> bool {
+        self.body.holds()
+    }
+
     /// See [`Body::poll_frame`].
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, StreamError>>> {
         loop {

@@ -91,6 +91,11 @@ impl Pump {
         !self.held.is_empty()
     }
 
+    /// True when content has come that the sink has not taken.
+    pub fn holds(&self) -> bool {
+        self.is_stalled() || self.body.holds()
+    }
+
     /// Bytes of content handed to the sink.
     pub fn moved(&self) -> u64 {
         self.moved

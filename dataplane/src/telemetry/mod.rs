@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-use crate::clock;
 use crate::proto;
 use crate::snapshot::model::{AccessLog, MeshTrace, Telemetry};
+use crate::{clock, pressure};
 
 mod access_log;
 mod bounded;
@@ -259,6 +259,7 @@ impl Hub {
                 ("events", self.events_dropped.load(Ordering::Relaxed)),
                 ("spans", self.spans.dropped()),
             ],
+            pressure: pressure::steps(),
             panics: self.panics.load(Ordering::Relaxed),
             excesses: self.excesses.read().collect(),
             snapshot_version: self.snapshot_version.load(Ordering::Relaxed),

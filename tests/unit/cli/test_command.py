@@ -99,6 +99,7 @@ def test_what_consul_is_told_is_checked_first(
         (("--port", "0"), "--port"),
         (("--port", "8080", "--inbound-port", "65536"), "--inbound-port"),
         (("--port", "8080", "--app-address", "localhost"), "'localhost' is not an IP address"),
+        (("--port", "8080", "--memory-limit", "256"), "'256' is not a size: expected"),
         (("--port", "8080", "--grace", "30"), "'30' is not a duration: expected a number with its unit"),
         (("--port", "8080", "--meta", "version=1"), "only Consul has registrations, so not with --config"),
         (("--sidecar-for", "orders-1"), "the registration says what --service and --port say"),

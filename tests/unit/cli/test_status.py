@@ -96,10 +96,11 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
     admin: Admin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusal = {"place": "sidecar/services/web:1:1", "index": 12, "message": "unknown field `protcol`"}
+    scarce = {"lacks": {"memory": "all requests are refused"}}
     stale = {"stale_seconds": 12.0, "consul_failure": "Consul at 127.0.0.1:8500 cannot be reached"}
     told = {"refusals": [refusal], "held": ["2 instances of web held"], "not_carried_out": ["Proxy.Expose"]}
     lost = {"to": "http://c:4318/v1/traces", "sent": 1, "lost": 2, "dropped": 3, "problem": "HTTP 503"}
-    admin.answers["/ready"] = {**WELL, **stale, **told, "spans": lost}
+    admin.answers["/ready"] = {**WELL, **stale, **told, **scarce, "spans": lost}
     admin.answers["/api/v1/config"] = {**CONFIG, "not_carried_out": ["service-defaults web: Mode"]}
     refuses = {**ENDPOINT, "address": "10.0.0.8:21000", "check": {"well": False, "error": "it answers 503"}}
     answers = {**ENDPOINT, "address": "10.0.0.9:21000", "check": {"well": True, "error": ""}}
@@ -109,6 +110,7 @@ def test_everything_that_is_not_well_is_told_and_ends_with_3(
     assert status(monkeypatch) == 3
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  what Consul told is 12 s old: Consul at 127.0.0.1:8500 cannot be reached",
+        "  it runs out of memory: all requests are refused",
         "  spans are not sent to http://c:4318/v1/traces: HTTP 503",
         "  stock gets no requests for 2.5 s: too many have failed",
         "  10.0.0.7:21000 of stock is ejected for 30 s: it fails",

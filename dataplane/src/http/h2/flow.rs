@@ -11,7 +11,7 @@
 //!   stalled reader holds takes nothing from the others.
 //! - What goes beyond the start is taken from one [`Budget`] of the process. Windows grow while half of it is left. What
 //!   a client's streams hold is made up for while any is left: after that a client with stalled streams slows itself
-//!   down. Towards a server it is always made up for, since many callers share the connection; the number of requests in
+//!   down, and when the process runs out of memory. Towards a server it is always made up for, since many callers share the connection; the number of requests in
 //!   flight bounds it.
 
 #[cfg(test)]
@@ -27,6 +27,7 @@ use bytes::Bytes;
 
 use super::cork::Corked;
 use super::keepalive::Keepalive;
+use crate::pressure::{self, Step};
 
 /// Bytes of a stream's window: 64 KiB is what Envoy advises at the edge and what HTTP/2 itself begins with, 1 MiB keeps
 /// 100 Mbit/s busy over 80 ms.
@@ -282,7 +283,7 @@ impl Flow {
     }
 
     fn could_grow(&self, open: usize) -> bool {
-        self.streams_could_grow(open) || self.free < *CONNECTION.end()
+        pressure::step() == Step::Calm && (self.streams_could_grow(open) || self.free < *CONNECTION.end())
     }
 
     fn streams_could_grow(&self, open: usize) -> bool {
@@ -319,11 +320,10 @@ impl Flow {
         let held = self.ledger.held.get();
         if held > self.cover + self.free / 4 {
             let more = (held - self.cover).next_multiple_of(STEP);
-            if !self.budget.try_take(more, self.budget.limit) {
-                if !self.is_shared {
-                    return;
-                }
+            if self.is_shared {
                 self.budget.take(more);
+            } else if pressure::step() >= Step::Sparing || !self.budget.try_take(more, self.budget.limit) {
+                return;
             }
             self.cover += more;
         } else if self.cover > held + self.free {

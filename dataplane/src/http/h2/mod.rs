@@ -89,6 +89,11 @@ impl Incoming {
         }
     }
 
+    /// See [`super::body::Body::holds`].
+    pub fn holds(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty())
+    }
+
     /// See [`super::body::Body::is_end`].
     pub fn is_end(&self) -> bool {
         self.ahead.as_ref().is_none_or(|ahead| ahead.is_empty()) && self.stream.is_end_stream()

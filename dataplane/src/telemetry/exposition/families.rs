@@ -13,6 +13,8 @@ use crate::telemetry::registry::{BytesReading, DurationReading, Readings};
 pub struct Totals {
     /// By buffer.
     pub dropped: [(&'static str, u64); 3],
+    /// What is done without, by what there is too little of.
+    pub pressure: [(&'static str, u64); 2],
     /// Of connection tasks.
     pub panics: u64,
     /// Connections of clients that went beyond a budget, by budget.
@@ -45,6 +47,13 @@ pub fn families(readings: Readings, totals: Totals) -> Vec<Family> {
         .of(totals
             .dropped
             .map(|(buffer, dropped)| (vec![("buffer", Label::Static(buffer))], dropped))),
+        gauge(
+            "sidecar.pressure",
+            "What is done without for want of a resource: 0 nothing, 1 kept-alive connections, 2 requests that can wait, 3 all.",
+        )
+        .of(totals
+            .pressure
+            .map(|(resource, step)| (vec![("resource", Label::Static(resource))], step))),
         counter("sidecar.panics", "Connections that ended by a mistake of this proxy.").of([(vec![], totals.panics)]),
         gauge("sidecar.snapshot.version", "Number of the configuration in use.")
             .of([(vec![], totals.snapshot_version)]),

@@ -29,6 +29,7 @@ fn sample() -> Vec<Family> {
         readings,
         Totals {
             dropped: [("access_log", 1), ("events", 0), ("spans", 2)],
+            pressure: [("descriptors", 0), ("memory", 2)],
             panics: 4,
             excesses: vec![("ping", 1), ("settings", 0)],
             snapshot_version: 5,
@@ -83,6 +84,11 @@ fn golden(form: TextForm) -> String {
          sidecar_dropped_total{{buffer=\"access_log\"}} 1\n\
          sidecar_dropped_total{{buffer=\"events\"}} 0\n\
          sidecar_dropped_total{{buffer=\"spans\"}} 2\n\
+         # HELP sidecar_pressure What is done without for want of a resource: 0 nothing, 1 kept-alive connections, 2 requests \
+         that can wait, 3 all.\n\
+         # TYPE sidecar_pressure gauge\n\
+         sidecar_pressure{{resource=\"descriptors\"}} 0\n\
+         sidecar_pressure{{resource=\"memory\"}} 2\n\
          # HELP sidecar_panics{total} Connections that ended by a mistake of this proxy.\n\
          # TYPE sidecar_panics{total} counter\n\
          sidecar_panics_total 4\n\
