@@ -170,6 +170,8 @@ impl Body {
         match self {
             Body::H2(incoming) => incoming.holds(),
             Body::Text(text) => text.holds(),
+            Body::Compressed(compressed) => compressed.holds(),
+            Body::Decompressed(decompressed) => decompressed.holds(),
             Body::Instead(instead) => instead.of.holds(),
             Body::Empty | Body::H1Request(_) | Body::H1Response(_) | Body::Trailers(_) => false,
         }

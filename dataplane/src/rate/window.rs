@@ -60,7 +60,7 @@ impl Counter for Window {
         // It comes round after 49 days of the shortest periods.
         let number = (now / period) as u32;
         let (gone, rest) = (now % period, period - now % period);
-        let before = self.periods[usize::from(number % 2 == 0)].count(number.wrapping_sub(1));
+        let before = self.periods[usize::from(number.is_multiple_of(2))].count(number.wrapping_sub(1));
         let still = share(before, rest, period);
         let (count, is_in) = self.periods[usize::from(number % 2 == 1)].add(number, limit.saturating_sub(still));
         let covered = count + still;

@@ -85,6 +85,11 @@ impl Compressed {
         self.encoder.is_none() && self.trailers.is_none()
     }
 
+    /// See [`Body::holds`].
+    pub fn holds(&self) -> bool {
+        self.body.holds()
+    }
+
     /// See [`Body::gather`].
     pub fn gather(&mut self, cx: &mut Context<'_>) {
         self.body.gather(cx);

@@ -92,6 +92,11 @@ impl Decompressed {
         self.is_whole && self.input.is_empty() && !self.is_full && self.body.is_end()
     }
 
+    /// See [`Body::holds`].
+    pub fn holds(&self) -> bool {
+        self.body.holds()
+    }
+
     /// See [`Body::gather`].
     pub fn gather(&mut self, cx: &mut Context<'_>) {
         self.body.gather(cx);
