@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mesh import Mesh
+from tests.mesh import LOOPBACK, Mesh
+from tests.peers import http1
+from tests.peers.message import Answer, Request, sized
 from tests.real.echo import echo_server
 from tests.real.programs import debian, free_port, serving
 
@@ -13,6 +15,7 @@ pytestmark = pytest.mark.real
 
 # Longer than any window or buffer on the way.
 BODY = bytes(range(256)) * 8192
+TEXT = b"all that is written more than once becomes short; " * 20_000
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [debian("nghttpd"), "--no-tls", "--address=127.0.0.1", f"--htdocs={directory}", str(port)]
     with serving(command, port, directory / "nghttpd.log"), Mesh(directory) as mesh:
         yield mesh.exposed("files", port, protocol="http2").edge
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway that compresses and decompresses, before an app that sends back what it gets."""
+
+    def back(request: Request) -> Answer:
+        return Answer(200, {"content-type": "text/plain", **sized(request.body)}, request.body)
+
+    with http1.server(back) as server, Mesh(tmp_path_factory.mktemp("coded")) as mesh:
+        mesh.document("services/shop", tls="disabled", endpoints=[{"address": server.address}])
+        route = {"name": "all", "to": {"service": "shop"}}
+        coding = {"compress": {}, "decompress": {"max_ratio": 100_000}}
+        mesh.document("gateways/edge", listeners=[LOOPBACK], routes=[route], **coding)
+        yield mesh.gateway("edge").edge
 
 
 def curl(*arguments: str, body: bytes = b"") -> bytes:
@@ -123,3 +141,15 @@ def test_a_head_request_has_no_body(files: str) -> None:
     head = curl("--http1.1", "--head", f"http://{files}/body").decode().lower()
     assert head.startswith("http/1.1 200")
     assert f"content-length: {len(BODY)}" in head
+
+
+@both_versions
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
+def test_content_is_compressed_and_decompressed_as_curl_understands_it(coded: str, version: str, coding: str) -> None:
+    accept = ("--header", f"Accept-Encoding: {coding}")
+    packed = curl(version, *accept, "--data-binary", "@-", f"http://{coded}/", body=TEXT)
+    assert len(packed) < len(TEXT) // 10
+    assert curl(version, "--compressed", *accept, "--data-binary", "@-", f"http://{coded}/", body=TEXT) == TEXT
+    # What we have made is what we understand.
+    sent = ("--header", f"Content-Encoding: {coding}", "--data-binary", "@-")
+    assert curl(version, "--header", "Accept-Encoding: identity", *sent, f"http://{coded}/", body=packed) == TEXT
