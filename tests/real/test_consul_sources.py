@@ -349,7 +349,7 @@ async def test_a_mesh_works_from_config_entries_alone(agent: Agent) -> None:
     snapshot = compile(world, SidecarRole("web"), 1)
     (table,) = [table for table in snapshot.route_tables if table.name == "outbound"]
     first, second = (route for route in table.routes if "orders" in route.match.hosts)
-    assert (first.match.path.regex, first.timeout_ms, first.retry.attempts) == ("/api/.*", 3000, 2)
+    assert (list(first.match.path_regexes), first.timeout_ms, first.retry.attempts) == (["/api/.*"], 3000, 2)
     assert {item.cluster: item.weight for item in first.destinations} == {"orders/v2": 1}
     assert {item.cluster: item.weight for item in second.destinations} == {"orders/v1": 9000, "orders/v2": 1000}
 
