@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -31,15 +31,14 @@ LIMIT = 256 << 20
 # Requests that the application takes at once, and seconds for each: that is what it can serve.
 AT_ONCE, EACH = 16, 0.03
 CAPACITY = AT_ONCE / EACH
-# How much more comes, for so many seconds, by so many connections with so many streams each.
-TIMES, SECONDS, CONNECTIONS, STREAMS = 5, 14, 280, 100
+# How much more comes in each of so many seconds, by new connections with so many streams each: one that is told to end
+# asks for nothing more.
+TIMES, SECONDS, STREAMS = 5, 14, 100
 # Bytes of content of each request.
 SENT = 8 << 10
-# Seconds between two looks; until a busy machine has come so far; and until all is as before when the load has ended.
-LOOK, PATIENCE, BACK = 0.25, 20.0, 1.0
-OVERLOADED = re.compile(
-    r'^http_server_request_duration_seconds_count\{[^}]*sidecar_reason="overloaded"[^}]*\} (\d+)', re.M
-)
+# Seconds until a busy machine has come so far; and until all is as before when the load has ended.
+PATIENCE, BACK = 20.0, 1.0
+COUNT = re.compile(r"^(http_server_request_duration_seconds_count\{[^}]*\}) (\d+)", re.M)
 # No limit but that of memory stands in the way of the load. What waits for a connection has come, and is held.
 OPEN = {"max_requests": 1_000_000, "max_pending": 1_000_000, "max_connections": 4 * AT_ONCE}
 
@@ -101,7 +100,26 @@ class Loaded:
 
     gateway: Proxy
     group: MemoryGroup
-    load: subprocess.Popen[bytes]
+    content: Path
+    clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def seconds(self) -> Iterator[None]:
+        """Each with five times of what the application can serve in it."""
+        asked = round(TIMES * CAPACITY)
+        command = [find("h2load") or "h2load", f"--requests={asked}", f"--clients={asked // STREAMS}"]
+        command += [f"--max-concurrent-streams={STREAMS}", f"--data={self.content}", f"http://{self.gateway.edge}/"]
+        begun = time.monotonic()
+        for second in range(1, SECONDS + 1):
+            self.clients.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+            yield
+            time.sleep(max(0.0, begun + second - time.monotonic()))
+
+    def end(self) -> None:
+        """All at once."""
+        for client in self.clients:
+            client.kill()
+        for client in self.clients:
+            client.wait()
 
 
 @contextmanager
@@ -126,10 +144,11 @@ def loaded(folder: Path, *arguments: str) -> Iterator[Loaded]:
         mesh.document("gateways/edge", listeners=[LOOPBACK], routes=routes)
         gateway = mesh.gateway("edge", *arguments)
         assert is_served(gateway.edge)
-        command = [find("h2load") or "h2load", f"--clients={CONNECTIONS}", f"--max-concurrent-streams={STREAMS}"]
-        command += [f"--rps={TIMES * CAPACITY / CONNECTIONS:g}", f"--duration={SECONDS}", f"--data={content}"]
-        with subprocess.Popen([*command, f"http://{gateway.edge}/"], stdout=subprocess.DEVNULL) as load:
-            yield Loaded(gateway, group, load)
+        under = Loaded(gateway, group, content)
+        try:
+            yield under
+        finally:
+            under.end()
 
 
 @pytest.mark.timeout(180)
@@ -138,19 +157,21 @@ def test_five_times_the_load_in_little_memory(tmp_path: Path, note: Callable[[st
     with loaded(tmp_path) as under:
         gateway = under.gateway
         # Whoever asks the admin address is answered all the time.
-        while under.load.poll() is None:
+        for _ in under.seconds():
             assert gateway.get("/ready")[0] == 200
-            time.sleep(LOOK)
+        under.end()
         begun = time.monotonic()
         eventually("a new client is served", lambda: is_served(gateway.edge), PATIENCE)
         back = time.monotonic() - begun
-        refused = sum(map(int, OVERLOADED.findall(gateway.get("/metrics")[1])))
+        counts = [(line, int(number)) for line, number in COUNT.findall(gateway.get("/metrics")[1])]
+        asked = sum(number for _, number in counts)
+        refused = sum(number for line, number in counts if 'sidecar_reason="overloaded"' in line)
         eventually("there is enough again", lambda: "there is enough of memory again" in gateway.output(), PATIENCE)
         enough, most = time.monotonic() - begun, under.group.most
         assert "the process runs out of memory" in gateway.output()
     note(
-        f"{LIMIT >> 20} MiB: {most >> 20} in use at most, {refused} requests refused; a new client served after"
-        f" {back:.2f} s, enough after {enough:.2f} s"
+        f"{LIMIT >> 20} MiB: {most >> 20} in use at most, {refused} of {asked} requests refused; a new client served"
+        f" after {back:.2f} s, enough after {enough:.2f} s"
     )
     assert refused > 0
     assert back <= BACK
@@ -160,5 +181,7 @@ def test_five_times_the_load_in_little_memory(tmp_path: Path, note: Callable[[st
 def test_the_same_load_ends_a_gateway_that_takes_its_memory_for_more(tmp_path: Path) -> None:
     check()
     with loaded(tmp_path, "--memory-limit", "1024GiB") as under:
-        eventually("the kernel ends it", lambda: under.gateway.process.poll() == -signal.SIGKILL, SECONDS + PATIENCE)
-        under.load.kill()
+        for _ in under.seconds():
+            if under.gateway.process.poll() is not None:
+                break
+        eventually("the kernel ends it", lambda: under.gateway.process.poll() == -signal.SIGKILL, PATIENCE)
