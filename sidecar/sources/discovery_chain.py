@@ -30,6 +30,8 @@ from sidecar.world import Chain, ChainsUpdate
 
 # Seconds until entries are read again after a failure; that entries are held which all vanished at once.
 AGAIN_AFTER, HOLD = 2.0, 10.0
+# Seconds of one wait for a change: so late is seen what was changed in entries of a kind that is not watched itself.
+WAIT = 2.0
 # The services that these name have a compiled chain of their own.
 _CHAINED = ("service-router", "service-splitter", "service-resolver")
 # Said by name when there are any. Intentions are announced as a whole at each start; `rate-limit` and
@@ -54,8 +56,9 @@ class DiscoveryChains:
     async def watch(self) -> AsyncGenerator[ChainsUpdate, None]:
         """What they say now, and again after each change of it."""
         told = False
-        # The index of every kind is that of all kinds together, and its watch wakes for each of them.
-        changes = self._client.watch("/v1/config/service-defaults", {"stale": ""}, every_index=True)
+        # The index of every kind is that of all kinds together, but only a change of its own kind ends the wait (Consul
+        # 1.22, measured). A watch for each kind would take connections of which the agent has few.
+        changes = self._client.watch("/v1/config/service-defaults", {"stale": ""}, wait=WAIT, every_index=True)
         async with aclosing(changes):
             async for _ in changes:
                 update = await self._believed()

@@ -323,6 +323,24 @@ async def test_the_leaf_and_the_roots_are_those_of_consuls_ca_and_follow_a_rotat
 # --- config entries
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http"}},
+        {"Kind": "service-resolver", "Name": "orders", "ConnectTimeout": "3s"},
+    ],
+)
+async def test_an_entry_of_any_kind_is_seen_soon_though_another_is_watched(agent: Agent, entry: dict[str, Any]) -> None:
+    agent.put("/v1/config", {"Kind": "service-defaults", "Name": "orders", "Protocol": "http"})
+    async with client_of(agent) as client, aclosing(DiscoveryChains(client).watch()) as updates:
+        first = await anext(updates)
+        changed = asyncio.ensure_future(anext(updates))
+        # It waits now; Consul ends a wait of the default length after a minute.
+        await asyncio.sleep(1)
+        agent.put("/v1/config", entry)
+        assert await asyncio.wait_for(changed, 20) != first
+
+
 async def test_a_mesh_works_from_config_entries_alone(agent: Agent) -> None:
     register(agent, 1)
     register(agent, 2, version="2")
